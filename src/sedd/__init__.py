@@ -1,0 +1,56 @@
+"""Train SEDD models (score entropy discrete diffusion) with noise curricula.
+
+>>> import sedd
+>>> config = sedd.load_config("quickstart", "training.n_iters=200")
+>>> sedd.Trainer(config).fit()  # doctest: +SKIP
+"""
+
+from sedd.config import Config
+from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.data import Dataset
+from sedd.data.alphabet import Alphabet
+from sedd.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    PluginError,
+    SamplingError,
+    SeddError,
+    SeddWarning,
+    TrainingError,
+)
+from sedd.evaluation.bound import Bound
+from sedd.hookspecs import hookimpl
+from sedd.pretrained import Pretrained, load
+from sedd.runfile import load_config
+from sedd.training.report import StepReport
+from sedd.training.trainer import Trainer
+
+__all__ = [
+    "Alphabet",
+    "Backend",
+    "Bound",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "Curriculum",
+    "DataError",
+    "Dataset",
+    "DeviceError",
+    "Noise",
+    "Part",
+    "PluginError",
+    "Pretrained",
+    "Ramp",
+    "SamplingError",
+    "SeddError",
+    "SeddWarning",
+    "StepReport",
+    "Tracker",
+    "Trainer",
+    "TrainingError",
+    "hookimpl",
+    "load",
+    "load_config",
+]

@@ -1,0 +1,105 @@
+"""The built-in device backends: `auto`, `cpu`, `cuda`, `mps` and `xpu`."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+
+from sedd.contracts import Backend
+from sedd.hookspecs import hookimpl
+
+
+class Auto(Backend):
+    """Stands for the available backend of the highest priority; `sedd.devices.choose` puts that one in its place."""
+
+    type: Literal["auto"] = "auto"
+    priority: ClassVar[int] = -1
+
+    def available(self) -> bool:
+        return False
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        raise NotImplementedError("`auto` is a choice, not a device; sedd.devices.choose resolves it")
+
+
+class Cpu(Backend):
+    """The processor: always there, and the reference for all others."""
+
+    type: Literal["cpu"] = "cpu"
+
+    def available(self) -> bool:
+        return True
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("cpu")
+
+    def fast_bfloat16(self) -> bool:
+        # Emulated bfloat16 is slower than float32: only instructions for it make it pay.
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+class Cuda(Backend):
+    """NVIDIA GPUs (and AMD ones under ROCm, which torch calls `cuda` too)."""
+
+    type: Literal["cuda"] = "cuda"
+    priority: ClassVar[int] = 30
+
+    def available(self) -> bool:
+        return torch.cuda.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("cuda", local_rank)
+
+    def fast_bfloat16(self) -> bool:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
+
+    def process_group(self) -> str:
+        return "nccl"
+
+
+class Mps(Backend):
+    """Apple GPUs."""
+
+    type: Literal["mps"] = "mps"
+    priority: ClassVar[int] = 10
+
+    def available(self) -> bool:
+        return torch.backends.mps.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("mps")
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.mps.current_allocated_memory()}
+
+
+class Xpu(Backend):
+    """Intel GPUs."""
+
+    type: Literal["xpu"] = "xpu"
+    priority: ClassVar[int] = 20
+
+    def available(self) -> bool:
+        return torch.xpu.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("xpu", local_rank)
+
+    def fast_bfloat16(self) -> bool:
+        return torch.xpu.is_bf16_supported()
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.xpu.memory_allocated(), "peak": torch.xpu.max_memory_allocated()}
+
+    def process_group(self) -> str:
+        return "xccl"
+
+
+@hookimpl
+def sedd_backends() -> list[type[Backend]]:
+    return [Auto, Cpu, Cuda, Mps, Xpu]

@@ -1,0 +1,218 @@
+"""The command line: thin words over the library. Expected errors are one message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sedd.config import Config
+from sedd.data import Dataset, PrepareOptions, open_data, open_whole, prepare
+from sedd.errors import SeddError
+from sedd.evaluation.bound import Bound
+from sedd.plugins import KINDS, describe, discover
+from sedd.pretrained import load
+from sedd.runfile import load_config, schema
+from sedd.sampling.fasta import write_fasta
+from sedd.training.trainer import Trainer
+
+app = typer.Typer(
+    help="Train SEDD models (score entropy discrete diffusion) with noise curricula.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides such as optim.lr=3e-4 (values in YAML).")]
+Device = Annotated[str | None, typer.Option(help="Device backend: auto, cpu, cuda, mps, xpu or a plugin's.")]
+RunPath = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint in it.")]
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    overrides: Overrides = None,
+    device: Device = None,
+    run: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<date-time>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run if there is one.")] = False,
+    samples: Annotated[int, typer.Option(help="Sequences to sample at the end, where the model can.")] = 10,
+) -> None:
+    """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
+    loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
+    if resume and run is None:
+        raise typer.BadParameter("--resume needs --run: which run to continue", param_hint="--resume")
+    dataset = _open(loaded)
+    trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    err.print(dataset.summary, markup=False)
+    err.print(f"{parameters:,} parameters on {trainer.device}, run {trainer.run.path}", markup=False)
+    if trainer.state.step:
+        err.print(f"Resumed at step {trainer.state.step:,}")
+    bound = trainer.fit()
+    written = _final_samples(trainer, samples)
+    _summary(trainer, bound, written)
+
+
+def _open(config: Config) -> Dataset:
+    """Open the data with a progress bar for the files that must be prepared first."""
+    with _data_progress() as progress:
+        return open_data(config.data, seed=config.seed, progress=progress)
+
+
+class _data_progress:  # noqa: N801  # used like a function
+    """A rich bar as the callback (bytes done, bytes in all, sequences) that preparing data reports to."""
+
+    def __enter__(self) -> Any:
+        columns = [TextColumn("preparing data"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+        self.bar = Progress(*columns, TextColumn("{task.fields[count]:,} sequences"), console=err, transient=True)
+        self.task = self.bar.add_task("", count=0, total=None, start=True, visible=False)
+        self.bar.start()
+        return lambda done, total, count: self.bar.update(
+            self.task, completed=done, total=total, count=count, visible=True
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def _final_samples(trainer: Trainer, count: int) -> Path | None:
+    """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
+    if not count or trainer.config.prior_kept > Config.GENERATES_BELOW:
+        return None
+    path = trainer.run.samples / f"step-{trainer.state.step:08d}.fasta"
+    write_fasta(path, trainer.sample(count), run=str(trainer.run.path), step=trainer.state.step, seed=0)
+    return path
+
+
+def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
+    table = Table(title="Finished", show_header=False, title_justify="left", box=None)
+    table.add_row("held-out bound", f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)")
+    if trainer.data.exact_nll is not None:
+        table.add_row("exact value", f"{trainer.data.exact_nll:.4f} nats per residue")
+        table.add_row("gap to exact", f"{bound.nats - trainer.data.exact_nll:.4f} nats per residue")
+    path = trainer.run.path
+    table.add_row("run", str(path))
+    table.add_row("metrics", str(trainer.run.metrics))
+    table.add_row("checkpoints", str(trainer.run.checkpoints))
+    if samples:
+        table.add_row("samples", str(samples))
+    out.print(table)
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[str | None, typer.Argument(help="FASTA, text or store; default: the run's held-out set.")] = None,
+    masks: Annotated[int, typer.Option(min=1, help="Noise levels per sequence.")] = 8,
+    sequences: Annotated[int, typer.Option(min=1, help="At most this many sequences.")] = 1_000,
+    device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The likelihood bound of a trained model, nats per residue."""
+    model = load(run, device=device)
+    with _data_progress() as progress:
+        if data is None:
+            held = open_data(model.config.data, seed=model.config.seed, progress=progress).valid
+        else:
+            held = open_whole(model.config.data, data, model.alphabet, progress=progress)
+    bound = model.bound(held, masks=masks, count=sequences)
+    if as_json:
+        out.print_json(json.dumps({"step": model.step, "nats": bound.nats, "stderr": bound.stderr, "bits": bound.bits,
+                                   "perplexity": bound.perplexity, "trained": bound.trained,
+                                   "sequences": bound.sequences, "residues": bound.residues}))  # fmt: skip
+        return
+    out.print(f"bound        {bound.nats:.4f} ± {bound.stderr:.4f} nats per residue")
+    out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
+    out.print(f"trained part {bound.trained:.4f} nats per residue, within the trained range of noise")
+    out.print(f"over         {bound.sequences:,} sequences, {bound.residues:,} residues; weights of step {model.step:,}")
+
+
+@app.command()
+def sample(
+    run: RunPath,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many sequences.")] = 10,
+    length: Annotated[int | None, typer.Option(min=1, help="Residues; default: lengths of the training set.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the run's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="FASTA file; default: print.")] = None,
+    device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
+) -> None:
+    """Generate sequences from a trained model."""
+    model = load(run, device=device)
+    sequences = model.sample(count, length=length, steps=steps, seed=seed)
+    write_fasta(to, sequences, run=str(run), step=model.step, seed=seed)
+    if to is not None:
+        err.print(f"{count} sequences in {to}", markup=False)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="FASTA (plain or gzip) or text file.")],
+    store: Annotated[Path, typer.Argument(metavar="OUT", help="Directory for the token store.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Options such as alphabet=esm holdout=0.01.")] = None,
+) -> None:
+    """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
+    config = load_config({}, *(f"data.{item}" for item in overrides or []))
+    with _data_progress() as progress:
+        prepared = prepare(source, store, options=PrepareOptions.from_config(config.data), progress=progress)
+    out.print(str(prepared), markup=False)
+    out.print(f"Train on it with data.train={store}", markup=False)
+
+
+@app.command()
+def plugins() -> None:
+    """List what is installed, from where, with its options; broken plugins at the end."""
+    found = discover()
+    for kind in KINDS:
+        table = Table(title=f"{kind.section} ({kind.base.discriminator})", title_justify="left")
+        for column in ("name", "from", "options"):
+            table.add_column(column, overflow="fold")
+        for plugin in found.plugins:
+            if plugin.kind is kind:
+                options = ", ".join(f"{name}: {text}" for name, text in describe(plugin.cls).items())
+                table.add_row(plugin.name, plugin.source, escape(options))
+        out.print(table)
+    for problem in found.problems:
+        err.print(f"[red]broken[/red] {escape(str(problem))}")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command("schema")
+def print_schema(
+    to: Annotated[Path | None, typer.Argument(help="File to write; default: print.")] = None,
+) -> None:
+    """Write the JSON schema of run files, installed plugins included."""
+    text = json.dumps(schema(), indent=2)
+    if to is None:
+        typer.echo(text)
+    else:
+        to.write_text(text + "\n", encoding="utf-8")
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    err.print(f"[yellow]warning:[/yellow] {escape(str(message))}")
+
+
+def main() -> None:
+    """Entry point of the command `sedd`."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except SeddError as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,42 @@
+"""Sequences: from files, or drawn with a known entropy, to batches.
+
+`open_data` turns the `data` section of a run file into a `Dataset`; `Batches` and `load` turn that into tensors.
+"""
+
+from __future__ import annotations
+
+from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
+from sedd.data.batch import Batch, crop, load
+from sedd.data.dataset import Dataset, open_data, open_whole
+from sedd.data.options import PrepareOptions
+from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, split
+from sedd.data.permutation import Permutation
+from sedd.data.prepare import Prepared, prepare
+from sedd.data.store import TokenStore
+from sedd.data.synthetic import SyntheticSource
+from sedd.data.tally import Tally
+
+__all__ = [
+    "ESM",
+    "PROTEIN",
+    "Alphabet",
+    "Batch",
+    "Batches",
+    "Cursor",
+    "Dataset",
+    "GlobalBatch",
+    "Permutation",
+    "PrepareOptions",
+    "Prepared",
+    "Sequences",
+    "SyntheticSource",
+    "Tally",
+    "TokenStore",
+    "crop",
+    "load",
+    "open_data",
+    "open_whole",
+    "prepare",
+    "split",
+    "text_alphabet",
+]

@@ -1,0 +1,144 @@
+"""Which symbols a sequence is made of, and their ids: the real symbols first, then one id for MASK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.errors import DataError
+
+MAX_SYMBOLS = 65_534
+Ids = NDArray[Any]
+"""Ids of symbols: uint8, or uint16 for large alphabets."""
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Real symbols with ids 0..n-1; `mask_id` = n is the absorbing state and never part of data.
+
+    Examples:
+        >>> PROTEIN.encode("ACD")
+        array([0, 1, 2], dtype=uint8)
+        >>> PROTEIN.decode([0, 1, PROTEIN.mask_id])
+        'AC_'
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.symbols)) != len(self.symbols) or "" in self.symbols:
+            raise DataError(f"alphabet {self.name!r}: symbols must be distinct and not empty, got {self.symbols!r}")
+        if not 2 <= self.n <= MAX_SYMBOLS:
+            raise DataError(f"alphabet {self.name!r} has {self.n} symbol(s); expected 2 to {MAX_SYMBOLS}")
+
+    @property
+    def n(self) -> int:
+        """Number of real symbols."""
+        return len(self.symbols)
+
+    @property
+    def mask_id(self) -> int:
+        """Id of the absorbing state."""
+        return self.n
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest of uint8 and uint16 that holds every id, MASK included."""
+        return np.dtype(np.uint8 if self.n <= 255 else np.uint16)
+
+    @cached_property
+    def mask_symbol(self) -> str:
+        """How `decode` shows MASK: `_`, or where that is a real symbol the first free one of `▒`, `�`."""
+        return next((symbol for symbol in "_▒�" if symbol not in self.symbols), "<mask>")
+
+    @cached_property
+    def letters(self) -> bytes:
+        """The capital letters A-Z among the symbols: what the residue policy takes for residues."""
+        return "".join(s for s in self.symbols if len(s) == 1 and "A" <= s <= "Z").encode()
+
+    def encode(self, text: str | bytes) -> Ids:
+        """Ids of a sequence; a symbol outside the alphabet is a `DataError` that names it and its position."""
+        return np.frombuffer(self.encode_bytes(text), dtype=self.dtype)
+
+    def encode_bytes(self, text: str | bytes) -> bytes:
+        """`encode`, as the bytes that a token store holds."""
+        if self._table is None:
+            return self._encode_wide(text.decode() if isinstance(text, bytes) else text)
+        raw = text if isinstance(text, bytes) else text.encode("ascii", "replace")
+        if isinstance(text, str) and not text.isascii():
+            position = next(i for i, letter in enumerate(text) if not letter.isascii())
+            raise self._unknown(text[position], position)
+        ids = raw.translate(self._table)
+        # The table sends unknown letters to mask_id, which no real symbol has; one memchr finds them.
+        if (position := ids.find(self.mask_id)) >= 0:
+            raise self._unknown(chr(raw[position]), position)
+        return ids
+
+    def decode(self, ids: Iterable[int] | NDArray[Any]) -> str:
+        """The symbols of `ids` in one string, MASK as `mask_symbol`."""
+        shown = (*self.symbols, self.mask_symbol)
+        numbers = ids.tolist() if isinstance(ids, np.ndarray) else [int(i) for i in ids]
+        for position, number in enumerate(numbers):
+            if not 0 <= number <= self.mask_id:
+                raise DataError(f"id {number} at position {position} is not in alphabet {self.name!r} (0..{self.n})")
+        return "".join([shown[number] for number in numbers])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"name": self.name, "symbols": list(self.symbols)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Alphabet:
+        """The inverse of `to_dict`."""
+        try:
+            return cls(str(data["name"]), tuple(map(str, data["symbols"])))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"not the description of an alphabet: {data!r}") from error
+
+    @cached_property
+    def _table(self) -> bytes | None:
+        if self.n > 255 or not all(symbol.isascii() for symbol in self.symbols):
+            return None
+        table = bytearray([self.mask_id]) * 256
+        for number, symbol in enumerate(self.symbols):
+            if len(symbol) == 1:
+                table[ord(symbol)] = number
+        return bytes(table)
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+        single = [(ord(symbol), number) for number, symbol in enumerate(self.symbols) if len(symbol) == 1]
+        codes, numbers = zip(*sorted(single), strict=True)
+        return np.array(codes, dtype=np.uint32), np.array(numbers, dtype=self.dtype)
+
+    def _encode_wide(self, text: str) -> bytes:
+        codes, numbers = self._codes
+        given = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        at = np.minimum(np.searchsorted(codes, given), len(codes) - 1)
+        unknown = np.flatnonzero(codes[at] != given)
+        if unknown.size:
+            raise self._unknown(text[int(unknown[0])], int(unknown[0]))
+        return bytes(numbers[at].tobytes())
+
+    def _unknown(self, letter: str, position: int) -> DataError:
+        known = "".join(s for s in self.symbols if len(s) == 1)
+        shown = known if len(known) <= 80 else f"{known[:77]}..."
+        return DataError(f"{letter!r} at position {position} is not in alphabet {self.name!r} ({shown!r})")
+
+
+PROTEIN = Alphabet("protein", tuple("ACDEFGHIKLMNPQRSTVWY"))
+"""The 20 standard amino acids."""
+
+ESM = Alphabet("esm", ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>"))
+"""The vocabulary of ESM-2. Its `<mask>` is id 32 = `mask_id`, so that ESM's ids are unchanged."""
+
+
+def text_alphabet(symbols: Iterable[str]) -> Alphabet:
+    """The alphabet of a text: its characters, sorted by code point."""
+    return Alphabet("text", tuple(sorted(set(symbols))))

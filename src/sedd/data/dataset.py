@@ -1,0 +1,180 @@
+"""Opening the `data` section of a run file: the synthetic source, a file (prepared once into a cache), or a store."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.config import Data
+from sedd.data.alphabet import Alphabet
+from sedd.data.options import PrepareOptions, differences
+from sedd.data.order import Sequences
+from sedd.data.prepare import Prepared, Progress, opened, prepare
+from sedd.data.store import FORMAT, TokenStore, is_store
+from sedd.data.synthetic import SyntheticSource
+from sedd.data.tally import Tally
+from sedd.errors import DataError
+
+LEAST_SYNTHETIC_VALID = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a run trains on and what it is measured with."""
+
+    train: Sequences
+    valid: Sequences
+    alphabet: Alphabet
+    letter_counts: NDArray[np.int64]
+    """(n,): how often each symbol occurs in `train`."""
+    exact_nll: float | None
+    """Exact -log p per residue of `valid` in nats, where it is known."""
+    summary: str
+    """What was read, kept, repaired and dropped, for people."""
+
+
+def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dataset:
+    """The sequences that `data` describes; a file is prepared first, unless the cache has it.
+
+    Raises:
+        DataError: if there is no such file, or it cannot be used as `data` says.
+    """
+    if data.train == "synthetic":
+        return _synthetic(data, seed)
+    options = PrepareOptions.from_config(data)
+    train = _open(data, data.train, options, progress)
+    if data.valid is None:
+        if train.valid is None:
+            raise DataError(
+                f"{data.train}: this store has no held-out part; set data.valid, prepare it with a holdout, or give "
+                "the directory that holds `train` and `valid`"
+            )
+        return _dataset(train, train.valid, str(train))
+    valid = open_whole(data, data.valid, train.train.alphabet, progress=progress)
+    return _dataset(train, valid, f"train: {train}\nvalid: {data.valid}, {len(valid):,} sequences")
+
+
+def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
+    """All sequences of a file, nothing set aside, read as `data` says and in the letters of `alphabet`.
+
+    Raises:
+        DataError: as `open_data`, and if a letter is not in the alphabet.
+    """
+    options = PrepareOptions(
+        alphabet=data.alphabet,
+        residues=data.residues,
+        holdout=0.0,
+        min_length=data.min_length,
+        chunk_length=data.chunk_length,
+        symbols=alphabet.symbols if data.alphabet == "text" else None,
+    )
+    return _open(data, name, options, progress).train
+
+
+def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
+    store = train.train
+    if valid.alphabet != store.alphabet:
+        raise DataError(f"{valid.path}: its alphabet is {valid.alphabet.name!r}, that of {store.path} another one")
+    return Dataset(store, valid, store.alphabet, store.letter_counts, None, summary)
+
+
+def _synthetic(data: Data, seed: int) -> Dataset:
+    if data.alphabet != "protein":
+        raise DataError(f"data.train=synthetic has the protein alphabet; data.alphabet={data.alphabet} does not fit")
+    if data.valid is not None:
+        raise DataError("data.train=synthetic draws its own held-out sequences; remove data.valid")
+    options = data.synthetic.model_dump()
+    train = SyntheticSource(**options, seed=seed, part="train")
+    held = max(LEAST_SYNTHETIC_VALID, round(data.holdout * data.synthetic.sequences))
+    valid = SyntheticSource(**options | {"sequences": held}, seed=seed, part="valid")
+    summary = (
+        f"synthetic: {len(train):,} sequences of {train.lengths.min()} to {train.lengths.max()} residues, "
+        f"{len(valid):,} for validation; exact entropy {train.entropy:.4f} nats per residue (letters alone: "
+        f"{train.chain.letter_entropy:.4f})"
+    )
+    return Dataset(train, valid, train.alphabet, train.letter_counts, valid.nll(), summary)
+
+
+def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise DataError(f"{name}: no such file{_nearest(path)}")
+    if path.is_dir():
+        return _open_store(path, options)
+    if not path.is_file():
+        raise DataError(f"{name}: neither a file nor a directory")
+    if path.suffix == ".txt" and options.alphabet != "text":
+        raise DataError(f"{name}: a text file; set data.alphabet=text to train on it, or give a FASTA file")
+    return prepare(path, _cache_directory(data) / _cache_name(path, options), options=options, progress=progress)
+
+
+def _open_store(path: Path, options: PrepareOptions) -> Prepared:
+    """A directory that `sedd data prepare` wrote, or one of the stores in it."""
+    if is_store(path):
+        store = TokenStore.open(path)
+        prepared = Prepared(path, store, None, Tally.from_dict(store.manifest["tally"]))
+    elif is_store(path / "train"):
+        prepared = opened(path)
+    else:
+        raise DataError(
+            f"{path}: a directory without a token store; expected a FASTA or text file, or a directory that "
+            "`sedd data prepare` wrote"
+        )
+    if lines := _conflicts(prepared.train, options):
+        raise DataError(
+            f"{path}: prepared with other options than this run states; prepare it again, or change the run:\n  "
+            + "\n  ".join(f"data.{line}" for line in lines)
+        )
+    return prepared
+
+
+def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
+    """Options that decided the store and that the run states otherwise.
+
+    What is held out was decided when the store was made. A run with a held-out file of its own does not care, and one
+    that names no cluster file accepts the clusters of the store.
+    """
+    recorded, wanted = dict(store.manifest["options"]), options.to_dict()
+    unimportant = {"symbols", "symbols_also_in"}
+    if options.holdout == 0.0 or store.manifest.get("split") == "valid":
+        unimportant |= {"holdout", "clusters"}
+    if options.clusters is None:
+        unimportant.add("clusters")
+    if not recorded.get("holdout"):
+        unimportant.add("holdout")  # nothing was held out: there is a better message for that
+    for each in (recorded, wanted):
+        for key in unimportant:
+            each.pop(key, None)
+    return differences(recorded, wanted)
+
+
+def _cache_directory(data: Data) -> Path:
+    if data.cache is not None:
+        return Path(data.cache).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "sedd"
+
+
+def _cache_name(path: Path, options: PrepareOptions) -> str:
+    """Another one for each file, state of the file, and set of options."""
+    state = path.stat()
+    identity = [FORMAT, str(path.resolve()), state.st_size, state.st_mtime_ns, options.to_dict()]
+    digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return f"{path.name.split('.')[0]}-{digest}"
+
+
+def _nearest(path: Path) -> str:
+    """Existing names that look like it."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f"; the directory {parent} does not exist either"
+    names = sorted(entry.name for entry in parent.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(str(parent / name) for name in near)}?" if near else f" in {parent.resolve()}"

@@ -1,0 +1,181 @@
+"""In which order a run sees its sequences, and how they are cut into batches that hardly need pads.
+
+The stream is endless: position p, the *global sample index*, belongs to epoch p // n and stands for item
+`Permutation(epoch)(p % n)`. A *window* is a stretch of consecutive positions. Inside it, samples are sorted by length,
+cut into global batches, and these are shuffled. Everything follows from (seed, window), so that a `Cursor` of two
+numbers is all that a checkpoint has to keep, and neither accumulation nor workers have a part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.data.permutation import Permutation
+from sedd.errors import DataError
+from sedd.randomness import generator
+
+Ints = NDArray[np.int64]
+_SURVEY = 4096
+"""Sequences whose mean length decides how many make `batch_residues`."""
+
+
+class Sequences(Protocol):
+    """What can be trained on: any object with a length and integer arrays as items.
+
+    With an array `lengths` (or a method `lengths_at(indices)`), planning does not have to read the sequences.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where in the stream a run is: the next batch is `batch` of `window`."""
+
+    window: int = 0
+    batch: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """For JSON; `Cursor(**data)` is the inverse."""
+        return asdict(self)
+
+
+START = Cursor()
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalBatch:
+    """The samples of one optimizer step (or of a part of it), shortest first."""
+
+    samples: Ints
+    """Global sample indices: what random draws are keyed by. Unique for ever."""
+    indices: Ints
+    """Items of the source."""
+    lengths: Ints
+    """Residues of each, after cropping to `max_length`."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def residues(self) -> int:
+        """Residues in all samples: what the loss of a step is normalised by."""
+        return int(self.lengths.sum())
+
+
+class Batches:
+    """The plan of an endless training stream over `source`.
+
+    Args:
+        source: the sequences.
+        seed: of the run; decides the order.
+        batch_size: sequences in a micro-batch; a global batch has `batch_size * accum`.
+        accum: micro-batches in a global batch.
+        batch_residues: instead of a number of sequences, about this many residues in a global batch.
+        max_length: longer sequences count as cropped to it.
+        window: global batches that are sorted by length together; never more than an epoch has.
+    """
+
+    def __init__(
+        self,
+        source: Sequences,
+        *,
+        seed: int,
+        batch_size: int,
+        accum: int = 1,
+        batch_residues: int | None = None,
+        max_length: int,
+        window: int = 64,
+    ) -> None:
+        if not len(source):
+            raise DataError("there are no sequences to train on")
+        self.source = source
+        self.n = len(source)
+        self.seed = seed
+        self.max_length = max_length
+        self.batch_residues = batch_residues
+        size = batch_size * accum if batch_residues is None else self._sequences_for(batch_residues)
+        self.batch_sequences = size
+        """Sequences in a global batch; with `batch_residues`, about how many on average."""
+        # A window longer than an epoch would put copies of one sequence, which are equally long, into one batch.
+        self.window_samples = size * max(1, min(window, self.n // size))
+        self._planned: tuple[int, list[GlobalBatch]] = (-1, [])
+
+    def at(self, cursor: Cursor) -> tuple[GlobalBatch, Cursor]:
+        """The batch at `cursor`, and the cursor of the next one."""
+        plan = self.window(cursor.window)
+        if not 0 <= cursor.batch < len(plan):
+            raise DataError(f"{cursor} is not in this stream: window {cursor.window} has {len(plan)} batches")
+        last = cursor.batch + 1 == len(plan)
+        return plan[cursor.batch], Cursor(cursor.window + 1, 0) if last else Cursor(cursor.window, cursor.batch + 1)
+
+    def stream(self, cursor: Cursor = START) -> Iterator[tuple[GlobalBatch, Cursor]]:
+        """Batches from `cursor` on, for ever, each with the cursor of the next one."""
+        while True:
+            batch, cursor = self.at(cursor)
+            yield batch, cursor
+
+    def window(self, number: int) -> list[GlobalBatch]:
+        """The batches of a window in the order of training; the last one asked for is kept."""
+        if self._planned[0] != number:
+            self._planned = (number, self._plan(number))
+        return self._planned[1]
+
+    def _plan(self, number: int) -> list[GlobalBatch]:
+        samples = np.arange(number * self.window_samples, (number + 1) * self.window_samples, dtype=np.int64)
+        indices = self.items(samples)
+        lengths = self._lengths(indices)
+        order = np.argsort(lengths, kind="stable")
+        samples, indices, lengths = samples[order], indices[order], lengths[order]
+        cuts = self._cuts(lengths)
+        parts = zip(np.split(samples, cuts), np.split(indices, cuts), np.split(lengths, cuts), strict=True)
+        batches = [GlobalBatch(*part) for part in parts]
+        return [batches[i] for i in generator(self.seed, "window", number).permutation(len(batches))]
+
+    def items(self, samples: Ints) -> Ints:
+        """The item that each global sample index stands for."""
+        epochs, positions = np.divmod(samples, self.n)
+        items = np.empty_like(samples)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            items[here] = Permutation(self.n, self.seed, int(epoch))(positions[here])
+        return items
+
+    def _cuts(self, lengths: Ints) -> Ints:
+        """Where the sorted window is cut: at equal numbers of sequences, or of residues."""
+        if self.batch_residues is None:
+            return np.arange(self.batch_sequences, len(lengths), self.batch_sequences)
+        total = np.cumsum(lengths)
+        count = max(1, round(int(total[-1]) / self.batch_residues))
+        cuts = np.searchsorted(total, np.arange(1, count) * (total[-1] / count)) + 1
+        return np.unique(cuts[cuts < len(lengths)])
+
+    def _lengths(self, indices: Ints) -> Ints:
+        lengths_at, lengths = getattr(self.source, "lengths_at", None), getattr(self.source, "lengths", None)
+        if lengths_at is not None:
+            found = lengths_at(indices)
+        elif lengths is not None:
+            found = np.asarray(lengths)[indices]
+        else:
+            found = np.array([len(self.source[int(i)]) for i in indices])
+        return np.minimum(np.asarray(found, dtype=np.int64), self.max_length)
+
+    def _sequences_for(self, residues: int) -> int:
+        """How many sequences have about so many residues; from a sample that depends on the seed only."""
+        some = Permutation(self.n, self.seed, 0)(np.arange(min(self.n, _SURVEY), dtype=np.int64))
+        return max(1, round(residues / max(1.0, float(self._lengths(some).mean()))))
+
+
+def split(batch: GlobalBatch, accum: int) -> list[GlobalBatch]:
+    """At most `accum` micro-batches of nearly equal numbers of sequences; neighbours in length stay together."""
+    parts = min(accum, len(batch))
+    columns = (np.array_split(column, parts) for column in (batch.samples, batch.indices, batch.lengths))
+    return [GlobalBatch(*part) for part in zip(*columns, strict=True)]

@@ -1,0 +1,317 @@
+"""From a FASTA or text file to token stores, once: in constant memory, and restartable at any moment.
+
+Everything is written to a hidden sibling of the target and renamed at the end. Now and then the writers make their
+files durable and `progress.json` records how far they are; who comes after a killed process goes on from there,
+and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sedd.data.alphabet import Alphabet, text_alphabet
+from sedd.data.bytestream import ByteStream
+from sedd.data.clean import Cleaner, TextCleaner
+from sedd.data.clusters import Clusters
+from sedd.data.durable import locked, sync_directory, write_json
+from sedd.data.options import PrepareOptions, differences
+from sedd.data.readers import START, Position, Record, read_characters, read_fasta, read_text
+from sedd.data.store import TokenStore, describe_file, is_store, read_manifest
+from sedd.data.tally import Tally
+from sedd.data.writer import StoreWriter, Written
+from sedd.errors import DataError
+
+Progress = Callable[[int, int, int], object]
+"""Called with bytes done, bytes in all, and sequences written so far."""
+
+SAVE_EVERY = 100_000
+"""Records between two durable states."""
+REPORT_EVERY = 1_000
+_FULL = 1 << 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The stores in a directory, and what became of the source's sequences."""
+
+    path: Path
+    train: TokenStore
+    valid: TokenStore | None
+    tally: Tally
+
+    def __str__(self) -> str:
+        held = "" if self.valid is None else f", {len(self.valid):,} for validation"
+        return f"{self.path}: {len(self.train):,} sequences to train on{held}\n{self.tally}"
+
+
+def prepare(source: Path, out: Path, *, options: PrepareOptions, progress: Progress | None = None) -> Prepared:
+    """Write `out/train` and `out/valid`, or return at once where they are complete already.
+
+    Raises:
+        DataError: if the source cannot be used (with file and line), if nothing would be left on one of the sides, or
+            if `out` holds something else (with the list of differences).
+    """
+    source, out = Path(source), Path(out)
+    if not source.is_file():
+        raise DataError(f"{source}: no such file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent / f".{out.name}.lock"):
+            if not _complete(source, out, options):
+                _Preparation(source, out, options, progress).run()
+            return opened(out)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or out}: {error.strerror or error}. Solve that and start again, it goes on "
+            "where it stopped"
+        ) from error
+
+
+def opened(out: Path) -> Prepared:
+    """The stores that `prepare` wrote to `out`."""
+    train = TokenStore.open(out / "train")
+    valid = TokenStore.open(out / "valid") if is_store(out / "valid") else None
+    return Prepared(out, train, valid, Tally.from_dict(train.manifest["tally"]))
+
+
+def _complete(source: Path, out: Path, options: PrepareOptions) -> bool:
+    """Whether `out` is what would be written; an error if it is something else, False if it is not there."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not is_store(out / "train"):
+        raise DataError(f"{out}: exists and is not a prepared store; choose another place or remove it")
+    manifest = read_manifest(out / "train")
+    differ = differences(manifest["options"], options.to_dict())
+    if not _same_source(source, manifest["source"]):
+        differ.append(f"source: the store was made from another {manifest['source']['name']}, wanted {source}")
+    if differ:
+        raise DataError(
+            f"{out}: holds a store made with other options; remove it or choose another place:\n  "
+            + "\n  ".join(differ)
+        )
+    return True
+
+
+def _same_source(source: Path, recorded: dict[str, Any]) -> bool:
+    """Size and time of change answer at once; only where the time differs the hash has to."""
+    state = _state_of(source)
+    if state["size"] != recorded["size"]:
+        return False
+    return bool(
+        state["mtime_ns"] == recorded["mtime_ns"] or describe_file(source)["sha256"] == recorded["sha256"]
+    )  # fmt: skip
+
+
+def _state_of(source: Path) -> dict[str, Any]:
+    state = source.stat()
+    return {"name": source.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+@dataclass
+class _State:
+    """All that a restart needs."""
+
+    threshold: int
+    """A sequence is held out when its 64-bit hash is below this."""
+    position: Position = START
+    train: Written | None = None
+    valid: Written | None = None
+    tally: Tally | None = None
+    lowest: int = _FULL
+    highest: int = -1
+    symbols: tuple[str, ...] | None = None
+
+
+class _Preparation:
+    """One run of `prepare` under the lock."""
+
+    def __init__(self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> None:
+        self.source, self.out, self.options, self.progress = source, out, options, progress
+        self.partial = out.parent / f".{out.name}.partial"
+        self.identity = {"source": _state_of(source), "options": options.to_dict()}
+        self.clusters = None if options.clusters is None else Clusters(options.clusters)
+        self.missing: tuple[int, str] = (0, "")
+
+    def run(self) -> None:
+        state = self._restored()
+        try:
+            alphabet = self._alphabet(state)
+            # A tiny file may leave one side empty. The hashes seen then say where to cut instead; once is enough.
+            while (threshold := self._write(state, alphabet)) is not None:
+                shutil.rmtree(self.partial)
+                state = _State(threshold, symbols=state.symbols)
+        except DataError:
+            shutil.rmtree(self.partial, ignore_errors=True)  # the source has to change: nothing to go on with
+            raise
+        self._publish()
+
+    def _restored(self) -> _State:
+        fresh = _State(int(self.options.holdout * _FULL))
+        try:
+            saved = json.loads((self.partial / "progress.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            saved = {}
+        if saved.get("identity") != self.identity:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            return fresh
+        state = saved["state"]
+        return _State(
+            threshold=state["threshold"],
+            position=Position(*state["position"]),
+            train=Written(**state["train"]),
+            valid=Written(**state["valid"]) if state["valid"] else None,
+            tally=Tally.from_dict(state["tally"]),
+            lowest=state["lowest"],
+            highest=state["highest"],
+            symbols=tuple(state["symbols"]) if state["symbols"] else None,
+        )
+
+    def _alphabet(self, state: _State) -> Alphabet:
+        fixed = self.options.fixed_alphabet()
+        if fixed is not None:
+            return fixed
+        if state.symbols is None:
+            symbols: set[str] = set()
+            for path in (self.source, self.options.symbols_also_in):
+                if path is not None:
+                    for text, _ in read_characters(ByteStream(path)):
+                        symbols.update(text)
+            state.symbols = tuple(sorted(symbols))
+        return text_alphabet(state.symbols)
+
+    def _write(self, state: _State, alphabet: Alphabet) -> int | None:
+        """Write both stores; a threshold to start again with, where one of them stayed empty."""
+        train = StoreWriter(self.partial / "train", alphabet, state.train or Written())
+        valid = None
+        if self.options.holdout > 0:
+            valid = StoreWriter(self.partial / "valid", alphabet, state.valid or Written())
+        try:
+            tally = self._fill(state, train, valid, self._cleaner(alphabet, state.tally))
+            self._check_clusters(tally)
+            again = self._recut(state, train, valid, tally)
+            if again is None:
+                self._finish(train, valid, tally)
+            return again
+        finally:
+            train.close()
+            if valid is not None:
+                valid.close()
+
+    def _cleaner(self, alphabet: Alphabet, tally: Tally | None) -> Cleaner | TextCleaner:
+        minimum, name = self.options.min_length, self.source.name
+        if self.options.alphabet == "text":
+            return TextCleaner(min_length=minimum, source=name, tally=tally)
+        return Cleaner(alphabet, self.options.residues, min_length=minimum, source=name, tally=tally)
+
+    def _fill(
+        self, state: _State, train: StoreWriter, valid: StoreWriter | None, clean: Cleaner | TextCleaner
+    ) -> Tally:
+        stream = ByteStream(self.source)
+        tally, unsaved = clean.tally, 0
+        for record in self._records(stream, state.position):
+            if unsaved >= SAVE_EVERY and "glued_header" not in record.repairs:
+                self._check_clusters(tally)
+                self._save(state, record.start, train, valid, tally)
+                unsaved = 0
+            if self.progress is not None and tally.read % REPORT_EVERY == 0:
+                self.progress(stream.done, stream.total, tally.sequences)
+            unsaved += 1
+            pieces = clean(record)
+            if not pieces:
+                continue
+            key = self._key(record, pieces)
+            state.lowest, state.highest = min(state.lowest, key), max(state.highest, key)
+            side = valid if valid is not None and key < state.threshold else train
+            for piece in pieces:
+                self._append(side, piece, record)
+        if self.progress is not None:
+            self.progress(stream.total, stream.total, tally.sequences)
+        return tally
+
+    def _records(self, stream: ByteStream, start: Position) -> Iterator[Record]:
+        if self.options.alphabet == "text":
+            return read_text(stream, chunk_length=self.options.chunk_length, start=start)
+        return read_fasta(stream, start)
+
+    def _append(self, side: StoreWriter, piece: str | bytes, record: Record) -> None:
+        try:
+            side.append(piece)
+        except DataError as error:  # a text whose alphabet is given: a character that is not in it
+            raise DataError(f"{self.source}:{record.line} {record.name}: {error}") from error
+
+    def _key(self, record: Record, pieces: list[bytes] | list[str]) -> int:
+        """The hash that decides the side: equal for equal sequences, and for members of one cluster."""
+        if self.clusters is not None:
+            try:
+                return self.clusters[record.name]
+            except KeyError:
+                number, first = self.missing
+                self.missing = number + 1, first or f"{record.name!r} at {self.source}:{record.line}"
+                return 0
+        joined = b"\0".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces)
+        return int.from_bytes(hashlib.blake2b(joined, digest_size=8, key=b"sedd holdout").digest(), "little")
+
+    def _check_clusters(self, tally: Tally) -> None:
+        number, first = self.missing
+        if number:
+            raise DataError(
+                f"{self.options.clusters}: lists no cluster for {number:,} of {tally.kept:,} sequences, first {first}. "
+                "Expected lines of `sequence id <tab> cluster id` (MMseqs2 writes the representative first: swap "
+                "its columns)"
+            )
+
+    def _save(
+        self, state: _State, position: Position, train: StoreWriter, valid: StoreWriter | None, tally: Tally
+    ) -> None:
+        saved = {
+            "threshold": state.threshold,
+            "position": list(position),
+            "train": asdict(train.save()),
+            "valid": None if valid is None else asdict(valid.save()),
+            "tally": tally.to_dict(),
+            "lowest": state.lowest,
+            "highest": state.highest,
+            "symbols": None if state.symbols is None else "".join(state.symbols),
+        }
+        write_json(self.partial / "progress.json", {"identity": self.identity, "state": saved})
+
+    def _recut(self, state: _State, train: StoreWriter, valid: StoreWriter | None, tally: Tally) -> int | None:
+        if not tally.sequences:
+            raise DataError(f"{self.source}: no sequence is left.\n{tally}")
+        if valid is None:
+            return None
+        train.save(), valid.save()
+        if train.sequences and valid.sequences:
+            return None
+        if state.lowest == state.highest:
+            kind = "cluster" if self.clusters is not None else "sequence"
+            raise DataError(
+                f"{self.source}: only one distinct {kind} is left, so nothing can be held out; give more data, or a "
+                f"held-out file as data.valid.\n{tally}"
+            )
+        return state.lowest + 1 if train.sequences else state.highest
+
+    def _finish(self, train: StoreWriter, valid: StoreWriter | None, tally: Tally) -> None:
+        if _state_of(self.source) != self.identity["source"]:
+            raise DataError(f"{self.source}: changed while it was read; start again")
+        source = self.identity["source"] | describe_file(self.source)
+        about = {"options": self.identity["options"], "source": source, "tally": tally.to_dict()}
+        train.finish({"split": "train", **about})
+        if valid is not None:
+            valid.finish({"split": "valid", **about})
+
+    def _publish(self) -> None:
+        (self.partial / "progress.json").unlink(missing_ok=True)
+        if self.out.exists():
+            self.out.rmdir()  # `_complete` has seen that it is empty
+        for name in ("train", "valid"):
+            sync_directory(self.partial / name)
+        sync_directory(self.partial)
+        self.partial.rename(self.out)
+        sync_directory(self.out.parent)

@@ -1,0 +1,272 @@
+"""Records of a FASTA file, or chunks of a text, as a stream: constant memory, and every record knows its line.
+
+The parser is our own because the ready-made ones give no line numbers, stop at a header with an accent (which UniProt
+descriptions do contain), and read a byte order mark or a NUL as part of the data.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Generator, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from sedd.data.bytestream import ByteStream, Damaged
+from sedd.errors import DataError
+
+LONGEST_RECORD = 64 << 20
+"""Bytes; the longest known proteins have fewer than 50,000 residues. Bounds memory on files that are not FASTA."""
+_WHITESPACE = b" \t\n\r\v\f"
+_BOM = codecs.BOM_UTF8
+
+
+class Position(NamedTuple):
+    """Where a record starts: enough to continue reading there."""
+
+    offset: int = 0
+    """FASTA: the byte of its `>` in the decompressed file; text: the number of chunks before it."""
+    line: int = 1
+
+
+START = Position()
+
+
+class Record(NamedTuple):
+    """One sequence as it stands in the file, layout undone, letters untouched."""
+
+    name: str
+    sequence: bytes | str
+    line: int
+    offset: int
+    repairs: tuple[str, ...] = ()
+    """Kinds of layout trouble that reading undid; `sedd.data.tally` describes them."""
+
+    @property
+    def start(self) -> Position:
+        """Where to start reading to get this record again."""
+        return Position(self.offset, self.line)
+
+
+def read_fasta(stream: ByteStream, start: Position = START) -> Iterator[Record]:
+    """Records from `start` on.
+
+    Raises:
+        DataError: with file and line, for anything that is not FASTA or is damaged.
+    """
+    blocks = _guarded(stream, start)
+    try:
+        head, begin, newline, repairs = _find_first(stream, blocks, start)
+        line, offset, separator = begin.line, begin.offset, newline + b">"
+        for parts in _split(head, blocks, separator):
+            for part in parts:
+                lines = part.count(newline)
+                record = _tidy(part, lines, line, offset) if newline == b"\n" and not repairs else None
+                if record is not None:
+                    yield record
+                else:
+                    yield from _untidy(stream, part, Position(offset, line), newline, repairs)
+                    repairs = ()
+                line += lines + 1
+                offset += len(part) + 2
+                if len(part) > LONGEST_RECORD:
+                    raise DataError(
+                        f"{stream.path}:{line}: a record of {len(part):,} bytes; is this a file of proteins?"
+                    )
+    finally:
+        blocks.close()
+
+
+def _guarded(stream: ByteStream, start: Position) -> Generator[bytes]:
+    """Blocks of the file; damage and NUL bytes become errors that name the line."""
+    line = start.line
+    blocks = stream.blocks(start.offset)
+    while True:
+        try:
+            block = next(blocks, b"")
+        except Damaged as damage:
+            raise DataError(f"{stream.path}:{line}: {damage}") from damage
+        if not block:
+            return
+        _refuse_utf16(stream, block, line)
+        if (at := block.find(b"\0")) >= 0:
+            line += block.count(b"\n", 0, at)
+            raise DataError(
+                f"{stream.path}:{line}: a NUL byte; the file is damaged, binary or UTF-16, and not readable as text"
+            )
+        yield block
+        line += block.count(b"\n")
+
+
+def _refuse_utf16(stream: ByteStream, block: bytes, line: int) -> None:
+    if line == 1 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            f"{stream.path}:1: the file is UTF-16; convert it: `iconv -f UTF-16 -t UTF-8 {stream.path.name} > NEW`"
+        )
+
+
+def _find_first(
+    stream: ByteStream, blocks: Iterator[bytes], start: Position
+) -> tuple[bytes, Position, bytes, tuple[str, ...]]:
+    """Skip blank and comment lines up to the first `>`; what follows it, where it is, the line end, the repairs."""
+    data, repairs = b"", []
+    for block in blocks:
+        data += block
+        if data.strip() and len(data) > len(_BOM):
+            break
+    at = 0
+    if start.offset == 0 and data.startswith(_BOM):
+        at = len(_BOM)
+        repairs.append("byte_order_mark")
+    newline = _line_end(data)
+    line = start.line
+    while at < len(data):
+        end = data.find(newline, at)
+        end = len(data) if end < 0 else end
+        text = data[at:end].strip()
+        if text.startswith(b">"):
+            at = data.index(b">", at)
+            return data[at + 1 :], Position(start.offset + at, line), newline, tuple(repairs)
+        if text.startswith(b";"):
+            repairs.append("comments")
+        elif text:
+            raise DataError(
+                f"{stream.path}:{line}: expected a FASTA header that starts with '>', got {_shown(text)}. "
+                "For plain text set data.alphabet=text"
+            )
+        at, line = end + 1, line + 1
+    what = "is empty" if not data else "holds only blank lines and comments"
+    raise DataError(f"{stream.path}:{max(1, line - 1)}: the file {what}; expected FASTA records")
+
+
+def _line_end(data: bytes) -> bytes:
+    """CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space."""
+    return b"\r" if b"\r" in data and b"\n" not in data else b"\n"
+
+
+def _split(head: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[list[bytes]]:
+    """What stands between separators, as far as it is complete; the rest at the end."""
+    pending = head
+    for block in blocks:
+        *complete, pending = pending.split(separator)
+        yield complete
+        if len(pending) > LONGEST_RECORD:
+            break
+        pending += block
+    yield pending.split(separator)
+
+
+def _tidy(part: bytes, lines: int, line: int, offset: int) -> Record | None:
+    """The record of `part` (header without `>`, then lines) if nothing but line feeds has to be undone; this is the
+    road of nearly all records, so every operation on it counts."""
+    header, feed, body = part.partition(b"\n")
+    sequence = body.translate(None, _WHITESPACE)
+    if (
+        len(sequence) + lines - len(feed) != len(body)
+        or b"\n\n" in body
+        or b"\r" in header
+        or b">" in sequence
+        or b";" in sequence
+    ):
+        return None
+    name = header.split(None, 1)[0] if header[:1] > b" " else b""
+    if not name or b"\x01" in name or not name.isascii():
+        return None
+    return Record(name.decode("ascii"), sequence, line, offset)
+
+
+def _untidy(
+    stream: ByteStream, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...]
+) -> Iterator[Record]:
+    """The records of `part`, whatever is in it; more than one where a header is glued to a sequence."""
+    header, _, body = part.partition(newline)
+    if b"\r" in header[:-1]:
+        raise DataError(f"{stream.path}:{start.line}: a bare carriage return in a header; the file mixes line ends")
+    body, glued, rest = body.partition(b">")
+    sequence, found = _joined(body, newline)
+    if header.endswith(b"\r") and "carriage_returns" not in found:
+        found = ("carriage_returns", *found)
+    yield Record(_name(header), sequence, start.line, start.offset, (*repairs, *found))
+    if glued:
+        # Concatenating files without a final newline glues the next header to a sequence.
+        before = len(header) + len(newline) + len(body) + 1
+        after = Position(start.offset + before, start.line + 1 + body.count(newline))
+        yield from _untidy(stream, rest, after, newline, ("glued_header",))
+
+
+def _joined(body: bytes, newline: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Residues of a body, and what had to be undone to get them."""
+    found = []
+    if newline == b"\r" or b"\r" in body:
+        found.append("carriage_returns")
+    if body.endswith(_BOM):  # files with a mark, concatenated: it stands before the next header
+        body = body.removesuffix(_BOM)
+        found.append("byte_order_mark")
+    lines = body.split(newline)
+    if any(not line.strip() for line in lines[:-1]):
+        found.append("blank_lines")
+    if any(line.lstrip().startswith(b";") for line in lines):
+        found.append("comments")
+        lines = [line for line in lines if not line.lstrip().startswith(b";")]
+    sequence = b"".join(lines)
+    residues = sequence.translate(None, _WHITESPACE)
+    if len(sequence.replace(b"\r", b"")) != len(residues):
+        found.append("spaces")
+    return residues, tuple(found)
+
+
+def _name(header: bytes) -> str:
+    """The first word; NCBI joins the headers of identical sequences with Ctrl-A."""
+    words = header.split(b"\x01", 1)[0].split(None, 1)
+    return words[0].decode("utf-8", "backslashreplace") if words else ""
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "backslashreplace")) + ("..." if len(text) > 40 else "")
+
+
+def read_text(stream: ByteStream, *, chunk_length: int, start: Position = START) -> Iterator[Record]:
+    """A text in consecutive chunks of `chunk_length` characters, the last one shorter; line ends become `\\n`."""
+    pending, number, line = "", 0, 1
+    repairs: tuple[str, ...] = ()
+    for text, found in read_characters(stream):
+        repairs += found
+        pending += text
+        whole = len(pending) // chunk_length * chunk_length
+        for at in range(0, whole, chunk_length):
+            chunk = pending[at : at + chunk_length]
+            if number >= start.offset:
+                yield Record(f"chunk_{number}", chunk, line, number, repairs)
+            repairs = ()
+            number, line = number + 1, line + chunk.count("\n")
+        pending = pending[whole:]
+    if pending and number >= start.offset:
+        yield Record(f"chunk_{number}", pending, line, number, repairs)
+
+
+def read_characters(stream: ByteStream) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The characters of a text in blocks, each with the repairs first needed in it.
+
+    Raises:
+        DataError: with file and line, where the text is damaged or not UTF-8.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+    line, seen, first = 1, False, True
+    for block in chain(_guarded(stream, START), [b""]):
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line += error.object.count(b"\n", 0, error.start)
+            raise DataError(
+                f"{stream.path}:{line}: not UTF-8 (byte {error.object[error.start]:#04x}); "
+                "convert it, for example `iconv -f LATIN1 -t UTF-8`"
+            ) from error
+        found = ("byte_order_mark",) if first and block.startswith(_BOM) else ()
+        if not seen and b"\r" in block:
+            seen, found = True, (*found, "carriage_returns")
+        first = False
+        line += text.count("\n")
+        if text or found:
+            yield text, found
+    if line == 1 and first:
+        raise DataError(f"{stream.path}:1: the file is empty; expected text")

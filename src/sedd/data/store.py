@@ -1,0 +1,130 @@
+"""The token store: one memory map of ids, the offsets of the sequences, and a manifest with hashes.
+
+Opening costs the same for 60 sequences and for 60 million, and every process that opens a store shares its pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.data.alphabet import Alphabet, Ids
+from sedd.errors import DataError
+
+FORMAT = 1
+MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
+REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
+
+
+class TokenStore:
+    """Read-only sequences of ids; `store[i]` is a view into the memory map."""
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], tokens: Ids, offsets: NDArray[np.int64]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.alphabet = Alphabet.from_dict(manifest["alphabet"])
+        self._tokens = tokens
+        self._offsets = offsets
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> TokenStore:
+        """Open the store in directory `path`; `verify` reads all of it and compares hashes.
+
+        Raises:
+            DataError: if it is missing, damaged, or written by a newer version of sedd.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        for name in (TOKENS, OFFSETS):
+            _check_file(path / name, manifest["files"][name], verify=verify)
+        try:
+            alphabet = Alphabet.from_dict(manifest["alphabet"])
+            tokens = np.memmap(path / TOKENS, dtype=alphabet.dtype, mode="r")
+            offsets = np.load(path / OFFSETS, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be opened ({error}); {REMEDY}") from error
+        if len(offsets) != manifest["sequences"] + 1 or int(offsets[-1]) != len(tokens) or offsets.dtype != np.int64:
+            raise DataError(f"{path}: offsets, tokens and manifest do not belong together; {REMEDY}")
+        return cls(path, manifest, tokens, offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> Ids:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"sequence {index} of a store with {n}")
+        index = int(index) % n
+        return np.asarray(self._tokens[self._offsets[index] : self._offsets[index + 1]])
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Residues in each sequence: 8 bytes for each, computed at the first use."""
+        return np.diff(self._offsets)
+
+    def lengths_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`lengths[indices]`, without computing the others."""
+        return np.asarray(self._offsets[indices + 1] - self._offsets[indices])
+
+    @property
+    def letter_counts(self) -> NDArray[np.int64]:
+        """How often each of the n symbols occurs."""
+        return np.array(self.manifest["letter_counts"], dtype=np.int64)
+
+    @property
+    def residues(self) -> int:
+        """Residues in all sequences."""
+        return len(self._tokens)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TokenStore.open, (self.path,))
+
+    def __repr__(self) -> str:
+        return f"TokenStore({str(self.path)!r}: {len(self):,} sequences, {self.residues:,} residues)"
+
+
+def is_store(path: Path) -> bool:
+    """Whether directory `path` looks like a store."""
+    return (path / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the store in `path`, checked for shape and version."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not a token store (no {MANIFEST}); {REMEDY}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path / MANIFEST}: cannot be read ({error}); {REMEDY}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise DataError(f"{path}: store format {found}, and this sedd reads up to {FORMAT}; upgrade sedd, or {REMEDY}")
+    needed = ("alphabet", "files", "sequences", "letter_counts", "options", "source", "tally")
+    if not isinstance(found, int) or any(key not in manifest for key in needed):
+        raise DataError(f"{path / MANIFEST}: not the manifest of a token store; {REMEDY}")
+    if any(name not in manifest["files"] for name in (TOKENS, OFFSETS)):
+        raise DataError(f"{path / MANIFEST}: does not list {TOKENS} and {OFFSETS}; {REMEDY}")
+    return dict(manifest)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _check_file(path: Path, expected: Mapping[str, Any], *, verify: bool) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: this file of the store is missing; {REMEDY}")
+    if (size := path.stat().st_size) != expected["size"]:
+        raise DataError(f"{path}: damaged, {size:,} bytes instead of {expected['size']:,}; {REMEDY}")
+    if verify and describe_file(path) != dict(expected):
+        raise DataError(f"{path}: damaged, its sha256 is not the one in the manifest; {REMEDY}")

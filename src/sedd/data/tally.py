@@ -1,0 +1,121 @@
+"""What became of every sequence of a file: counted by kind, each kind with its first example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REPAIRS = {
+    "byte_order_mark": "byte order mark removed",
+    "carriage_returns": "carriage returns read as line ends",
+    "blank_lines": "blank lines inside a record skipped",
+    "spaces": "white space inside a sequence removed",
+    "comments": "comment lines (;) skipped",
+    "glued_header": "header glued to the sequence before it split off",
+    "lowercase": "lower case read as upper case",
+    "stop": "stop (*) stripped from the end",
+    "gaps": "gaps (- and .) removed",
+    "substituted": "rare amino acids substituted",
+    "split": "split at ambiguous letters, or short pieces cut off",
+}
+DROPS = {
+    "lowercase": "lower case letters",
+    "stop": "stop (*) inside the sequence",
+    "gaps": "gaps (- and .)",
+    "ambiguous": "letters outside the alphabet",
+    "illegal": "digits, punctuation or other characters that are no residues",
+    "empty": "no residues",
+    "short": "shorter than min_length",
+}
+NOTES = {
+    "unnamed": "kept, but without an id",
+    "nucleotides": "kept, but only A, C, G, T, U and N: nucleotides?",
+}
+
+
+@dataclass
+class Kind:
+    """How many records, and the first of them as `file:line id`."""
+
+    count: int
+    first: str
+
+
+@dataclass
+class Tally:
+    """`read` = `kept` + the sum of `dropped`, always; `sequences` exceeds `kept` where records were split."""
+
+    read: int = 0
+    kept: int = 0
+    sequences: int = 0
+    residues: int = 0
+    repaired: dict[str, Kind] = field(default_factory=dict)
+    dropped: dict[str, Kind] = field(default_factory=dict)
+    noted: dict[str, Kind] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Records dropped, of all kinds."""
+        return sum(kind.count for kind in self.dropped.values())
+
+    def merge(self, other: Tally) -> Tally:
+        """The tally of both, this one's examples first."""
+        return Tally(
+            self.read + other.read,
+            self.kept + other.kept,
+            self.sequences + other.sequences,
+            self.residues + other.residues,
+            _merged(self.repaired, other.repaired),
+            _merged(self.dropped, other.dropped),
+            _merged(self.noted, other.noted),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        kinds = {
+            group: {name: [kind.count, kind.first] for name, kind in getattr(self, group).items()}
+            for group in ("repaired", "dropped", "noted")
+        }
+        return {"read": self.read, "kept": self.kept, "sequences": self.sequences, "residues": self.residues, **kinds}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Tally:
+        """The inverse of `to_dict`."""
+        repaired, dropped, noted = (
+            {name: Kind(int(number), str(first)) for name, (number, first) in data[group].items()}
+            for group in ("repaired", "dropped", "noted")
+        )
+        read, kept, sequences, residues = (int(data[name]) for name in ("read", "kept", "sequences", "residues"))
+        return cls(read, kept, sequences, residues, repaired, dropped, noted)
+
+    def __str__(self) -> str:
+        lines = [f"{self.read:,} read, {self.kept:,} kept, {self.lost:,} dropped; {self.residues:,} residues"]
+        if self.sequences != self.kept:
+            lines[0] += f" in {self.sequences:,} sequences"
+        for title, group, words in (
+            ("repaired", self.repaired, REPAIRS),
+            ("dropped", self.dropped, DROPS),
+            ("noted", self.noted, NOTES),
+        ):
+            for name, kind in sorted(group.items(), key=lambda item: -item[1].count):
+                lines.append(f"  {title:8} {kind.count:>11,}  {words.get(name, name)} (first: {kind.first})")
+        return "\n".join(lines)
+
+
+def count(group: dict[str, Kind], name: str, where: str) -> None:
+    """Add one record of kind `name` to `group`."""
+    if name in group:
+        group[name].count += 1
+    else:
+        group[name] = Kind(1, where)
+
+
+def _merged(first: Mapping[str, Kind], second: Mapping[str, Kind]) -> dict[str, Kind]:
+    merged = {name: Kind(kind.count, kind.first) for name, kind in first.items()}
+    for name, kind in second.items():
+        if name in merged:
+            merged[name].count += kind.count
+        else:
+            merged[name] = Kind(kind.count, kind.first)
+    return merged

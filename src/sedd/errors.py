@@ -1,0 +1,39 @@
+"""One tree of exceptions. Every message says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class SeddError(Exception):
+    """Root of every error that sedd raises on purpose; the CLI prints it in one message and exits with 2."""
+
+
+class ConfigError(SeddError):
+    """A run file, a preset or an override that cannot be used."""
+
+
+class PluginError(SeddError):
+    """A plugin that cannot be loaded or breaks its contract; names the distribution or the class."""
+
+
+class DataError(SeddError):
+    """Input data that cannot be read or used; names the file and, where there is one, the line."""
+
+
+class DeviceError(SeddError):
+    """A requested device that is not there, or cannot do what was asked of it."""
+
+
+class CheckpointError(SeddError):
+    """A run directory or checkpoint that is missing, damaged, or belongs to another configuration."""
+
+
+class TrainingError(SeddError):
+    """Training that cannot go on, for example because every gradient is non-finite."""
+
+
+class SamplingError(SeddError):
+    """A request for samples that the model cannot honour."""
+
+
+class SeddWarning(UserWarning):
+    """Something legal that a user very likely wants to know."""

@@ -1,0 +1,165 @@
+"""The headline metric: an upper bound on -log p(x), nats per residue, that never sees the curriculum.
+
+For `absorb`, with k uniform in 1..L and S a uniform subset of k positions,
+
+    -log p(x) / L  <=  E_k E_S [ (1/k) sum over i in S of -log p(x_i | x without S) ]
+
+(Uria et al. 2014; Ou et al. 2024): no noise schedule and no cut-off. For `uniform` it is the integral over sigma of
+the score entropy, plus the prior term (Lou et al. 2024, theorem 3.6). Both are estimated on fixed sequences with fixed,
+stratified noise levels, so that two evaluations differ only by the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sedd.config import Model
+from sedd.contracts import Backend, Noise
+from sedd.data import Sequences
+from sedd.data.batch import Batch, load
+from sedd.data.order import GlobalBatch
+from sedd.graphs import Absorb, Graph
+from sedd.heads import Network, log_score
+from sedd.randomness import generator
+
+SIGMA_END = 12.0
+"""Where the `uniform` integral ends and the prior term takes over (which is then below 1e-9 nats)."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on the negative log-likelihood of a set of sequences."""
+
+    nats: float
+    """Upper bound on -log p(x), nats per residue."""
+    stderr: float
+    """Standard error over sequences, nats per residue."""
+    trained: float
+    """The part of the integral within the range of noise that the model was trained on, nats per residue."""
+    sequences: int
+    residues: int
+
+    @property
+    def bits(self) -> float:
+        """Bits per residue."""
+        return self.nats / math.log(2.0)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Evaluates networks on the same sequences at the same noise, again and again.
+
+    Args:
+        data: held-out sequences.
+        graph: the forward process.
+        model: which head the network has, and the longest sequence (longer ones are cropped, always alike).
+        noise: the schedule the model was trained with; bounds what the network is told and defines `Bound.trained`.
+        backend: where to run.
+        count: how many sequences, at most; a keyed choice where there are more.
+        masks: noise levels per sequence.
+        batch_size: sequences per batch.
+        seed: keys every draw.
+    """
+
+    data: Sequences
+    graph: Graph
+    model: Model
+    noise: Noise
+    backend: Backend
+    count: int
+    masks: int
+    batch_size: int
+    seed: int = 0
+
+    @torch.no_grad()
+    def __call__(self, network: Network) -> Bound:
+        """Bound of `network` (called as in `sedd.heads.Network`; put it in eval mode first)."""
+        sums = np.zeros(3)  # of the bound, of its trained part, and the residues
+        per_sequence: dict[int, list[float]] = {}
+        for batch, order in self._batches():
+            for level in range(self.masks):
+                q = self._levels(order, level)
+                values, inside = self._values(network, batch, q, level)
+                lengths = batch.mask.sum(1).double().cpu().numpy()
+                sums += [values @ lengths, (values * inside) @ lengths, lengths.sum()]
+                for item, value, length in zip(order, values, lengths, strict=True):
+                    per_sequence.setdefault(int(item), [length]).append(value)
+        means = np.array([np.mean(values[1:]) for values in per_sequence.values()])
+        lengths = np.array([values[0] for values in per_sequence.values()])
+        nats = float(sums[0] / sums[2])
+        stderr = float(np.sqrt(np.sum((lengths * (means - nats)) ** 2)) / lengths.sum())
+        return Bound(nats, stderr, float(sums[1] / sums[2]), len(means), int(lengths.sum()))
+
+    def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Batches of similar length, and the rank of each sequence among those evaluated."""
+        total = min(self.count, len(self.data))
+        chosen = np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
+        lengths = np.array([min(len(self.data[int(i)]), self.model.length) for i in chosen])
+        by_length = np.argsort(lengths, kind="stable")
+        for first in range(0, total, self.batch_size):
+            order = by_length[first : first + self.batch_size]
+            plan = GlobalBatch(samples=chosen[order], indices=chosen[order], lengths=lengths[order])
+            batch = load(self.data, plan, seed=self.seed, max_length=self.model.length)
+            yield batch.to(self.backend.device()), order
+
+    def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
+        """Stratified positions in [0, 1): every sequence has one in each 1/masks, and together they fill each evenly."""
+        total = min(self.count, len(self.data))
+        random = generator(self.seed, "bound-levels", level)
+        fine = (random.permutation(total) + random.random(total)) / total
+        return (level + fine[order]) / self.masks
+
+    def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """The integrand of each sequence, nats per residue, and whether its noise is within the trained range."""
+        length = batch.tokens.shape[1]
+        draws = [generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples]
+        uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
+        position = torch.from_numpy(q).to(batch.tokens.device)
+        if isinstance(self.graph, Absorb):
+            values, sigma = self._absorb(network, batch, position, uniforms)
+        else:
+            values, sigma = self._uniform(network, batch, position, uniforms)
+        ends = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        inside = (sigma >= ends[0] - 1e-9) & (sigma <= ends[1] + 1e-9)
+        return values.double().cpu().numpy(), inside.cpu().numpy()
+
+    def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = batch.mask.sum(1)
+        counts = 1 + torch.floor(q * lengths).long().clamp(max=lengths - 1)
+        ranks = uniforms[..., 0].masked_fill(~batch.mask, 2.0).argsort(-1).argsort(-1)
+        hidden = ranks < counts[:, None]
+        x_t = torch.where(hidden, self.graph.n, batch.tokens)
+        sigma = -torch.log1p(-counts.double() / lengths)
+        scores = self._scores(network, batch, x_t, sigma)
+        log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
+        return -(log_p * hidden).sum(1) / counts, sigma.cpu()
+
+    def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        # Half of the strata even in mask rate, where the integrand is at low noise; half even in sigma, for the tail.
+        top = -math.expm1(-SIGMA_END)
+        even_rate = -torch.log1p(-2.0 * q.clamp(max=0.5) * top)
+        sigma = torch.where(q < 0.5, even_rate, (2.0 * q - 1.0) * SIGMA_END).clamp(min=1e-9)
+        density = 0.5 * torch.exp(-sigma) / top + 0.5 / SIGMA_END
+        x_t = self.graph.corrupt(batch.tokens, sigma.float(), uniforms)
+        scores = self._scores(network, batch, x_t, sigma)
+        entropy = self.graph.score_entropy(scores, sigma.float(), x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
+        end = torch.full_like(sigma, SIGMA_END)
+        return entropy.double().sum(1) / batch.mask.sum(1) / density + self.graph.prior(batch.tokens, end), sigma.cpu()
+
+    def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor) -> Tensor:
+        """Log-scores; the network is never told of more noise than it was trained with."""
+        told = sigma.clamp(max=self.noise.sigma_max).float()
+        with self.backend.autocast():
+            output = network(x_t, told, None if batch.full else batch.mask)
+        real = sigma.clamp(max=SIGMA_END).float()
+        return log_score(output, x_t, real, graph=self.graph, model=self.model)

@@ -1,0 +1,42 @@
+"""From what the network puts out to log-scores over the real symbols, (batch, length, n), in float32.
+
+* `normalised`: the output is logits of p(x0 | x_t); the score follows in closed form. For `absorb` it is
+  p(y) / (e^sigma - 1), and the loss becomes a weighted cross-entropy. For `uniform` the logits are those of the letter
+  *given the other residues*, w, and s_y = (n w_y + e^sigma - 1) / (n w_x + e^sigma - 1): what the residue itself says is
+  added analytically, and the score tends to 1 at high noise whatever the network does.
+* `score`: the output is the log-score itself, as in the published SEDD network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sedd.config import Model
+from sedd.graphs import Absorb, Graph, log_expm1
+
+Network = Callable[..., Tensor]
+"""Anything called as `network(tokens (B, L), sigma (B,), mask (B, L) or None)` that returns (B, L, outputs)."""
+
+
+def outputs(graph: Graph, model: Model) -> int:
+    """How many numbers per residue the network puts out."""
+    return graph.n if model.head == "normalised" else graph.states
+
+
+def log_score(output: Tensor, x_t: Tensor, sigma: Tensor, *, graph: Graph, model: Model) -> Tensor:
+    """Log-scores from the network's `output`, (batch, length, `outputs`); always float32."""
+    output = output.float()
+    log_odds = log_expm1(sigma)[:, None, None]
+    absorb = isinstance(graph, Absorb)
+    if model.head == "score":
+        scale = log_odds + math.log(graph.n) if absorb and model.scale_by_sigma else 0.0
+        return output[..., : graph.n] - scale
+    log_p = torch.log_softmax(output, -1)
+    if absorb:
+        return log_p - log_odds
+    marginal = torch.logaddexp(log_p + math.log(graph.n), log_odds)
+    return marginal - marginal.gather(-1, x_t[..., None])

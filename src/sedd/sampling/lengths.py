@@ -1,0 +1,42 @@
+"""The length distribution of a training set, small enough to travel in every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sedd.data import Sequences
+from sedd.randomness import generator
+
+
+@dataclass(frozen=True)
+class LengthDistribution:
+    """Quantiles of sequence length, evenly spaced from the shortest to the longest."""
+
+    quantiles: tuple[int, ...]
+
+    @staticmethod
+    def of(data: Sequences, *, longest: int, sample: int = 100_000) -> LengthDistribution:
+        """Read it off a data set; lengths are cut at `longest`, as training does."""
+        count = min(len(data), sample)
+        known = getattr(data, "lengths", None)
+        lengths = np.array([len(data[i]) for i in range(count)]) if known is None else np.asarray(known)[:count]
+        lengths = np.minimum(lengths, longest)
+        marks = np.quantile(lengths, np.linspace(0.0, 1.0, 257), method="nearest")
+        return LengthDistribution(tuple(int(mark) for mark in marks))
+
+    def draw(self, count: int, *, seed: int) -> np.ndarray:
+        """Lengths of `count` sequences, (count,)."""
+        u = generator(seed, "lengths").random(count)
+        marks = np.asarray(self.quantiles, np.float64)
+        return np.rint(np.interp(u, np.linspace(0.0, 1.0, len(marks)), marks)).astype(np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"quantiles": list(self.quantiles)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> LengthDistribution:
+        return LengthDistribution(tuple(data["quantiles"]))

@@ -1,0 +1,130 @@
+"""Put the checks of a class together, and run them."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure, Unsatisfiable
+
+from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.testing import backends, curricula, every_part, noises, trackers
+from sedd.testing.instances import parts
+from sedd.testing.reports import Draw, label
+
+P = TypeVar("P", bound=Part)
+Body = Callable[[Any, Draw], None]
+_ON_PARTS: tuple[tuple[type[Part], tuple[Body, ...]], ...] = (
+    (Part, every_part.CHECKS),
+    (Curriculum, curricula.CHECKS),
+    (Ramp, curricula.RAMP_CHECKS),
+    (Noise, noises.CHECKS),
+    (Backend, backends.CHECKS),
+    (Tracker, trackers.CHECKS),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of one class: call it to test it, `str` of it is its name."""
+
+    name: str
+    cls: type[Part]
+    promise: str
+    """What is promised, in a sentence."""
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Test the promise.
+
+        Raises:
+            AssertionError: if the class breaks it; says with which options, where, and what was expected.
+            unittest.SkipTest: if it cannot be tested on this machine; says why.
+        """
+        self.run()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def checks_for(
+    cls: type[P], *, instances: st.SearchStrategy[P] | None = None, exempt: Mapping[str, str] | None = None
+) -> list[Check]:
+    """Everything that sedd expects of a curriculum, noise schedule, backend or tracker, as a list of checks.
+
+    Args:
+        cls: the class of the plugin, registered or not.
+        instances: where instances come from, if not `parts(cls)`.
+        exempt: names of checks that do not apply to this class, each with the reason; they are skipped with it.
+
+    Examples:
+        >>> from sedd.curricula import Linear
+        >>> [str(check) for check in checks_for(Linear)][:2]
+        ['name_can_be_chosen_in_a_run_file', 'class_says_what_it_is']
+    """
+    exempt = exempt or {}
+    on_parts = [body for base, bodies in _ON_PARTS if issubclass(cls, base) for body in bodies]
+    bodies: list[Callable[..., None]] = [*every_part.ON_CLASS, *on_parts]
+    if strangers := set(exempt) - {body.__name__ for body in bodies}:
+        raise ValueError(f"exempt names no check of {cls.__name__}: {', '.join(sorted(strangers))}")
+    made = []
+    for body in bodies:
+        run = _skip(exempt[body.__name__]) if body.__name__ in exempt else _runner(body, cls, instances)
+        made.append(Check(body.__name__, cls, (body.__doc__ or "").strip(), run))
+    return made
+
+
+def _skip(reason: str) -> Callable[[], None]:
+    def run() -> None:
+        raise unittest.SkipTest(reason)
+
+    return run
+
+
+def _runner(body: Callable[..., None], cls: type[Part], instances: st.SearchStrategy[Any] | None) -> Callable[[], None]:
+    if body in every_part.ON_CLASS:
+        return lambda: body(cls)
+    return lambda: _search(body, cls, parts(cls) if instances is None else instances)
+
+
+def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> None:
+    """Look for an instance that breaks the promise, and report the simplest one."""
+    seen: list[AssertionError] = []
+
+    @settings(
+        # The same examples at every run: a contract must not fail now and then. Devices and files are slow.
+        max_examples=8 if issubclass(cls, Backend | Tracker) else 50,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(instances, st.data())
+    def run(part: Part, data: Any) -> None:
+        try:
+            body(part, data.draw)
+        except AssertionError as broken:
+            seen.append(broken)
+            raise
+
+    try:
+        run()
+    except FlakyFailure:
+        # A plugin with hidden state gives other answers when Hypothesis asks again; the first ones were wrong too.
+        raise (seen or [AssertionError(f"{label(cls)}: answers differently when asked again")])[0] from None
+    except Unsatisfiable:
+        raise AssertionError(
+            f"{label(cls)}: no valid instance was found within the bounds of its options; narrow the bounds, or pass "
+            "checks_for(cls, instances=<a Hypothesis strategy>)"
+        ) from None
+    except (AssertionError, unittest.SkipTest):
+        raise
+    except Exception as error:  # for example a class with an abstract method left, or a validator that crashes
+        raise AssertionError(
+            f"{label(cls)}: {type(error).__name__} while its instances were built or compared: {error}"
+        ) from error

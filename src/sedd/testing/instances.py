@@ -1,0 +1,107 @@
+"""Instances of a part, drawn by Hypothesis from the bounds in the types of its options."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import annotated_types
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from sedd.contracts import Part
+
+P = TypeVar("P", bound=Part)
+
+
+def parts(cls: type[P]) -> st.SearchStrategy[P]:
+    """Valid instances of a part, drawn from the bounds in the types of its options.
+
+    Combinations that the class itself refuses (in a validator across fields) are left out. Where it refuses nearly
+    all, write a strategy of your own and pass it to `checks_for(cls, instances=...)`.
+    """
+    return models(cls)
+
+
+def models(cls: type[Any]) -> st.SearchStrategy[Any]:
+    """Instances of a pydantic model; each field is at its default or anything that its type allows."""
+    fields = {}
+    for name, field in cls.model_fields.items():
+        values = _values(field.annotation, tuple(field.metadata))
+        if not field.is_required():
+            default = st.just(field.get_default(call_default_factory=True, validated_data={}))
+            fixed = name == getattr(cls, "discriminator", None) or field.annotation in (str, Path)
+            # Text has meanings that no type tells (a file name, a project): its default is the safe choice.
+            values = default if fixed else default | values
+        fields[name] = values
+
+    def build(options: dict[str, Any]) -> Any:
+        try:
+            return cls.model_validate(options)
+        except ValidationError:
+            return None
+
+    return st.fixed_dictionaries(fields).map(build).filter(lambda part: part is not None)
+
+
+def _values(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _values(inner[0], (*inner[1:], *metadata))
+    if origin is Literal:
+        return st.sampled_from(inner)
+    if origin in (Union, types.UnionType):
+        return st.one_of(*(_values(choice, metadata) for choice in inner))
+    if origin in (tuple, list, set, frozenset):
+        return _collections(origin, inner, metadata)
+    if annotation in (int, float):
+        return _numbers(annotation, metadata)
+    if annotation in (str, Path):
+        return st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return models(annotation)
+    return st.from_type(annotation)
+
+
+def _collections(origin: Any, inner: tuple[Any, ...], metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    if origin is tuple and inner[-1:] != (...,):
+        return st.tuples(*map(_values, inner))
+    flat = list(_flat(metadata))
+    least = max([m.min_length for m in flat if isinstance(m, annotated_types.MinLen)], default=0)
+    most = min([m.max_length for m in flat if isinstance(m, annotated_types.MaxLen)], default=least + 4)
+    return st.lists(_values(inner[0]), min_size=least, max_size=most).map(origin)
+
+
+def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
+    for item in metadata:
+        yield from _flat(item) if isinstance(item, annotated_types.GroupedMetadata) else (item,)
+
+
+def limits(metadata: Iterable[Any]) -> tuple[float | None, bool, float | None, bool]:
+    """Lowest value and whether it is excluded, highest value and whether it is excluded."""
+    low: Any = None
+    high: Any = None
+    above = below = False
+    for item in _flat(metadata):
+        match item:
+            case annotated_types.Ge(ge):
+                low, above = ge, False
+            case annotated_types.Gt(gt):
+                low, above = gt, True
+            case annotated_types.Le(le):
+                high, below = le, False
+            case annotated_types.Lt(lt):
+                high, below = lt, True
+    return low, above, high, below
+
+
+def _numbers(annotation: type, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    low, above, high, below = limits(metadata)
+    if annotation is int:
+        least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
+        most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
+        return st.integers(least, most)
+    return st.floats(low, high, exclude_min=above, exclude_max=below, allow_nan=False, allow_infinity=False)

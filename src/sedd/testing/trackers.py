@@ -1,0 +1,92 @@
+"""What trackers promise, tried in a run directory of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sedd.contracts import Tracker
+from sedd.testing.reports import Draw, ask, fail
+
+_CONFIG = {"seed": 0, "optim": {"lr": 3e-4}, "trackers": []}
+_METRICS = {"train/loss": 2.5, "valid/bound": 2.9, "difficulty": 1.0, "grad_norm": float("inf"), "lr": 0}
+
+
+@contextmanager
+def _empty_run() -> Iterator[Path]:
+    """A run directory of its own, seen from an empty working directory."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        run, here = Path(folder, "run"), Path(folder, "here")
+        run.mkdir()
+        here.mkdir()
+        os.chdir(here)
+        try:
+            yield run
+        finally:
+            os.chdir(before)
+
+
+def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS) -> None:
+    """One session, from open to close."""
+    session = ask(part, "", "a session", "open", run, dict(_CONFIG))
+    try:
+        for step in range(steps):
+            ask(part, f"step {step}", "nothing", "log", session, step, metrics)
+    finally:
+        ask(part, "", "nothing", "close", session)
+
+
+def a_run_is_opened_logged_and_closed(part: Tracker, draw: Draw) -> None:
+    """Several metrics at several steps, infinite and whole numbers included, are taken without an error."""
+    with _empty_run() as run:
+        _track(part, run, steps=3)
+
+
+def a_run_that_fails_at_once_is_closed(part: Tracker, draw: Draw) -> None:
+    """Closing right after opening works: training may fail before its first step."""
+    with _empty_run() as run:
+        _track(part, run, steps=0)
+
+
+def a_resumed_run_is_opened_again(part: Tracker, draw: Draw) -> None:
+    """The run directory of an earlier session is accepted, and continued: no file of it gets smaller."""
+    with _empty_run() as run:
+        _track(part, run, steps=2)
+        before = {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}
+        _track(part, run, steps=1)
+        for path, size in before.items():
+            if not path.exists() or path.stat().st_size < size:
+                fail(part, "", f"opened again, it shortened {path.relative_to(run)}", "earlier steps to be kept")
+
+
+def writes_stay_in_the_run_directory(part: Tracker, draw: Draw) -> None:
+    """The working directory is not changed and nothing is left in it."""
+    with _empty_run() as run:
+        here = Path.cwd()
+        _track(part, run, steps=1)
+        if Path.cwd() != here:
+            fail(part, "", f"it changed the working directory to {Path.cwd()}", "the one it was started in")
+        if left := sorted(path.name for path in here.iterdir()):
+            fail(part, "", f"it left {', '.join(left)} in the working directory", "files in the run directory only")
+
+
+def metrics_are_only_read(part: Tracker, draw: Draw) -> None:
+    """The metrics are shared with other trackers, so they are left as they are."""
+    metrics = dict(_METRICS)
+    with _empty_run() as run:
+        _track(part, run, steps=1, metrics=metrics)
+    if metrics != _METRICS:
+        fail(part, "step 0", f"log() changed the metrics to {metrics!r}", "metrics that are only read")
+
+
+CHECKS = (
+    a_run_is_opened_logged_and_closed,
+    a_run_that_fails_at_once_is_closed,
+    a_resumed_run_is_opened_again,
+    writes_stay_in_the_run_directory,
+    metrics_are_only_read,
+)

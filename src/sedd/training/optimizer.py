@@ -1,0 +1,41 @@
+"""The optimizer and its learning rate, a pure function of the optimizer step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from sedd.config import Config
+
+
+def make_optimizer(network: nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW, fused where torch has a fused kernel for the device; decay on matrices only."""
+    optim = config.optim
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    # Decay pulls towards 0, which is the wrong centre for gains, biases and embeddings.
+    matrices = [p for name, p in trained if p.dim() > 1 and "embed" not in name]
+    chosen = {id(p) for p in matrices}
+    groups = [
+        {"params": matrices, "weight_decay": optim.weight_decay},
+        {"params": [p for _, p in trained if id(p) not in chosen], "weight_decay": 0.0},
+    ]
+    options = {"lr": optim.lr, "betas": (optim.beta1, optim.beta2), "eps": optim.eps}
+    groups = [group for group in groups if group["params"]]
+    try:
+        return torch.optim.AdamW(groups, fused=True, **options)  # type: ignore[arg-type]  # options is homogeneous
+    except RuntimeError:  # torch says so when the device has no fused kernel
+        return torch.optim.AdamW(groups, foreach=True, **options)  # type: ignore[arg-type]
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """Learning rate at optimizer step `step` (0 is the first): linear warm-up, then the schedule."""
+    optim, schedule, total = config.optim, config.lr_schedule, config.training.n_iters
+    if step < optim.warmup:
+        return optim.lr * (step + 1) / optim.warmup
+    if schedule.type == "constant":
+        return optim.lr
+    progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
+    share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return optim.lr * share

@@ -1,0 +1,70 @@
+"""Live progress in a terminal; a line now and then elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from sedd.training.report import StepReport
+
+
+class Display:
+    """Shows steps as they are done.
+
+    Args:
+        total: optimizer steps of the run.
+        every: steps between lines where there is no terminal.
+        enabled: show anything at all.
+    """
+
+    def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.total, self.every, self.enabled = total, every, enabled
+        self.live = enabled and self.console.is_terminal
+        self.bound = "-"
+        columns = [
+            TextColumn("[bold]step {task.completed:,}/{task.total:,}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+        ]
+        self.progress = Progress(*columns, console=self.console, disable=not self.live, refresh_per_second=4)
+        self.task = self.progress.add_task("train", total=total, numbers="")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def update(self, report: StepReport) -> None:
+        """Show one step."""
+        if not self.enabled:
+            return
+        if report.bound is not None:
+            self.bound = f"{report.bound.nats:.4f} ± {report.bound.stderr:.4f}"
+        if self.live:
+            self.progress.update(self.task, completed=report.step, numbers=self._numbers(report))
+        elif report.bound is not None or report.step % self.every == 0 or report.step == self.total:
+            self.console.print(f"step {report.step:,}/{self.total:,}  {self._numbers(report)}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self.enabled:
+            self.console.print(text, highlight=False)
+
+    def _numbers(self, report: StepReport) -> str:
+        skipped = f"  skipped {report.skipped_total}" if report.skipped_total else ""
+        return (
+            f"loss {report.loss:.3f}  bound {self.bound}  difficulty {report.difficulty:.2f}  "
+            f"{_rate(report.residues_per_second)} residues/s{skipped}"
+        )
+
+
+def _rate(value: float) -> str:
+    return f"{value / 1000:.1f}k" if value >= 1000 else f"{value:.0f}"

@@ -1,0 +1,36 @@
+"""What one optimizer step tells whoever iterates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sedd.evaluation.bound import Bound
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer step, in plain numbers."""
+
+    step: int
+    """Optimizer steps done, this one included. A skipped step does not count."""
+    loss: float
+    """Training loss under the curriculum, nats per residue."""
+    difficulty: float
+    """Difficulty in [0, 1] that this step trained at."""
+    mask_rate: float
+    """Share of residues that the noise changed."""
+    mask_rate_max: float
+    """Largest mask rate this step could draw, 1 - e^(-sigma) at the end of the noise path."""
+    grad_norm: float
+    """Norm of the gradient before clipping."""
+    lr: float
+    """Learning rate of this step."""
+    residues: int
+    """Residues in the step."""
+    residues_per_second: float
+    skipped: bool
+    """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
+    skipped_total: int
+    """Skipped steps since the run began."""
+    bound: Bound | None = None
+    """Held-out bound, at evaluation steps."""

@@ -1,0 +1,397 @@
+"""The trainer: configuration in, a stream of step reports out; `fit` is that stream plus files and a display."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sedd.config import Config
+from sedd.contracts import Curriculum
+from sedd.data import Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data, split
+from sedd.data.user import user_dataset
+from sedd.devices import choose
+from sedd.errors import CheckpointError, ConfigError, TrainingError
+from sedd.evaluation.bound import Bound, Estimator
+from sedd.graphs import make_graph
+from sedd.heads import outputs
+from sedd.loss import diffusion_loss
+from sedd.model import Transformer
+from sedd.noising import corruption_uniforms, noise_state, path_positions
+from sedd.randomness import seed_for
+from sedd.runfile import load_config
+from sedd.sampling.lengths import LengthDistribution
+from sedd.sampling.sampler import Sampler
+from sedd.training import checkpoint
+from sedd.training.ema import EmaNetwork
+from sedd.training.optimizer import learning_rate, make_optimizer
+from sedd.training.progress import Display
+from sedd.training.report import StepReport
+from sedd.training.run import Run
+from sedd.training.signals import StopRequest
+from sedd.training.state import TrainState, Window
+
+
+class Trainer:
+    """Trains a SEDD model.
+
+    Args:
+        config: a `Config`, the name of a preset, or the path of a run file.
+        model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
+            (batch, length, `sedd.heads.outputs`) logits (`model.head: normalised`) or log-scores (`model.head: score`).
+        data: your own data in place of `config.data`: a `Dataset`, or anything with `len` and integer arrays as items.
+        curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
+        run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
+        resume: continue the run in `run` if there is one.
+
+    Raises:
+        ConfigError, DataError, DeviceError: if the configuration, the data or the device cannot be used.
+        CheckpointError: if `run` holds a run of another configuration, or one that `resume` did not ask for.
+
+    Examples:
+        >>> import sedd
+        >>> trainer = sedd.Trainer(sedd.load_config("quickstart", "training.n_iters=2", "model.n_blocks=1"))
+        >>> [report.step for report in trainer.steps()]
+        [1, 2]
+    """
+
+    def __init__(
+        self,
+        config: Config | str | Path,
+        *,
+        model: nn.Module | None = None,
+        data: Dataset | Sequences | None = None,
+        curriculum: Curriculum | None = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        config = config if isinstance(config, Config) else load_config(config)
+        self.config = config if curriculum is None else config.replace(curriculum=curriculum)
+        self.resume = resume
+        self.run = Run(Path(run)) if run is not None else Run.fresh()
+        self.backend = choose(self.config.device)
+        self.device = self.backend.device()
+        self.data = self._open(data)
+        self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)
+        self.network = self._network(model)
+        self.optimizer = make_optimizer(self.network, self.config)
+        self.ema = EmaNetwork(self.network, self.config.ema)
+        training = self.config.training
+        self.batches = Batches(
+            self.data.train,
+            seed=self.config.seed,
+            batch_size=training.batch_size,
+            accum=training.accum,
+            batch_residues=training.batch_residues,
+            max_length=self.config.model.length,
+        )
+        self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
+        self.state = TrainState()
+        self._restored = False
+        if resume:
+            self.restore()
+
+    # What a person calls -------------------------------------------------------------------------------------------
+
+    def fit(self, *, progress: bool = True) -> Bound:
+        """Train to the end: metrics, checkpoints, trackers, display. Returns the final held-out bound.
+
+        Ctrl-C and SIGTERM save a checkpoint first.
+
+        Raises:
+            TrainingError: if too many steps in a row are not finite.
+            CheckpointError: if the run directory is another run's.
+        """
+        config = self.config
+        self.run.begin(config, resume=self.resume or self._restored)
+        self.run.rewind(self.state.step)
+        bound: Bound | None = None
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            trackers = []
+            for tracker in config.trackers:
+                session = tracker.open(self.run.path, config.as_dict())
+                stack.callback(tracker.close, session)
+                trackers.append((tracker, session))
+            display = stack.enter_context(
+                Display(config.training.n_iters, every=config.training.log_every, enabled=progress)
+            )
+            for report in self.steps():
+                bound = report.bound or bound
+                for metrics in self._record(report):
+                    self.run.append(metrics)
+                    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and k != "step"}
+                    for tracker, session in trackers:
+                        tracker.log(session, report.step, numbers)
+                display.update(report)
+                if stop.number is not None or self._saves_at(report):
+                    self.save()
+                if stop.number is not None:
+                    display.say(f"Stopped and saved at step {report.step:,} in {self.run.path}; resume with --resume")
+                    stop.obey()
+        return bound or self.evaluate()
+
+    def steps(self) -> Iterator[StepReport]:
+        """The training loop: one report per optimizer step (skipped ones too). Writes no file.
+
+        Raises:
+            TrainingError: if `training.max_skipped` steps in a row are not finite.
+        """
+        training = self.config.training
+        while self.state.step < training.n_iters:
+            report = self._step()
+            last = report.step == training.n_iters
+            if not report.skipped and (last or report.step % training.eval_every == 0):
+                report = replace(report, bound=self.evaluate())
+                self._note_best(report)
+            yield report
+
+    def evaluate(self) -> Bound:
+        """The held-out bound with EMA weights: the same sequences and noise every time, no curriculum."""
+        options = self.config.evaluation
+        estimate = Estimator(
+            self.data.valid,
+            self.graph,
+            self.config.model,
+            self.config.noise,
+            self.backend,
+            count=options.sequences,
+            masks=options.masks,
+            batch_size=options.batch_size,
+        )
+        return estimate(self.ema.network)
+
+    def sample(self, count: int, *, length: int | None = None, seed: int = 0) -> list[str]:
+        """Generate sequences with EMA weights.
+
+        Args:
+            count: how many.
+            length: residues in each; by default lengths are drawn from those of the training data.
+            seed: the same seed gives the same samples.
+
+        Raises:
+            SamplingError: if the noise stops too early to start from nothing.
+        """
+        sampler = Sampler(self.graph, self.config.model, self.config.noise, self.backend, self.config.sampling)
+        lengths = np.full(count, length) if length else self.lengths.draw(count, seed=seed)
+        return [self.data.alphabet.decode(tokens) for tokens in sampler(self.ema.network, lengths, seed=seed)]
+
+    def save(self) -> Path:
+        """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        path = checkpoint.write(
+            self.run.checkpoints,
+            self.state.step,
+            checkpoint.Checkpoint(
+                tensors={
+                    "model": self.network.state_dict(),
+                    "ema": self.ema.network.state_dict(),
+                    "optimizer": self._moments(),
+                },
+                state={
+                    "train": self.state.to_json(),
+                    "ema_updates": self.ema.updates,
+                    "alphabet": self.data.alphabet.to_dict(),
+                    "lengths": self.lengths.to_json(),
+                    "data": self._fingerprint(),
+                },
+                config=self.config.as_dict(),
+            ),
+        )
+        best = None if self.state.best_step is None else f"step-{self.state.best_step:08d}"
+        checkpoint.prune(self.run.checkpoints, keep=self.config.checkpoint.keep, best=best)
+        return path
+
+    def restore(self) -> bool:
+        """Go to the newest intact checkpoint of the run, if there is one; returns whether there was.
+
+        Raises:
+            CheckpointError: if the run belongs to another configuration, or was trained on other data.
+        """
+        if not (self.run.path / "config.yaml").exists():
+            return False
+        self.run.begin(self.config, resume=True)
+        found = self.run.latest()
+        if found is None:
+            return False
+        path, saved = found
+        if saved.state["data"] != self._fingerprint():
+            raise CheckpointError(
+                f"{path} was trained on other data ({saved.state['data']['sequences']:,} sequences; here are "
+                f"{len(self.data.train):,}); resume with the same data, or start a new run"
+            )
+        self.network.load_state_dict(dict(saved.tensors["model"]))
+        self.ema.network.load_state_dict(dict(saved.tensors["ema"]))
+        self.ema.updates = int(saved.state["ema_updates"])
+        self._set_moments(dict(saved.tensors["optimizer"]))
+        self.state = TrainState.from_json(saved.state["train"])
+        self._restored = True
+        return True
+
+    # One step ------------------------------------------------------------------------------------------------------
+
+    def _step(self) -> StepReport:
+        config, state = self.config, self.state
+        began = time.perf_counter()
+        difficulty = config.curriculum.difficulty(state.step)
+        rate = learning_rate(config, state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        plan, cursor = self.batches.at(state.cursor)
+        residues = int(plan.lengths.sum())
+        loss, corrupted = self._gradient(plan, difficulty, residues)
+        norm = self._clip()
+        # The one place where the host waits for the device: whether to step decides every clock.
+        loss_value, corrupted_value, norm_value = torch.stack([loss, corrupted.to(loss), norm.to(loss)]).tolist()
+        skipped = not (math.isfinite(loss_value) and math.isfinite(norm_value))
+        if not skipped:
+            self.optimizer.step()
+            self.ema.update(self.network)
+        self.optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - began
+        end = noise_state(config.noise, torch.ones(1), difficulty=difficulty, mode=config.curriculum.mode)
+        report = StepReport(
+            step=state.step + (not skipped),
+            loss=loss_value / residues,
+            difficulty=difficulty,
+            mask_rate=corrupted_value / residues,
+            mask_rate_max=float(end.mask_rate),
+            grad_norm=norm_value,
+            lr=rate,
+            residues=residues,
+            residues_per_second=residues / seconds,
+            skipped=skipped,
+            skipped_total=state.skipped + skipped,
+        )
+        self.state = self._advance(report, cursor, seconds)
+        return report
+
+    def _gradient(self, plan: GlobalBatch, difficulty: float, residues: int) -> tuple[Tensor, Tensor]:
+        """Add the gradient of the step's mean loss per residue; returns the summed loss and corrupted residues."""
+        config = self.config
+        u = path_positions(config.seed, plan.samples)
+        total = torch.zeros((), device=self.device)
+        corrupted = torch.zeros((), device=self.device)
+        first = 0
+        self.network.train()
+        for micro in split(plan, config.training.accum):
+            batch = load(self.data.train, micro, seed=config.seed, max_length=config.model.length).to(self.device)
+            draws = corruption_uniforms(config.seed, micro.samples, micro.lengths, batch.tokens.shape[1])
+            positions = torch.from_numpy(u[first : first + len(micro.samples)])
+            first += len(micro.samples)
+            noise = noise_state(config.noise, positions, difficulty=difficulty, mode=config.curriculum.mode)
+            self.backend.seed(seed_for(config.seed, "dropout", int(micro.samples.min())))
+            with self.backend.autocast():
+                loss = diffusion_loss(
+                    self.network, batch, noise.to(self.device), draws.to(self.device), graph=self.graph, model=config.model
+                )
+            (loss.total / residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            total += loss.total.detach()
+            corrupted += loss.corrupted
+        return total, corrupted
+
+    def _clip(self) -> Tensor:
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.optim.grad_clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.optim.grad_clip, norm)
+        return norm
+
+    def _advance(self, report: StepReport, cursor: Cursor, seconds: float) -> TrainState:
+        state = replace(self.state, cursor=cursor, seconds=self.state.seconds + seconds)
+        if report.skipped:
+            state = replace(state, skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1)
+            if state.skipped_in_a_row >= self.config.training.max_skipped:
+                raise TrainingError(
+                    f"{state.skipped_in_a_row} steps in a row had a non-finite loss or gradient (at step {state.step}, "
+                    f"lr {report.lr:g}); the weights are as they were before. Lower optim.lr, set optim.grad_clip=1, "
+                    "or try device.precision=float32"
+                )
+            return state
+        return replace(
+            state,
+            step=report.step,
+            residues=state.residues + report.residues,
+            skipped_in_a_row=0,
+            window=state.window.add(report),
+        )
+
+    # Keeping records -----------------------------------------------------------------------------------------------
+
+    def _record(self, report: StepReport) -> Iterator[dict[str, Any]]:
+        """The lines that this step adds to the metrics file."""
+        state = self.state
+        if report.skipped:
+            yield {"kind": "skipped", "step": report.step, "skipped": report.skipped_total}
+            return
+        if report.step % self.config.training.log_every == 0 or report.step == self.config.training.n_iters:
+            yield {
+                "kind": "train",
+                "step": report.step,
+                **state.window.means(),
+                "difficulty": report.difficulty,
+                "mask_rate_max": report.mask_rate_max,
+                "lr": report.lr,
+                "residues": state.residues,
+                "skipped": state.skipped,
+                "residues_per_second": state.residues / max(state.seconds, 1e-9),
+                "seconds": state.seconds,
+                **{f"memory_{name}": value for name, value in self.backend.memory().items()},
+            }
+            self.state = replace(state, window=Window())
+        if report.bound is not None:
+            bound = {f"bound_{key}": value for key, value in asdict(report.bound).items()}
+            yield {"kind": "bound", "step": report.step, **bound, "bound_bits": report.bound.bits, "residues": state.residues}
+
+    def _note_best(self, report: StepReport) -> None:
+        best = self.state.best_bound
+        if report.bound is not None and (best is None or report.bound.nats < best):
+            self.state = replace(self.state, best_bound=report.bound.nats, best_step=report.step)
+
+    def _saves_at(self, report: StepReport) -> bool:
+        if report.skipped:
+            return False
+        due = report.step % self.config.checkpoint.every == 0 or report.step == self.config.training.n_iters
+        return due or self.state.best_step == report.step
+
+    # Set-up --------------------------------------------------------------------------------------------------------
+
+    def _open(self, data: Dataset | Sequences | None) -> Dataset:
+        if data is None:
+            return open_data(self.config.data, seed=self.config.seed)
+        return data if isinstance(data, Dataset) else user_dataset(data, self.config.data, seed=self.config.seed)
+
+    def _network(self, model: nn.Module | None) -> nn.Module:
+        if model is None:
+            self.backend.seed(seed_for(self.config.seed, "weights"))
+            model = Transformer(
+                self.config.model, states=self.graph.states, outputs=outputs(self.graph, self.config.model)
+            )
+        model = model.to(self.device)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+        return model
+
+    def _fingerprint(self) -> dict[str, Any]:
+        return {"sequences": len(self.data.train), "letters": [int(count) for count in self.data.letter_counts]}
+
+    def _moments(self) -> dict[str, Tensor]:
+        """The optimizer's state under the names of the parameters."""
+        return {
+            f"{name}/{key}": torch.as_tensor(value)
+            for name, parameter in self.network.named_parameters()
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+        }
+
+    def _set_moments(self, moments: dict[str, Tensor]) -> None:
+        for name, parameter in self.network.named_parameters():
+            entries = {key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments}
+            if entries:
+                self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in entries.items()}
