@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sedd.data import Batches, Cursor, GlobalBatch, Permutation, load, split
+from sedd.data import Batches, Cursor, GlobalBatch, Permutation, PrepareOptions, load, prepare, split
 from sedd.errors import DataError
 
 
@@ -135,7 +135,10 @@ def test_hardly_any_compute_goes_to_pads() -> None:
 
 
 def test_batches_come_in_no_order_of_length() -> None:
-    longest = [int(batch.lengths[-1]) for batch in first(Batches(protein_like(5000), seed=0, batch_size=32, max_length=512), 64)]
+    longest = [
+        int(batch.lengths[-1])
+        for batch in first(Batches(protein_like(5000), seed=0, batch_size=32, max_length=512), 64)
+    ]
     assert abs(np.corrcoef(longest, np.arange(64))[0, 1]) < 0.4
 
 
@@ -147,7 +150,9 @@ def test_a_residue_budget_is_met_on_average_and_by_each_batch_nearly() -> None:
 
 
 def test_a_budget_below_one_sequence_gives_batches_of_one() -> None:
-    assert {len(b) for b in first(Batches(protein_like(50), seed=0, batch_size=1, batch_residues=1, max_length=512), 50)} == {1}
+    assert {
+        len(b) for b in first(Batches(protein_like(50), seed=0, batch_size=1, batch_residues=1, max_length=512), 50)
+    } == {1}
 
 
 def test_a_small_set_has_no_copies_of_a_sequence_in_a_batch() -> None:
@@ -177,12 +182,12 @@ def test_a_split_keeps_every_sample_in_nearly_equal_parts() -> None:
 
 
 def test_a_cursor_outside_its_window_is_refused() -> None:
-    with pytest.raises(DataError, match="has 3 batches"):
+    with pytest.raises(DataError, match=r"has 3 batches"):
         Batches(protein_like(30), seed=0, batch_size=10, max_length=512).at(Cursor(0, 3))
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
-    with pytest.raises(DataError, match="no sequences"):
+    with pytest.raises(DataError, match=r"no sequences"):
         Batches([], seed=0, batch_size=1, max_length=5)
 
 
@@ -190,8 +195,6 @@ def test_real_proteins_hardly_need_pads(tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "shared/data/uniref_10k.fasta.gz"
     if not path.exists():
         pytest.skip(f"{path} is not there")
-    from sedd.data import PrepareOptions, prepare
-
     store = prepare(path, tmp_path / "store", options=PrepareOptions()).train
     cells = residues = 0
     for batch in first(Batches(store, seed=0, batch_size=32, max_length=512), 128):

@@ -48,7 +48,9 @@ def pairs(records: list[Record]) -> list[tuple[str, bytes | str]]:
         (TWO.replace(b"\n>b", b"\n\xef\xbb\xbf>b"), {"byte_order_mark", "glued_header"}),
     ],
 )
-def test_dirty_layout_reads_like_clean_layout_and_is_reported(tmp_path: Path, content: bytes, repairs: set[str]) -> None:
+def test_dirty_layout_reads_like_clean_layout_and_is_reported(
+    tmp_path: Path, content: bytes, repairs: set[str]
+) -> None:
     records = fasta(tmp_path, content)
     assert pairs(records) == AS_PARSED
     assert {repair for record in records for repair in record.repairs} == repairs
@@ -93,7 +95,11 @@ def test_every_flipped_or_missing_byte_of_a_gzip_file_is_noticed(tmp_path: Path)
 
 
 def test_the_first_word_of_the_header_is_the_id(tmp_path: Path) -> None:
-    content = b">  a b\nA\n>\nC\n>c\td\nD\n>e>f g\nE\n>g one\x01h two\nF\n>\xc3\xa9\nG\n>\xe9 x\nH\n>i" + b" long" * 5000 + b"\nI\n"
+    content = (
+        b">  a b\nA\n>\nC\n>c\td\nD\n>e>f g\nE\n>g one\x01h two\nF\n>\xc3\xa9\nG\n>\xe9 x\nH\n>i"
+        + b" long" * 5000
+        + b"\nI\n"
+    )
     assert [r.name for r in fasta(tmp_path, content)] == ["a", "", "c", "e>f", "g", "é", "\\xe9", "i"]
 
 
@@ -117,6 +123,7 @@ def test_blocks_of_any_size_and_any_starting_record_give_the_same_records(
     whole = list(read_fasta(stream))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sedd.data.bytestream, "BLOCK", block)
+        patch.setattr("sedd.data.readers.ENOUGH", 16)
         assert list(read_fasta(stream)) == whole
         for number, record in enumerate(whole):
             again = list(read_fasta(stream, record.start))
@@ -139,11 +146,17 @@ class _Path:
         return io.BytesIO(self.content)
 
 
+def test_a_long_preamble_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sedd.data.bytestream, "BLOCK", 3)
+    monkeypatch.setattr("sedd.data.readers.ENOUGH", 16)
+    assert pairs(fasta(tmp_path, b"\n;long comment\n\n" * 5 + TWO)) == AS_PARSED
+
+
 def test_a_record_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sedd.data.readers.LONGEST_RECORD", 1000)
-    with pytest.raises(DataError, match="x.fasta:.*is this a file of proteins"):
+    with pytest.raises(DataError, match=r"x.fasta:.*is this a file of proteins"):
         fasta(tmp_path, b">a\n" + b"ACGT\n" * 300)
 
 
@@ -192,5 +205,5 @@ def test_what_is_not_text_is_an_error_with_file_and_line(tmp_path: Path, content
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read"):
         ByteStream(tmp_path / "missing")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
+import sys
 import unittest
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
@@ -105,7 +108,7 @@ class Rolls(Curriculum):
     difficulty_ramp: Literal["rolls"] = "rolls"
 
     def difficulty(self, step: int) -> float:
-        return 1.0 if step >= self.preschool_time else random.random()
+        return 1.0 if step >= self.preschool_time else random.random()  # no secret
 
 
 class WholeNumbers(Curriculum):
@@ -180,7 +183,7 @@ class HoldsAList(sedd.curricula.Linear):
     """Can be changed through its list."""
 
     difficulty_ramp: Literal["holds-a-list"] = "holds-a-list"  # type: ignore[assignment]  # another name
-    knots: list[Annotated[int, Interval(ge=0, le=9)]] = [1]
+    knots: list[Annotated[int, Interval(ge=0, le=9)]] = [1]  # noqa: RUF012  # broken on purpose
 
 
 class Lenient(sedd.curricula.Linear):
@@ -489,7 +492,11 @@ BROKEN = [
     (HoldsAList, "is_frozen", r"option 'knots' is a list, which can be changed in place; expected a tuple"),
     (HoldsAList, "copies_are_equal", r"cannot be hashed \(unhashable type: 'list'\); expected .*tuples"),
     (Lenient, "unknown_options_are_refused", r"'no_such_option' was accepted; expected an error"),
-    (Nameless, "name_can_be_chosen_in_a_run_file", r"Nameless has no name; give it a field such as difficulty_ramp: Lit"),
+    (
+        Nameless,
+        "name_can_be_chosen_in_a_run_file",
+        r"Nameless has no name; give it a field such as difficulty_ramp",
+    ),
     (SaysOn, "name_can_be_chosen_in_a_run_file", r"the name 'on' cannot be written in YAML as it is"),
     (Undocumented, "class_says_what_it_is", r"Undocumented: has no docstring; expected one"),
     (Abstract, "name_can_be_chosen_in_a_run_file", r"Abstract does not implement difficulty"),
@@ -498,7 +505,11 @@ BROKEN = [
     (_local(), "can_be_pickled", r"cannot be pickled .*; expected a class at the top level of a module"),
     (WrongRate, "rate_is_the_derivative_of_total", r"at t = .*: rate is .*; expected .*, the derivative of total"),
     (NegativeRate, "rate_is_finite_and_not_negative", r"rate is -.*; expected a finite number >= 0"),
-    (FallsShort, "total_starts_at_sigma_min_and_ends_at_sigma_max", r"at t = 1: total is .*; expected sigma_max, which"),
+    (
+        FallsShort,
+        "total_starts_at_sigma_min_and_ends_at_sigma_max",
+        r"at t = 1: total is .*; expected sigma_max",
+    ),
     (StartsAtZero, "total_starts_at_sigma_min_and_ends_at_sigma_max", r"at t = 0: total is 0.0; expected sigma_min"),
     (Oscillates, "total_never_falls", r"total falls from .* at t = .* to .*; expected one that never falls"),
     (Explodes, "total_is_finite_and_not_negative", r"at t = 1.0 .*: total is inf; expected a finite number"),
@@ -508,12 +519,20 @@ BROKEN = [
     (Detached, "rate_is_the_derivative_of_total", r"autograd cannot differentiate total; expected .* without detach"),
     (Cancels, "float32_agrees_with_float64", r"rate is .* in float32; expected .*, as in float64"),
     (InPlace, "noise_depends_on_nothing_but_t", r"rate changed t in place"),
-    (LooksAround, "noise_depends_on_nothing_but_t", r"rate was .*, one t at a time gives .*; expected the same answer"),
-    (Raises, "available_answers_true_or_false", r"available\(\) raised RuntimeError: no driver; expected True or False"),
+    (LooksAround, "noise_depends_on_nothing_but_t", r"rate was .*, one t at a time gives .*; expected the same"),
+    (
+        Raises,
+        "available_answers_true_or_false",
+        r"available\(\) raised RuntimeError: no driver; expected True or False",
+    ),
     (SaysMaybe, "available_answers_true_or_false", r"available\(\) is 2, of type int; expected True or False"),
     (NamesItsDevice, "device_can_hold_a_tensor", r"device\(\) is 'cpu', of type str; expected a torch.device"),
     (NoContext, "autocast_is_a_context", r"autocast\(\) is torch.bfloat16; expected a context manager"),
-    (Megabytes, "memory_is_whole_numbers_by_name", r"memory\(\)\['allocated'\] is 1.5; expected bytes as a whole number"),
+    (
+        Megabytes,
+        "memory_is_whole_numbers_by_name",
+        r"memory\(\)\['allocated'\] is 1.5; expected bytes as a whole",
+    ),
     (Unseeded, "seed_makes_draws_repeat", r"two draws on cpu after the same seed differ"),
     (NoGroup, "process_group_is_named", r"process_group\(\) is ''; expected a name such as 'gloo'"),
     (CloseRaises, "a_run_is_opened_logged_and_closed", r"close\(\) raised OSError: already closed"),
@@ -592,3 +611,17 @@ def test_parts_are_valid_and_reach_beyond_the_defaults(plugin: Any) -> None:
     draw()
     varied = [name for name, field in plugin.cls.model_fields.items() if field.annotation is not str]
     assert len(set(drawn)) > 1 or varied == [plugin.cls.discriminator]
+
+
+def test_every_check_is_in_the_reference() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "plugins.md"
+    text = page.read_text(encoding="utf-8")
+    for name in {name for _, name, _ in BROKEN}:
+        assert f"| `{name}` |" in text, name
+
+
+def test_without_hypothesis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    monkeypatch.delitem(sys.modules, "sedd.testing")
+    with pytest.raises(ImportError, match=r"sedd.testing needs hypothesis: pip install 'sedd-torch\[testing\]'"):
+        importlib.import_module("sedd.testing")

@@ -53,7 +53,7 @@ class Cuda(Backend):
         return torch.device("cuda", local_rank)
 
     def fast_bfloat16(self) -> bool:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
     def memory(self) -> dict[str, int]:
         return {"allocated": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,13 +17,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from sedd.config import Config
-from sedd.data import Dataset, PrepareOptions, open_data, open_whole, prepare
+from sedd.data import PrepareOptions, open_data, open_whole, prepare
 from sedd.errors import SeddError
 from sedd.evaluation.bound import Bound
 from sedd.plugins import KINDS, describe, discover
 from sedd.pretrained import load
 from sedd.runfile import load_config, schema
 from sedd.sampling.fasta import write_fasta
+from sedd.training.run import Run
 from sedd.training.trainer import Trainer
 
 app = typer.Typer(
@@ -46,14 +49,18 @@ def train(
     overrides: Overrides = None,
     device: Device = None,
     run: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<date-time>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run if there is one.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
+    ] = False,
     samples: Annotated[int, typer.Option(help="Sequences to sample at the end, where the model can.")] = 10,
 ) -> None:
     """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
-        raise typer.BadParameter("--resume needs --run: which run to continue", param_hint="--resume")
-    dataset = _open(loaded)
+        run = Run.newest()
+    with _data_progress() as progress:
+        dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     err.print(dataset.summary, markup=False)
@@ -65,26 +72,20 @@ def train(
     _summary(trainer, bound, written)
 
 
-def _open(config: Config) -> Dataset:
-    """Open the data with a progress bar for the files that must be prepared first."""
-    with _data_progress() as progress:
-        return open_data(config.data, seed=config.seed, progress=progress)
+@contextmanager
+def _data_progress() -> Iterator[Callable[[int, int, int], None]]:
+    """A bar for data that must be prepared first; it appears at the first report, so that a cached store shows none."""
+    columns = (TextColumn("preparing data"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        bar = Progress(*columns, TextColumn("{task.fields[count]:,} sequences"), console=err, transient=True)
+        task = bar.add_task("", count=0, total=None)
 
+        def report(done: int, total: int, count: int) -> None:
+            if not bar.live.is_started:
+                stack.enter_context(bar)
+            bar.update(task, completed=done, total=total, count=count)
 
-class _data_progress:  # noqa: N801  # used like a function
-    """A rich bar as the callback (bytes done, bytes in all, sequences) that preparing data reports to."""
-
-    def __enter__(self) -> Any:
-        columns = [TextColumn("preparing data"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
-        self.bar = Progress(*columns, TextColumn("{task.fields[count]:,} sequences"), console=err, transient=True)
-        self.task = self.bar.add_task("", count=0, total=None, start=True, visible=False)
-        self.bar.start()
-        return lambda done, total, count: self.bar.update(
-            self.task, completed=done, total=total, count=count, visible=True
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        yield report
 
 
 def _final_samples(trainer: Trainer, count: int) -> Path | None:
@@ -97,18 +98,16 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
 
 
 def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
-    table = Table(title="Finished", show_header=False, title_justify="left", box=None)
-    table.add_row("held-out bound", f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)")
+    rows = {"held-out bound": f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)"}
     if trainer.data.exact_nll is not None:
-        table.add_row("exact value", f"{trainer.data.exact_nll:.4f} nats per residue")
-        table.add_row("gap to exact", f"{bound.nats - trainer.data.exact_nll:.4f} nats per residue")
-    path = trainer.run.path
-    table.add_row("run", str(path))
-    table.add_row("metrics", str(trainer.run.metrics))
-    table.add_row("checkpoints", str(trainer.run.checkpoints))
+        rows["exact value"] = f"{trainer.data.exact_nll:.4f} nats per residue"
+        rows["gap to exact"] = f"{bound.nats - trainer.data.exact_nll:.4f} nats per residue"
+    run = trainer.run
+    rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
     if samples:
-        table.add_row("samples", str(samples))
-    out.print(table)
+        rows["samples"] = str(samples)
+    for name, text in rows.items():
+        out.print(f"{name:<15}{text}", markup=False)
 
 
 @app.command()
@@ -136,7 +135,9 @@ def evaluate(
     out.print(f"bound        {bound.nats:.4f} ± {bound.stderr:.4f} nats per residue")
     out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
     out.print(f"trained part {bound.trained:.4f} nats per residue, within the trained range of noise")
-    out.print(f"over         {bound.sequences:,} sequences, {bound.residues:,} residues; weights of step {model.step:,}")
+    out.print(
+        f"over         {bound.sequences:,} sequences, {bound.residues:,} residues; weights of step {model.step:,}"
+    )
 
 
 @app.command()

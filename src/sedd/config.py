@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self, Union
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, cast
 
 from annotated_types import Interval
 from pydantic import (
@@ -57,7 +57,8 @@ class Residues(Section):
     substitute: dict[str, str] = Field(default_factory=lambda: {"U": "C", "O": "K"})
     """Rare amino acids read as their nearest standard one: selenocysteine as C and pyrrolysine as K."""
     ambiguous: Literal["drop", "split", "error"] = "drop"
-    """X, B, Z, J and any other letter: drop the sequence, split it there and keep the pieces, or stop."""
+    """X, B, Z, J and any other letter: drop the sequence, split it there and keep the pieces, or stop. Digits and
+    punctuation are no letters: `split` drops a sequence that has them."""
     gaps: Literal["remove", "drop", "error"] = "remove"
     """`-` and `.` of alignments: remove them, drop the sequence, or stop."""
 
@@ -379,7 +380,8 @@ def _union(kind: Kind) -> Any:
         return None if name is None else str(name)
 
     classes = registry().of(kind.section)
-    ready: Any = SkipJsonSchema[InstanceOf[kind.base]]  # type: ignore[misc]  # a type known at run time
+    instance, hidden = cast(Any, InstanceOf), cast(Any, SkipJsonSchema)  # of a type that is known only now
+    ready = hidden[instance[kind.base]]
     tagged = (*(Annotated[cls, Tag(name)] for name, cls in classes.items()), Annotated[ready, Tag("(object)")])
     return Annotated[Union[tagged], Discriminator(tag)]  # noqa: UP007  # a union of a computed number of types
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval, MinLen
@@ -79,16 +80,15 @@ class Stages(Curriculum):
     def _knots_make_a_ramp(self) -> Self:
         steps = [stage.step for stage in self.stages]
         levels = [stage.difficulty for stage in self.stages]
-        if any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(steps)):
             raise ValueError(f"the steps of stages must increase, got {steps}; sort them and remove repeats")
-        if any(b < a for a, b in zip(levels, levels[1:], strict=False)):
+        if any(b < a for a, b in pairwise(levels)):
             raise ValueError(f"the difficulties of stages must not fall, got {levels}")
         if levels[-1] != 1.0:
             raise ValueError(f"the last stage must have difficulty 1, got {levels[-1]}; add a stage with difficulty 1")
         if steps[-1] != self.preschool_time:
             raise ValueError(
-                f"the last stage is at step {steps[-1]} but preschool_time is {self.preschool_time}; "
-                "make them equal"
+                f"the last stage is at step {steps[-1]} but preschool_time is {self.preschool_time}; make them equal"
             )
         return self
 

@@ -142,9 +142,8 @@ class Uniform(Graph):
         return torch.where(uniforms[..., 0] < -torch.expm1(-_column(sigma, x0)), drawn, x0)
 
     def score_entropy(self, log_score: Tensor, sigma: Tensor, x_t: Tensor, x0: Tensor) -> Tensor:
-        # p(y|x0) / p(x0|x0) for y != x0. The textbook 1 - n / (esigm1 + n) cancels; this does not.
-        esigm1 = torch.expm1(sigma.clamp(min=_TINY))
-        log_rho = (torch.log(esigm1) - torch.log(esigm1 + self.n))[:, None]
+        # p(y|x0) / p(x0|x0) for y != x0. The textbook 1 - n / (esigm1 + n) cancels; this does not, at either end.
+        log_rho = -torch.log1p(self.n / torch.expm1(sigma.clamp(min=_TINY)))[:, None]
         # Log-ratios of all y: log rho where the residue did not move; where it did, -log rho at x0 and 0 elsewhere.
         log_r = torch.where(x_t == x0, log_rho, 0.0)[..., None].expand_as(log_score)
         log_r = log_r.scatter(-1, x0[..., None], -log_rho[..., None].expand(*x0.shape, 1))
@@ -156,14 +155,16 @@ class Uniform(Graph):
         kept, moved = torch.exp(-sigma), -torch.expm1(-sigma)
         stays = kept + moved / self.n
         others = moved * (self.n - 1) / self.n
-        kl = stays * torch.log(stays * self.n) + torch.where(others > 0, others * torch.log(moved.clamp(min=_TINY)), 0.0)
+        kl = stays * torch.log(stays * self.n) + torch.where(
+            others > 0, others * torch.log(moved.clamp(min=_TINY)), 0.0
+        )
         return kl.float()
 
     def start(self, shape: tuple[int, int], uniforms: Tensor) -> Tensor:
         return (uniforms * self.n).long().clamp(max=self.n - 1)
 
     def posterior(self, log_score: Tensor, x_t: Tensor, sigma_t: Tensor, sigma_s: Tensor) -> Tensor:
-        # Tweedie (Lou et al. 2024, theorem 4.2): undo the noise of the step in the marginal, then apply it as likelihood.
+        # Tweedie (Lou et al. 2024, theorem 4.2): undo the step's noise in the marginal, then apply it as a likelihood.
         step = (sigma_t - sigma_s)[:, None, None]
         marginal = torch.softmax(log_score.double(), -1)
         earlier = (torch.exp(step) * marginal - torch.expm1(step) / self.n).clamp(min=0.0)

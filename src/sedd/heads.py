@@ -2,8 +2,8 @@
 
 * `normalised`: the output is logits of p(x0 | x_t); the score follows in closed form. For `absorb` it is
   p(y) / (e^sigma - 1), and the loss becomes a weighted cross-entropy. For `uniform` the logits are those of the letter
-  *given the other residues*, w, and s_y = (n w_y + e^sigma - 1) / (n w_x + e^sigma - 1): what the residue itself says is
-  added analytically, and the score tends to 1 at high noise whatever the network does.
+  *given the other residues*, w, and s_y = (n w_y + e^sigma - 1) / (n w_x + e^sigma - 1): what the residue itself says
+  is added analytically, and the score tends to 1 at high noise whatever the network does.
 * `score`: the output is the log-score itself, as in the published SEDD network.
 """
 
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sedd.config import Model
@@ -33,10 +34,12 @@ def log_score(output: Tensor, x_t: Tensor, sigma: Tensor, *, graph: Graph, model
     log_odds = log_expm1(sigma)[:, None, None]
     absorb = isinstance(graph, Absorb)
     if model.head == "score":
-        scale = log_odds + math.log(graph.n) if absorb and model.scale_by_sigma else 0.0
-        return output[..., : graph.n] - scale
+        if not absorb:  # the ratio of a residue to itself is 1, whatever the network says
+            return output.scatter(-1, x_t[..., None], 0.0)
+        return output[..., : graph.n] - (log_odds + math.log(graph.n) if model.scale_by_sigma else 0.0)
     log_p = torch.log_softmax(output, -1)
     if absorb:
         return log_p - log_odds
-    marginal = torch.logaddexp(log_p + math.log(graph.n), log_odds)
+    # Divided by e^sigma - 1 above and below: at high noise both are 1 and a little, and the little is what counts.
+    marginal = F.softplus(log_p + math.log(graph.n) - log_odds)
     return marginal - marginal.gather(-1, x_t[..., None])

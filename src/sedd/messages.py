@@ -119,7 +119,7 @@ def _meant(path: Place, location: Place, model: type[BaseModel]) -> str:
     for ours, theirs in SYNONYMS.items():
         if key.lower().replace("-", "_") in theirs:
             return f"did you mean {ours!r}?"
-    if close := difflib.get_close_matches(key, here, n=1):
+    if close := difflib.get_close_matches(key, here, n=1, cutoff=0.5):
         return f"did you mean {'.'.join(filter(None, (section, close[0])))!r}?"
     for name, info in model.model_fields.items():
         if key in getattr(info.annotation, "model_fields", {}):

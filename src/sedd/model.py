@@ -77,13 +77,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, fused: bool) -> Tensor:
-    """Bidirectional attention, (batch, heads, length, head_dim); keys where `mask` (batch, length) is False are unseen."""
+    """Attention over (batch, heads, length, head_dim); keys where `mask` (batch, length) is False are not seen."""
     if fused:
-        return F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None, :])
+        seen = None if mask is None else mask[:, None, None, :]
+        fast: Tensor = F.scaled_dot_product_attention(q, k, v, seen)
+        return fast
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         weights = weights.masked_fill(~mask[:, None, None, :], -torch.inf)
-    return torch.softmax(weights, -1).to(v.dtype) @ v
+    mixed: Tensor = torch.softmax(weights, -1).to(v.dtype) @ v
+    return mixed
 
 
 class Block(nn.Module):
@@ -105,7 +108,8 @@ class Block(nn.Module):
         attended = self._attention(self.norm1(x) * (1 + scale1) + shift1, angles, mask)
         x = x + gate1 * F.dropout(attended, self.dropout, self.training)
         mixed = self.mlp(self.norm2(x) * (1 + scale2) + shift2)
-        return x + gate2 * F.dropout(mixed, self.dropout, self.training)
+        out: Tensor = x + gate2 * F.dropout(mixed, self.dropout, self.training)
+        return out
 
     def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         batch, length, size = x.shape

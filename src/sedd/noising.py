@@ -56,7 +56,7 @@ def noise_state(noise: Noise, u: Tensor, *, difficulty: float = 1.0, mode: Mode 
         case "truncate":
             sigma, dsigma = noise.total(difficulty * u), difficulty * noise.rate(difficulty * u)
         case "bias":
-            power = 1.0 / difficulty
+            power = 1.0 / max(difficulty, 1e-6)  # a curriculum may start at 0, where every t is 0
             t = u**power
             sigma, dsigma = noise.total(t), noise.rate(t) * power * u ** (power - 1.0)
     return NoiseState(sigma.float(), dsigma.float())

@@ -101,7 +101,8 @@ def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
     for module in (curricula, noises, backends, trackers):
         yield partial(import_module, module.__name__), "sedd (built in)"
-    for entry in installed:
+    # In order of name, so that who was first to claim a name does not depend on the file system.
+    for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
         owner = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         yield entry.load, owner
 
@@ -128,7 +129,8 @@ def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: st
         manager.unregister(module)
         raise
     except pluggy.PluginValidationError as error:
-        manager.unregister(module)
+        if manager.is_registered(module):  # pluggy itself takes some of them out, depending on its version
+            manager.unregister(module)
         raise PluginError(f"{source}: {_hook_problem(error, module)}") from error
 
 
@@ -145,7 +147,7 @@ def _hook_problem(error: pluggy.PluginValidationError, module: Any) -> str:
     for name in strangers:
         if close := difflib.get_close_matches(name, hooks, n=1):
             return f"{name!r} is not a hook of sedd; did you mean {close[0]!r}? The hooks are {', '.join(hooks)}"
-    return f"{error}. The hooks are {', '.join(hooks)}, and they take no arguments"
+    return f"{' '.join(str(error).split())}. The hooks are {', '.join(hooks)}, and they take no arguments"
 
 
 def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -> list[type[Part]]:
@@ -190,7 +192,7 @@ def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
         or not isinstance(field.default, str)
     ):
         raise PluginError(
-            f"{label} has no name; give it a field such as {key}: Literal[\"my-name\"] = \"my-name\" "
+            f'{label} has no name; give it a field such as {key}: Literal["my-name"] = "my-name" '
             "(one literal, and the same default)"
         )
     return cls
@@ -207,11 +209,16 @@ def _add(plugin: Plugin, found: dict[tuple[str, str], Plugin]) -> PluginError | 
     )
 
 
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return str(getattr(annotation, "__name__", annotation))
+
+
 def describe(cls: type[Part]) -> Mapping[str, str]:
     """The options of a part with type and default, for listings."""
     return {
-        name: f"{getattr(field.annotation, '__name__', field.annotation)}"
-        + ("" if field.is_required() else f" = {field.default}")
+        name: _type_name(field.annotation) + ("" if field.is_required() else f" = {field.default}")
         for name, field in cls.model_fields.items()
         if name != cls.discriminator
     }

@@ -109,7 +109,8 @@ def load(
     found, saved = _find(Path(path), which)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
-        config = Config(**(dict(saved.config) | {"device": device}))
+        asked = {"type": device, "precision": saved.config["device"]["precision"]}
+        config = Config(**(dict(saved.config) | {"device": asked}))
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
     graph = make_graph(config.graph.type, alphabet.n)
     backend = choose(config.device)

@@ -14,8 +14,10 @@ import yaml
 
 from sedd.config import Config, expanded, merged, typed_model, validated
 from sedd.errors import ConfigError
+from sedd.plugins import registry
 
 Key = tuple[str | int, ...]
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _LONG_FORMS: dict[Key, Key] = {("training", "ema"): ("ema", "decay"), ("device",): ("device", "type")}
 
 
@@ -68,6 +70,8 @@ def load_config(source: str | Path | Mapping[str, Any], *overrides: str, **secti
         path, value = parse_override(assignment)
         data = merged(data, expanded(_nested(path, value)))
         given[_LONG_FORMS.get(path, path)] = f"{assignment}: "
+        for end in range(1, len(path)):
+            given.setdefault(path[:end], f"{assignment}: ")
     return Config(**validated(merged(data, expanded(sections)), where=where))
 
 
@@ -103,7 +107,10 @@ def schema() -> dict[str, Any]:
         return [relaxed(item) for item in node] if isinstance(node, list) else node
 
     made: dict[str, Any] = relaxed(typed_model().model_json_schema())
-    made["properties"]["device"]["anyOf"].append({"type": "string", "description": "Short form of {type: ...}."})
+    places = made["properties"]
+    for section, choices in (("device", places["device"]), ("trackers", places["trackers"]["items"])):
+        names = list(registry().of(section))
+        choices["anyOf"].append({"enum": names, "type": "string", "description": "Short form of {type: ...}."})
     made["$defs"]["Training"]["properties"]["ema"] = {"type": "number", "description": "Short form of ema.decay."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
@@ -148,6 +155,9 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[Key, int]]:
 
 
 def _construct(loader: _Loader, node: yaml.Node, path: Key, lines: dict[Key, int], name: str) -> Any:
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{name}:{line}: the tag {node.tag!r} has no place in a run file; remove it")
     if isinstance(node, yaml.MappingNode):
         _refuse_duplicates(node, name)
         loader.flatten_mapping(node)

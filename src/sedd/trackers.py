@@ -34,7 +34,7 @@ class Csv(Tracker):
 
 
 class TensorBoard(Tracker):
-    """Scalars for TensorBoard, in `tensorboard/` of the run directory; needs ``pip install sedd-torch[tensorboard]``."""
+    """Scalars for TensorBoard in `tensorboard/` of the run; needs ``pip install sedd-torch[tensorboard]``."""
 
     type: Literal["tensorboard"] = "tensorboard"
 
@@ -46,7 +46,7 @@ class TensorBoard(Tracker):
                 "trackers: 'tensorboard' needs the tensorboard package; pip install 'sedd-torch[tensorboard]' "
                 "or remove it from trackers"
             ) from error
-        return SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return SummaryWriter(str(run / "tensorboard"))
 
     def log(self, session: Any, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -11,7 +11,7 @@ from sedd.data.dataset import Dataset, open_data, open_whole
 from sedd.data.options import PrepareOptions
 from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, split
 from sedd.data.permutation import Permutation
-from sedd.data.prepare import Prepared, prepare
+from sedd.data.preparing import Prepared, prepare
 from sedd.data.store import TokenStore
 from sedd.data.synthetic import SyntheticSource
 from sedd.data.tally import Tally

@@ -25,7 +25,7 @@ OTHER_FORMATS = {
 }
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The bytes end too early or do not decompress; readers turn it into a `DataError` with a line number."""
 
 
@@ -52,7 +52,7 @@ class ByteStream:
             with self.path.open("rb") as file:
                 yield from self._gunzipped(file, start) if self.gzip else self._plain(file, start)
         except OSError as error:
-            raise Damaged(f"reading failed: {error.strerror or error}") from error
+            raise DamagedError(f"reading failed: {error.strerror or error}") from error
 
     def _plain(self, file: BinaryIO, start: int) -> Iterator[bytes]:
         self.done = file.seek(start)
@@ -78,7 +78,7 @@ class ByteStream:
                     if not more and not raw:
                         return
                 if not raw.startswith(GZIP):
-                    raise Damaged(
+                    raise DamagedError(
                         f"after the compressed data come bytes that are not gzip ({raw[:16]!r}); if they do not "
                         "matter, `gzip -dc FILE | gzip > CLEAN` leaves them out"
                     )
@@ -86,14 +86,16 @@ class ByteStream:
             try:
                 block = member.decompress(raw, 4 * BLOCK)  # the limit bounds memory, whatever the ratio
             except zlib.error as error:
-                raise Damaged(f"the compressed data are damaged ({error}); copy or download the file again") from error
+                raise DamagedError(
+                    f"the compressed data are damaged ({error}); copy or download the file again"
+                ) from error
             raw = member.unused_data if member.eof else member.unconsumed_tail
             if member.eof:
                 member = None
             if block:
                 yield block
         if member is not None:
-            raise Damaged("the compressed data end too early, the file is truncated; copy or download it again")
+            raise DamagedError("the compressed data end too early, the file is truncated; copy or download it again")
 
     def _read(self, file: BinaryIO) -> bytes:
         raw = file.read(BLOCK)

@@ -23,7 +23,7 @@ _SURELY_NOT_PROTEIN = 30
 """A sequence at least this long, of nucleotide letters only, is noted as suspicious (and kept)."""
 
 
-class _Dropped(Exception):
+class _Dropped(Exception):  # noqa: N818  # control flow within this file, never an error that anyone sees
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
@@ -50,7 +50,7 @@ class Cleaner:
         """
         tally, where = self.tally, None
         tally.read += 1
-        assert isinstance(record.sequence, bytes)
+        assert isinstance(record.sequence, bytes)  # noqa: S101  # tells the type checker
         repairs: list[str] = []
         if record.repairs or not record.name:
             where = self._where(record)
@@ -71,7 +71,7 @@ class Cleaner:
 
     def _cleaned(self, record: Record, repairs: list[str]) -> list[bytes]:
         sequence = record.sequence
-        assert isinstance(sequence, bytes)
+        assert isinstance(sequence, bytes)  # noqa: S101  # tells the type checker
         foreign = sequence.translate(None, self.alphabet.letters)
         pieces = [sequence]
         if foreign:
@@ -121,7 +121,7 @@ class Cleaner:
             record, policy if policy == "error" or not illegal else "drop", "illegal" if illegal else "ambiguous",
             f"characters outside alphabet {self.alphabet.name!r}: {shown!r}", remedy,
         )  # fmt: skip
-        assert self._split is not None
+        assert self._split is not None  # noqa: S101  # tells the type checker
         repairs.append("split")
         return [piece for piece in self._split.split(sequence) if piece] or [b""]
 
@@ -155,7 +155,7 @@ class TextCleaner:
 
     def __call__(self, record: Record) -> list[str]:
         """The chunk in a list, or an empty list where it is too short."""
-        assert isinstance(record.sequence, str)
+        assert isinstance(record.sequence, str)  # noqa: S101  # tells the type checker
         where = f"{self.source}:{record.line} {record.name}"
         self.tally.read += 1
         for kind in record.repairs:

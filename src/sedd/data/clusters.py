@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sedd.data.bytestream import ByteStream, Damaged
+from sedd.data.bytestream import ByteStream, DamagedError
 from sedd.errors import DataError
 
 
@@ -54,7 +54,7 @@ def _rows(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
                 number += 1
                 if row := _row(path, number, line):
                     yield row
-    except Damaged as damage:
+    except DamagedError as damage:
         raise DataError(f"{path}:{number + 1}: {damage}") from damage
     if row := _row(path, number + 1, pending):
         yield row

@@ -16,7 +16,7 @@ from sedd.config import Data
 from sedd.data.alphabet import Alphabet
 from sedd.data.options import PrepareOptions, differences
 from sedd.data.order import Sequences
-from sedd.data.prepare import Prepared, Progress, opened, prepare
+from sedd.data.preparing import Prepared, Progress, opened, prepare
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
 from sedd.data.tally import Tally
@@ -58,7 +58,8 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
             )
         return _dataset(train, train.valid, str(train))
     valid = open_whole(data, data.valid, train.train.alphabet, progress=progress)
-    return _dataset(train, valid, f"train: {train}\nvalid: {data.valid}, {len(valid):,} sequences")
+    tally = Tally.from_dict(valid.manifest["tally"])
+    return _dataset(train, valid, f"train: {train}\nvalid: {valid.path}: {len(valid):,} sequences\n{tally}")
 
 
 def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
@@ -67,6 +68,9 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
     Raises:
         DataError: as `open_data`, and if a letter is not in the alphabet.
     """
+    path = Path(name).expanduser()
+    if is_store(path / "train") and is_store(path / "valid"):
+        raise DataError(f"{name}: holds a train and a valid store; name one of them, for example {path / 'valid'}")
     options = PrepareOptions(
         alphabet=data.alphabet,
         residues=data.residues,

@@ -12,9 +12,11 @@ from collections.abc import Generator, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from sedd.data.bytestream import ByteStream, Damaged
+from sedd.data.bytestream import ByteStream, DamagedError
 from sedd.errors import DataError
 
+ENOUGH = 1 << 16
+"""Bytes to judge line ends by."""
 LONGEST_RECORD = 64 << 20
 """Bytes; the longest known proteins have fewer than 50,000 residues. Bounds memory on files that are not FASTA."""
 _WHITESPACE = b" \t\n\r\v\f"
@@ -46,6 +48,15 @@ class Record(NamedTuple):
     def start(self) -> Position:
         """Where to start reading to get this record again."""
         return Position(self.offset, self.line)
+
+
+class _First(NamedTuple):
+    """How a file begins: what follows its first `>`, where that is, its line end, and what had to be undone."""
+
+    head: bytes
+    begin: Position
+    newline: bytes
+    repairs: tuple[str, ...]
 
 
 def read_fasta(stream: ByteStream, start: Position = START) -> Iterator[Record]:
@@ -84,7 +95,7 @@ def _guarded(stream: ByteStream, start: Position) -> Generator[bytes]:
     while True:
         try:
             block = next(blocks, b"")
-        except Damaged as damage:
+        except DamagedError as damage:
             raise DataError(f"{stream.path}:{line}: {damage}") from damage
         if not block:
             return
@@ -105,28 +116,35 @@ def _refuse_utf16(stream: ByteStream, block: bytes, line: int) -> None:
         )
 
 
-def _find_first(
-    stream: ByteStream, blocks: Iterator[bytes], start: Position
-) -> tuple[bytes, Position, bytes, tuple[str, ...]]:
-    """Skip blank and comment lines up to the first `>`; what follows it, where it is, the line end, the repairs."""
-    data, repairs = b"", []
-    for block in blocks:
-        data += block
-        if data.strip() and len(data) > len(_BOM):
-            break
-    at = 0
+def _find_first(stream: ByteStream, blocks: Iterator[bytes], start: Position) -> _First:
+    """Read until the first `>`."""
+    data, more = b"", True
+    while more:
+        block = next(blocks, b"")
+        data, more = data + block, bool(block)
+        if len(data) < ENOUGH and more:
+            continue
+        if found := _scan(stream, data, start):
+            return found
+    what = "holds only blank lines and comments" if data else "is empty"
+    line = max(1, start.line + data.count(b"\n") - 1)
+    raise DataError(f"{stream.path}:{line}: the file {what}; expected FASTA records")
+
+
+def _scan(stream: ByteStream, data: bytes, start: Position) -> _First | None:
+    """Skip blank and comment lines; None where `data` has nothing else."""
+    repairs = []
+    at, line, newline = 0, start.line, _line_end(data)
     if start.offset == 0 and data.startswith(_BOM):
         at = len(_BOM)
         repairs.append("byte_order_mark")
-    newline = _line_end(data)
-    line = start.line
     while at < len(data):
         end = data.find(newline, at)
         end = len(data) if end < 0 else end
         text = data[at:end].strip()
         if text.startswith(b">"):
             at = data.index(b">", at)
-            return data[at + 1 :], Position(start.offset + at, line), newline, tuple(repairs)
+            return _First(data[at + 1 :], Position(start.offset + at, line), newline, tuple(repairs))
         if text.startswith(b";"):
             repairs.append("comments")
         elif text:
@@ -135,8 +153,7 @@ def _find_first(
                 "For plain text set data.alphabet=text"
             )
         at, line = end + 1, line + 1
-    what = "is empty" if not data else "holds only blank lines and comments"
-    raise DataError(f"{stream.path}:{max(1, line - 1)}: the file {what}; expected FASTA records")
+    return None
 
 
 def _line_end(data: bytes) -> bytes:
@@ -268,5 +285,5 @@ def read_characters(stream: ByteStream) -> Iterator[tuple[str, tuple[str, ...]]]
         line += text.count("\n")
         if text or found:
             yield text, found
-    if line == 1 and first:
+    if not stream.done:
         raise DataError(f"{stream.path}:1: the file is empty; expected text")

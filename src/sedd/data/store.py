@@ -20,6 +20,8 @@ from sedd.errors import DataError
 
 FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
+HEADER = 128
+"""Bytes of the `.npy` header before the offsets."""
 REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
 
 
@@ -44,13 +46,16 @@ class TokenStore:
         manifest = read_manifest(path)
         for name in (TOKENS, OFFSETS):
             _check_file(path / name, manifest["files"][name], verify=verify)
+        alphabet = Alphabet.from_dict(manifest["alphabet"])
         try:
-            alphabet = Alphabet.from_dict(manifest["alphabet"])
             tokens = np.memmap(path / TOKENS, dtype=alphabet.dtype, mode="r")
-            offsets = np.load(path / OFFSETS, mmap_mode="r", allow_pickle=False)
+            offsets = np.memmap(path / OFFSETS, dtype="<i8", mode="r", offset=HEADER)
+            with (path / OFFSETS).open("rb") as file:
+                header = file.read(HEADER)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be opened ({error}); {REMEDY}") from error
-        if len(offsets) != manifest["sequences"] + 1 or int(offsets[-1]) != len(tokens) or offsets.dtype != np.int64:
+        # Compared and not parsed: numpy's own reader ends damaged headers in many kinds of exception.
+        if header != npy_header(manifest["sequences"] + 1) or int(offsets[-1]) != len(tokens):
             raise DataError(f"{path}: offsets, tokens and manifest do not belong together; {REMEDY}")
         return cls(path, manifest, tokens, offsets)
 
@@ -112,6 +117,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if any(name not in manifest["files"] for name in (TOKENS, OFFSETS)):
         raise DataError(f"{path / MANIFEST}: does not list {TOKENS} and {OFFSETS}; {REMEDY}")
     return dict(manifest)
+
+
+def npy_header(count: int) -> bytes:
+    """The header of `offsets.npy`, padded so that its size does not depend on the number of sequences."""
+    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({count},), }}"
+    return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from sedd.data.alphabet import Alphabet
 from sedd.data.durable import write_json
-from sedd.data.store import FORMAT, MANIFEST, OFFSETS, TOKENS, describe_file
+from sedd.data.store import FORMAT, HEADER, MANIFEST, OFFSETS, TOKENS, describe_file, npy_header
+from sedd.errors import DataError
 
-_HEADER = 128
-"""Bytes kept free before the offsets, for the `.npy` header that needs their number."""
 _FLUSH = 1 << 20
 
 
@@ -43,9 +42,10 @@ class StoreWriter:
         self._lengths: list[int] = []
         self._pending_bytes = 0
         self._token_file = _at(directory / TOKENS, written.tokens * alphabet.dtype.itemsize)
-        self._offset_file = _at(directory / OFFSETS, _HEADER + 8 * (written.sequences + 1) if written.sequences else 0)
+        self._offset_file = _at(directory / OFFSETS, HEADER + 8 * (written.sequences + 1) if written.sequences else 0)
         if not written.sequences:
-            self._offset_file.write(b"\0" * (_HEADER + 8))  # the first offset is 0
+            # The header needs the number of sequences and comes last; the first offset is 0.
+            self._offset_file.write(b"\0" * (HEADER + 8))
 
     def append(self, sequence: str | bytes) -> None:
         """Encode and add one sequence."""
@@ -68,7 +68,7 @@ class StoreWriter:
         """Write the header of the offsets and the manifest."""
         self._flush()
         self._offset_file.seek(0)
-        self._offset_file.write(_npy_header(self.sequences + 1))
+        self._offset_file.write(npy_header(self.sequences + 1))
         self.save()
         self.close()
         files = {name: describe_file(self.directory / name) for name in (TOKENS, OFFSETS)}
@@ -100,12 +100,9 @@ class StoreWriter:
 
 def _at(path: Path, size: int) -> BinaryIO:
     """The file, open for writing at `size` bytes, and nothing behind them."""
+    if size and (not path.exists() or path.stat().st_size < size):
+        raise DataError(f"{path}: is shorter than it was saved; what was prepared so far is discarded, start again")
     file = path.open("r+b" if path.exists() else "w+b")
     file.truncate(size)
     file.seek(size)
     return file
-
-
-def _npy_header(count: int) -> bytes:
-    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({count},), }}"
-    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11).encode() + b"\n"

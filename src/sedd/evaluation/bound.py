@@ -113,16 +113,18 @@ class Estimator:
             yield batch.to(self.backend.device()), order
 
     def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
-        """Stratified positions in [0, 1): every sequence has one in each 1/masks, and together they fill each evenly."""
+        """Stratified positions in [0, 1): one of each sequence in every 1/masks, filled evenly by all."""
         total = min(self.count, len(self.data))
         random = generator(self.seed, "bound-levels", level)
-        fine = (random.permutation(total) + random.random(total)) / total
-        return (level + fine[order]) / self.masks
+        fine: np.ndarray = (random.permutation(total) + random.random(total)) / total
+        return np.asarray((level + fine[order]) / self.masks)
 
     def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
         """The integrand of each sequence, nats per residue, and whether its noise is within the trained range."""
         length = batch.tokens.shape[1]
-        draws = [generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples]
+        draws = [
+            generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
+        ]
         uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
         position = torch.from_numpy(q).to(batch.tokens.device)
         if isinstance(self.graph, Absorb):

@@ -12,7 +12,9 @@ WIDTH = 60
 def write_fasta(path: Path | None, sequences: Sequence[str], **origin: object) -> None:
     """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
     marks = " ".join(f"{key}={value}" for key, value in origin.items())
-    records = (f">sample-{number} {marks} length={len(text)}\n{_wrapped(text)}\n" for number, text in enumerate(sequences, 1))
+    records = (
+        f">sample-{number} {marks} length={len(text)}\n{_wrapped(text)}\n" for number, text in enumerate(sequences, 1)
+    )
     if path is None:
         sys.stdout.writelines(records)
         return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -62,8 +63,8 @@ class Sampler:
         kept = math.exp(-self.noise.sigma_max)
         if kept > Config.GENERATES_BELOW:
             raise SamplingError(
-                f"this model was trained up to sigma_max={self.noise.sigma_max:g}, where {kept:.0%} of the residues are "
-                f"still visible: it has never seen an empty sequence and cannot generate from nothing. Train with "
+                f"this model was trained up to sigma_max={self.noise.sigma_max:g}, where {kept:.0%} of the residues "
+                f"are still visible: it has never seen an empty sequence and cannot generate from nothing. Train with "
                 "noise.sigma_max=6.9 (preset `uniref50`) to generate"
             )
         wrong = [int(length) for length in lengths if not 1 <= length <= self.model.length]
@@ -85,7 +86,7 @@ class Sampler:
 
         x = self.graph.start((len(lengths), longest), uniforms())
         grid = self._grid().to(device)
-        for sigma_t, sigma_s in zip(grid[:-1], grid[1:], strict=True):
+        for sigma_t, sigma_s in pairwise(grid):
             x = self._step(network, x, mask, sigma_t.expand(len(lengths)), sigma_s.expand(len(lengths)), uniforms())
         return x
 

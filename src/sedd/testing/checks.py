@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, Unsatisfiable
 
@@ -102,6 +102,7 @@ def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> N
         database=None,
         deadline=None,
         report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),  # our messages explain; Hypothesis would trace every line for it
         suppress_health_check=list(HealthCheck),
     )
     @given(instances, st.data())

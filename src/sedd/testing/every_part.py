@@ -71,7 +71,6 @@ def _unbounded(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     return f"no {' and no '.join(missing)} bound" if missing else ""
 
 
-
 def is_frozen(part: Part, draw: Draw) -> None:
     """No option can be changed after construction: pure functions of a run file stay pure."""
     for name in type(part).model_fields:

@@ -42,7 +42,9 @@ def write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    content = {f"{name}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()}
+    content = {
+        f"{name}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
+    }
     content["state.json"] = _json(checkpoint.state)
     content["config.json"] = _json(checkpoint.config)
     files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}

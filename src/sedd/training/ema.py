@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sedd.config import Ema
 
@@ -30,8 +30,10 @@ class EmaNetwork:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move towards `network`; call once per optimizer step."""
-        live = [p for p in network.parameters()]
-        torch._foreach_lerp_(list(self.network.parameters()), live, 1.0 - self.decay())
-        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
+        mine: list[Tensor] = list(self.network.parameters())
+        live: list[Tensor] = list(network.parameters())
+        # One kernel for all tensors; torch has no public name for it (its own optimizers use this one).
+        torch._foreach_lerp_(mine, live, 1.0 - self.decay())
+        for own, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(theirs)
         self.updates += 1

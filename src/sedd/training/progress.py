@@ -39,7 +39,9 @@ class Display:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.stop()
 
     def update(self, report: StepReport) -> None:
@@ -51,12 +53,14 @@ class Display:
         if self.live:
             self.progress.update(self.task, completed=report.step, numbers=self._numbers(report))
         elif report.bound is not None or report.step % self.every == 0 or report.step == self.total:
-            self.console.print(f"step {report.step:,}/{self.total:,}  {self._numbers(report)}", highlight=False)
+            self.console.print(
+                f"step {report.step:,}/{self.total:,}  {self._numbers(report)}", highlight=False, soft_wrap=True
+            )
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self.enabled:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def _numbers(self, report: StepReport) -> str:
         skipped = f"  skipped {report.skipped_total}" if report.skipped_total else ""

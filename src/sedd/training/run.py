@@ -1,6 +1,6 @@
 """A run directory: configuration, metrics, checkpoints, samples. One directory, one configuration.
 
-    config.yaml  metrics.jsonl  environment.json  checkpoints/  samples/
+config.yaml  metrics.jsonl  environment.json  checkpoints/  samples/
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ class Run:
     def fresh(folder: Path = Path("runs")) -> Run:
         """A run named after the time it begins."""
         return Run(folder / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S"))
+
+    @staticmethod
+    def newest(folder: Path = Path("runs")) -> Path | None:
+        """The run directory in `folder` that was begun last."""
+        begun = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
+        return begun[-1].parent if begun else None
 
     def begin(self, config: Config, *, resume: bool) -> None:
         """Make the directory, or check that it is this configuration's.

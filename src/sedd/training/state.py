@@ -47,7 +47,7 @@ class TrainState:
 
     step: int = 0
     """Optimizer steps done; the clock of the curriculum, the learning rate, the EMA, logs and checkpoints."""
-    cursor: Cursor = Cursor()
+    cursor: Cursor = field(default_factory=Cursor)
     """Position in the data; moves on also when a step is skipped."""
     residues: int = 0
     """Residues seen in steps that were done."""

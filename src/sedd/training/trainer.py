@@ -95,7 +95,7 @@ class Trainer:
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
         self.state = TrainState()
-        self._restored = False
+        self._owns_run = False
         if resume:
             self.restore()
 
@@ -111,7 +111,8 @@ class Trainer:
             CheckpointError: if the run directory is another run's.
         """
         config = self.config
-        self.run.begin(config, resume=self.resume or self._restored)
+        self.run.begin(config, resume=self.resume or self._owns_run)
+        self._owns_run = True  # so that a second `fit` goes on where an interrupted first one stopped
         self.run.rewind(self.state.step)
         bound: Bound | None = None
         with ExitStack() as stack:
@@ -232,7 +233,7 @@ class Trainer:
         self.ema.updates = int(saved.state["ema_updates"])
         self._set_moments(dict(saved.tensors["optimizer"]))
         self.state = TrainState.from_json(saved.state["train"])
-        self._restored = True
+        self._owns_run = True
         return True
 
     # One step ------------------------------------------------------------------------------------------------------
@@ -290,7 +291,12 @@ class Trainer:
             self.backend.seed(seed_for(config.seed, "dropout", int(micro.samples.min())))
             with self.backend.autocast():
                 loss = diffusion_loss(
-                    self.network, batch, noise.to(self.device), draws.to(self.device), graph=self.graph, model=config.model
+                    self.network,
+                    batch,
+                    noise.to(self.device),
+                    draws.to(self.device),
+                    graph=self.graph,
+                    model=config.model,
                 )
             (loss.total / residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += loss.total.detach()
@@ -348,7 +354,13 @@ class Trainer:
             self.state = replace(state, window=Window())
         if report.bound is not None:
             bound = {f"bound_{key}": value for key, value in asdict(report.bound).items()}
-            yield {"kind": "bound", "step": report.step, **bound, "bound_bits": report.bound.bits, "residues": state.residues}
+            yield {
+                "kind": "bound",
+                "step": report.step,
+                **bound,
+                "bound_bits": report.bound.bits,
+                "residues": state.residues,
+            }
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound
@@ -392,6 +404,8 @@ class Trainer:
 
     def _set_moments(self, moments: dict[str, Tensor]) -> None:
         for name, parameter in self.network.named_parameters():
-            entries = {key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments}
+            entries = {
+                key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments
+            }
             if entries:
                 self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in entries.items()}

@@ -22,7 +22,7 @@ from sedd.data.clusters import Clusters
 from sedd.data.durable import locked, sync_directory, write_json
 from sedd.data.options import PrepareOptions, differences
 from sedd.data.readers import START, Position, Record, read_characters, read_fasta, read_text
-from sedd.data.store import TokenStore, describe_file, is_store, read_manifest
+from sedd.data.store import FORMAT, TokenStore, describe_file, is_store, read_manifest
 from sedd.data.tally import Tally
 from sedd.data.writer import StoreWriter, Written
 from sedd.errors import DataError
@@ -61,6 +61,8 @@ def prepare(source: Path, out: Path, *, options: PrepareOptions, progress: Progr
     if not source.is_file():
         raise DataError(f"{source}: no such file")
     try:
+        if _complete(source, out, options):  # before any lock: a finished store may lie where nobody may write
+            return opened(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"):
             if not _complete(source, out, options):
@@ -134,7 +136,7 @@ class _Preparation:
     def __init__(self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> None:
         self.source, self.out, self.options, self.progress = source, out, options, progress
         self.partial = out.parent / f".{out.name}.partial"
-        self.identity = {"source": _state_of(source), "options": options.to_dict()}
+        self.identity = {"format": FORMAT, "source": _state_of(source), "options": options.to_dict()}
         self.clusters = None if options.clusters is None else Clusters(options.clusters)
         self.missing: tuple[int, str] = (0, "")
 
@@ -157,7 +159,7 @@ class _Preparation:
             saved = json.loads((self.partial / "progress.json").read_text("utf-8"))
         except (OSError, ValueError):
             saved = {}
-        if saved.get("identity") != self.identity:
+        if not isinstance(saved, dict) or saved.get("identity") != self.identity:
             shutil.rmtree(self.partial, ignore_errors=True)
             return fresh
         state = saved["state"]

@@ -1,0 +1,55 @@
+# Everything a fresh machine needs: Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test check lint types imports docs plugins format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sample from it: minutes
+	rm -rf runs/demo
+	$(BIN)/sedd train quickstart --device cpu --run runs/demo
+	$(BIN)/sedd sample runs/demo -n 3
+
+test: $(VENV)/.dev  ## Run the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+check: lint types imports docs  ## Lint, strict types, import layers, docs
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## Build the documentation into site/
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+plugins: $(VENV)/.dev  ## Install every plugin in plugins/ as a user would, and run its own tests
+	for plugin in plugins/*/; do \
+		$(PIP) $$plugin && (cd $$plugin && $(CURDIR)/$(BIN)/python -m pytest -q) || exit 1; done
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove the environment, caches and built pages (not runs/)
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) --editable ".[dev]"
+	touch $@

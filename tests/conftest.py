@@ -1,0 +1,49 @@
+"""Small configurations that train in seconds, and real data where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sedd
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+TINY = (
+    "data.synthetic.sequences=200",
+    "data.synthetic.min_length=8",
+    "data.synthetic.max_length=24",
+    "model.hidden_size=16",
+    "model.cond_dim=8",
+    "model.n_blocks=1",
+    "model.n_heads=2",
+    "model.length=24",
+    "optim.warmup=2",
+    "curriculum.preschool_time=4",
+    "training.n_iters=8",
+    "training.batch_size=8",
+    "training.log_every=3",
+    "training.eval_every=4",
+    "evaluation.sequences=16",
+    "evaluation.masks=2",
+    "checkpoint.every=4",
+    "sampling.steps=4",
+    "device.type=cpu",
+    "device.precision=float32",
+)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., sedd.Config]:
+    """A configuration that trains in a second; takes overrides."""
+    return lambda *overrides: sedd.load_config("quickstart", *TINY, *overrides)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The directory of real sequences."""
+    if not REAL.is_dir():
+        pytest.skip("the real sequences are not beside this checkout (../shared/data)")
+    return REAL

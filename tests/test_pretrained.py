@@ -1,0 +1,63 @@
+"""A trained model comes back from its run, and from nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sedd
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.fit(progress=False)
+    return trainer
+
+
+def test_it_samples_and_scores_like_the_trainer_that_made_it(run):
+    model = sedd.load(run.run.path, which="latest", device="cpu")
+    assert model.step == 8
+    assert model.sample(4, seed=3) == run.sample(4, seed=3)
+    options = run.config.evaluation
+    assert model.bound(run.data.valid, masks=options.masks, count=options.sequences) == run.evaluate()
+
+
+def test_the_best_checkpoint_is_the_one_with_the_lowest_bound(run):
+    model = sedd.load(run.run.path, device="cpu")
+    assert model.step == run.state.best_step
+
+
+def test_raw_weights_can_be_loaded_too(run):
+    raw = sedd.load(run.run.path, which="latest", weights="model", device="cpu")
+    assert torch.equal(raw.network.output_layer.linear.weight, run.network.output_layer.linear.weight)
+
+
+def test_nelbo_takes_letters_and_refuses_others(run):
+    model = sedd.load(run.run.path, device="cpu")
+    assert 0 < model.nelbo(["MKV", "ACDEFGHIK"]).nats < 4
+    with pytest.raises(sedd.DataError, match="'Z'"):
+        model.nelbo(["MKZ"])
+    with pytest.raises(sedd.DataError, match="at least one"):
+        model.nelbo([])
+
+
+def test_lengths_come_from_the_training_set_or_are_given(run):
+    model = sedd.load(run.run.path, device="cpu")
+    assert {len(text) for text in model.sample(3, length=7)} == {7}
+    assert all(8 <= len(text) <= 24 for text in model.sample(20))
+    with pytest.raises(sedd.SamplingError, match="1 to 24"):
+        model.sample(1, length=25)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(sedd.CheckpointError, match="neither a run with checkpoints nor a checkpoint"):
+        sedd.load(tmp_path)
+
+
+def test_a_model_whose_noise_stops_early_refuses_to_generate_from_nothing(tiny, tmp_path):
+    with pytest.warns(sedd.SeddWarning, match=r"61% of the residues .* cannot generate from nothing"):
+        config = tiny("noise.sigma_max=0.5")
+    trainer = sedd.Trainer(config, run=tmp_path / "run")
+    with pytest.raises(sedd.SamplingError, match=r"sigma_max=0.5, where 61% .* noise\.sigma_max=6\.9"):
+        trainer.sample(1)

@@ -1,0 +1,79 @@
+"""The public surface: exactly these names, each with words of its own."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import sedd
+
+PUBLIC = [
+    "Alphabet",
+    "Backend",
+    "Bound",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "Curriculum",
+    "DataError",
+    "Dataset",
+    "DeviceError",
+    "Noise",
+    "Part",
+    "PluginError",
+    "Pretrained",
+    "Ramp",
+    "SamplingError",
+    "SeddError",
+    "SeddWarning",
+    "StepReport",
+    "Tracker",
+    "Trainer",
+    "TrainingError",
+    "hookimpl",
+    "load",
+    "load_config",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert sedd.__all__ == PUBLIC  # to add one is to promise it: document it in docs/reference/api.md
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_object_has_a_docstring(name: str) -> None:
+    thing = getattr(sedd, name)
+    if name == "hookimpl":  # pluggy's, which documents it
+        assert callable(thing)
+        return
+    assert vars(thing).get("__doc__") if inspect.isclass(thing) else inspect.getdoc(thing)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(getattr(sedd, name))])
+def test_a_public_method_has_a_docstring(name: str) -> None:
+    cls = getattr(sedd, name)
+    silent = [
+        method
+        for method, function in vars(cls).items()
+        if not method.startswith("_")
+        and (inspect.isfunction(function) or isinstance(function, property))
+        and not inspect.getdoc(getattr(cls, method))
+    ]
+    assert silent == []
+
+
+def test_every_error_is_a_sedd_error() -> None:
+    errors = [getattr(sedd, name) for name in PUBLIC if name.endswith("Error")]
+    assert all(issubclass(error, sedd.SeddError) for error in errors)
+    assert not issubclass(sedd.SeddWarning, sedd.SeddError)
+
+
+def test_importing_sedd_does_not_import_what_only_some_need() -> None:
+    import subprocess
+    import sys
+
+    heavy = ["torch.distributed.run", "tensorboard", "hypothesis", "matplotlib"]
+    code = f"import sys, sedd; print([name for name in {heavy!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
