@@ -45,12 +45,15 @@ def test_counting_masks_and_integrating_over_noise_agree_for_any_normalised_mode
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bound_holds_for_two_hundred_random_models(kind: str) -> None:
+    """What a model's bounds promise to all sequences together is never more than everything: it is a distribution."""
     for seed in range(200):
         n, length = ((2, 3), (3, 2), (4, 1), (5, 2))[seed % 4]
         model = Model(head=HEADS[seed % 8 // 4])
         toy, graph = Toy.random(n, length, seed=seed), make_graph(kind, n)
         network = toy.random_network(graph, model, seed=seed, contrast=(0.1, 1.0, 3.0)[seed % 3])
-        assert (toy.bound(graph, model, network) >= toy.nll - 1e-5).all(), f"model {seed}"
+        bound = toy.bound(graph, model, network)
+        assert torch.exp(-bound).sum() <= 1.0 + 1e-5, f"model {seed}"
+        assert (toy.p.flatten() * (bound - toy.nll)).sum() >= -1e-5, f"model {seed} beats the entropy"
 
 
 def batch_of(tokens: torch.Tensor) -> Batch:

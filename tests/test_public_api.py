@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -70,9 +72,6 @@ def test_every_error_is_a_sedd_error() -> None:
 
 
 def test_importing_sedd_does_not_import_what_only_some_need() -> None:
-    import subprocess
-    import sys
-
     heavy = ["torch.distributed.run", "tensorboard", "hypothesis", "matplotlib"]
     code = f"import sys, sedd; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -50,15 +50,19 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
         raise DataError(
             f"your data has {len(source)} sequences; at least 2 are needed, one to train on and one to hold out"
         )
-    counts = np.zeros((len(source), alphabet.n), np.int64)
-    for index in range(len(source)):
-        counts[index] = _counts(source[index], index, alphabet)
     order = Permutation(len(source), seed, 0)(np.arange(len(source), dtype=np.int64))
     held = max(1, min(len(source) - 1, round(data.holdout * len(source))))
-    lengths = counts.sum(1)
-    parts = [Subset(source, chosen, lengths[chosen]) for chosen in (np.sort(order[held:]), np.sort(order[:held]))]
-    summary = f"your data: {len(parts[0]):,} sequences to train on, {held:,} held out"
-    return Dataset(parts[0], parts[1], alphabet, counts[np.sort(order[held:])].sum(0), None, summary)
+    valid, train = np.sort(order[:held]), np.sort(order[held:])
+    lengths = np.empty(len(source), np.int64)
+    letters = {True: np.zeros(alphabet.n, np.int64), False: np.zeros(alphabet.n, np.int64)}
+    is_held = np.isin(np.arange(len(source)), valid)
+    for index in range(len(source)):
+        counts = _counts(source[index], index, alphabet)
+        lengths[index] = counts.sum()
+        letters[bool(is_held[index])] += counts
+    summary = f"your data: {len(train):,} sequences to train on, {held:,} held out"
+    parts = (Subset(source, chosen, lengths[chosen]) for chosen in (train, valid))
+    return Dataset(*parts, alphabet, letters[False], None, summary)
 
 
 def _counts(item: Any, index: int, alphabet: Alphabet) -> NDArray[np.int64]:

@@ -89,9 +89,9 @@ class Estimator:
         for batch, order in self._batches():
             for level in range(self.masks):
                 q = self._levels(order, level)
-                values, inside = self._values(network, batch, q, level)
+                values, trained = self._values(network, batch, q, level)
                 lengths = batch.mask.sum(1).double().cpu().numpy()
-                sums += [values @ lengths, (values * inside) @ lengths, lengths.sum()]
+                sums += [values @ lengths, (values * trained) @ lengths, lengths.sum()]
                 for item, value, length in zip(order, values, lengths, strict=True):
                     per_sequence.setdefault(int(item), [length]).append(value)
         means = np.array([np.mean(values[1:]) for values in per_sequence.values()])
@@ -120,7 +120,7 @@ class Estimator:
         return np.asarray((level + fine[order]) / self.masks)
 
     def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """The integrand of each sequence, nats per residue, and whether its noise is within the trained range."""
+        """The integrand of each sequence, nats per residue, and how much of it lies within the trained range."""
         length = batch.tokens.shape[1]
         draws = [
             generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
@@ -128,12 +128,15 @@ class Estimator:
         uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
         position = torch.from_numpy(q).to(batch.tokens.device)
         if isinstance(self.graph, Absorb):
-            values, sigma = self._absorb(network, batch, position, uniforms)
+            values, trained = self._absorb(network, batch, position, uniforms)
         else:
-            values, sigma = self._uniform(network, batch, position, uniforms)
-        ends = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64))
-        inside = (sigma >= ends[0] - 1e-9) & (sigma <= ends[1] + 1e-9)
-        return values.double().cpu().numpy(), inside.cpu().numpy()
+            values, trained = self._uniform(network, batch, position, uniforms)
+        return values.double().cpu().numpy(), trained.double().cpu().numpy()
+
+    def _trained_range(self) -> tuple[float, float]:
+        """The least and the most noise that the model was trained on."""
+        low, high = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+        return low, high
 
     def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         lengths = batch.mask.sum(1)
@@ -144,19 +147,22 @@ class Estimator:
         sigma = -torch.log1p(-counts.double() / lengths)
         scores = self._scores(network, batch, x_t, sigma)
         log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
-        return -(log_p * hidden).sum(1) / counts, sigma.cpu()
+        # The integral over mask rates in a range meets k masks with the chance of k or more at its end, less at its start.
+        low, high = (_at_least(counts, lengths, -math.expm1(-end)) for end in self._trained_range())
+        return -(log_p * hidden).sum(1) / counts, high - low
 
     def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        # Half of the strata even in mask rate, where the integrand is at low noise; half even in sigma, for the tail.
-        top = -math.expm1(-SIGMA_END)
-        even_rate = -torch.log1p(-2.0 * q.clamp(max=0.5) * top)
-        sigma = torch.where(q < 0.5, even_rate, (2.0 * q - 1.0) * SIGMA_END).clamp(min=1e-9)
-        density = 0.5 * torch.exp(-sigma) / top + 0.5 / SIGMA_END
+        # Crowded near 0: a residue moves there with a chance of order sigma and then costs of order 1 / sigma, so that
+        # any density that stays finite at 0 would give an infinite variance.
+        sigma = (SIGMA_END * q**3).clamp(min=1e-9)
+        density = 1.0 / (3.0 * SIGMA_END ** (1 / 3) * sigma ** (2 / 3))
         x_t = self.graph.corrupt(batch.tokens, sigma.float(), uniforms)
         scores = self._scores(network, batch, x_t, sigma)
         entropy = self.graph.score_entropy(scores, sigma.float(), x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
-        end = torch.full_like(sigma, SIGMA_END)
-        return entropy.double().sum(1) / batch.mask.sum(1) / density + self.graph.prior(batch.tokens, end), sigma.cpu()
+        prior = self.graph.prior(batch.tokens, torch.full_like(sigma, SIGMA_END))
+        low, high = self._trained_range()
+        trained = (sigma >= low) & (sigma <= high)
+        return entropy.double().sum(1) / batch.mask.sum(1) / density + prior, trained
 
     def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor) -> Tensor:
         """Log-scores; the network is never told of more noise than it was trained with."""
@@ -165,3 +171,13 @@ class Estimator:
             output = network(x_t, told, None if batch.full else batch.mask)
         real = sigma.clamp(max=SIGMA_END).float()
         return log_score(output, x_t, real, graph=self.graph, model=self.model)
+
+
+def _at_least(counts: Tensor, lengths: Tensor, rate: float) -> Tensor:
+    """The chance that at least `counts` of `lengths` residues are masked at this mask rate, (batch,)."""
+    total = lengths.double()[:, None]
+    k = torch.arange(int(lengths.max()) + 1, device=lengths.device, dtype=torch.float64)
+    rest = (total - k).clamp(min=0.0)
+    log_chance = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
+    log_chance = log_chance + torch.xlogy(k, torch.full_like(k, rate)) + torch.xlogy(rest, torch.tensor(1.0 - rate))
+    return torch.exp(log_chance).masked_fill((k < counts[:, None]) | (k > total), 0.0).sum(1)

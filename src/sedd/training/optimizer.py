@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sedd.config import Config
 
@@ -39,3 +40,20 @@ def learning_rate(config: Config, step: int) -> float:
     progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
     share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
     return optim.lr * share
+
+
+def moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state under the names of the parameters: `NAME/step`, `NAME/exp_avg`, `NAME/exp_avg_sq`."""
+    return {
+        f"{name}/{key}": torch.as_tensor(value)
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def set_moments(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """The inverse of `moments`."""
+    for name, parameter in network.named_parameters():
+        own = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
+        if own:
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}

@@ -25,6 +25,7 @@ class Display:
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
+        self.recent = (0.0, 0.0)  # residues and seconds, with older steps fading out
         columns = [
             TextColumn("[bold]step {task.completed:,}/{task.total:,}"),
             BarColumn(bar_width=20),
@@ -48,6 +49,10 @@ class Display:
         """Show one step."""
         if not self.enabled:
             return
+        self.recent = (
+            0.95 * self.recent[0] + report.residues,
+            0.95 * self.recent[1] + report.residues / report.residues_per_second,
+        )
         if report.bound is not None:
             self.bound = f"{report.bound.nats:.4f} ± {report.bound.stderr:.4f}"
         if self.live:
@@ -66,7 +71,7 @@ class Display:
         skipped = f"  skipped {report.skipped_total}" if report.skipped_total else ""
         return (
             f"loss {report.loss:.3f}  bound {self.bound}  difficulty {report.difficulty:.2f}  "
-            f"{_rate(report.residues_per_second)} residues/s{skipped}"
+            f"{_rate(self.recent[0] / self.recent[1])} residues/s{skipped}"
         )
 
 

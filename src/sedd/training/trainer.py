@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sampler import Sampler
 from sedd.training import checkpoint
 from sedd.training.ema import EmaNetwork
-from sedd.training.optimizer import learning_rate, make_optimizer
+from sedd.training.optimizer import learning_rate, make_optimizer, moments, set_moments
 from sedd.training.progress import Display
+from sedd.training.records import bound_line, skipped_line, train_line
 from sedd.training.report import StepReport
 from sedd.training.run import Run
 from sedd.training.signals import StopRequest
@@ -194,7 +195,7 @@ class Trainer:
                 tensors={
                     "model": self.network.state_dict(),
                     "ema": self.ema.network.state_dict(),
-                    "optimizer": self._moments(),
+                    "optimizer": moments(self.optimizer, self.network),
                 },
                 state={
                     "train": self.state.to_json(),
@@ -231,7 +232,7 @@ class Trainer:
         self.network.load_state_dict(dict(saved.tensors["model"]))
         self.ema.network.load_state_dict(dict(saved.tensors["ema"]))
         self.ema.updates = int(saved.state["ema_updates"])
-        self._set_moments(dict(saved.tensors["optimizer"]))
+        set_moments(self.optimizer, self.network, saved.tensors["optimizer"])
         self.state = TrainState.from_json(saved.state["train"])
         self._owns_run = True
         return True
@@ -331,36 +332,18 @@ class Trainer:
 
     # Keeping records -----------------------------------------------------------------------------------------------
 
-    def _record(self, report: StepReport) -> Iterator[dict[str, Any]]:
-        """The lines that this step adds to the metrics file."""
-        state = self.state
+    def _record(self, report: StepReport) -> list[dict[str, Any]]:
+        """The lines that this step adds to the metrics file; a training line empties the window it sums up."""
+        training = self.config.training
         if report.skipped:
-            yield {"kind": "skipped", "step": report.step, "skipped": report.skipped_total}
-            return
-        if report.step % self.config.training.log_every == 0 or report.step == self.config.training.n_iters:
-            yield {
-                "kind": "train",
-                "step": report.step,
-                **state.window.means(),
-                "difficulty": report.difficulty,
-                "mask_rate_max": report.mask_rate_max,
-                "lr": report.lr,
-                "residues": state.residues,
-                "skipped": state.skipped,
-                "residues_per_second": state.residues / max(state.seconds, 1e-9),
-                "seconds": state.seconds,
-                **{f"memory_{name}": value for name, value in self.backend.memory().items()},
-            }
-            self.state = replace(state, window=Window())
+            return [skipped_line(report)]
+        lines = []
+        if report.step % training.log_every == 0 or report.step == training.n_iters:
+            lines.append(train_line(report, self.state, self.backend.memory()))
+            self.state = replace(self.state, window=Window())
         if report.bound is not None:
-            bound = {f"bound_{key}": value for key, value in asdict(report.bound).items()}
-            yield {
-                "kind": "bound",
-                "step": report.step,
-                **bound,
-                "bound_bits": report.bound.bits,
-                "residues": state.residues,
-            }
+            lines.append(bound_line(report, self.state))
+        return lines
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound
@@ -393,19 +376,3 @@ class Trainer:
 
     def _fingerprint(self) -> dict[str, Any]:
         return {"sequences": len(self.data.train), "letters": [int(count) for count in self.data.letter_counts]}
-
-    def _moments(self) -> dict[str, Tensor]:
-        """The optimizer's state under the names of the parameters."""
-        return {
-            f"{name}/{key}": torch.as_tensor(value)
-            for name, parameter in self.network.named_parameters()
-            for key, value in self.optimizer.state.get(parameter, {}).items()
-        }
-
-    def _set_moments(self, moments: dict[str, Tensor]) -> None:
-        for name, parameter in self.network.named_parameters():
-            entries = {
-                key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments
-            }
-            if entries:
-                self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in entries.items()}

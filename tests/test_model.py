@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sedd.config import Model
+from sedd.graphs import make_graph
+from sedd.heads import outputs
+from sedd.model import Rotary, SigmaEmbedding, Transformer, attend, rotate
+
+SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
+
+
+def awake(config: Model = SMALL, *, states: int = 6, out: int = 5, seed: int = 0) -> Transformer:
+    """A network in which nothing is zero, as after some training."""
+    torch.manual_seed(seed)
+    network = Transformer(config, states=states, outputs=out)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def test_names_and_shapes_are_those_of_the_published_network() -> None:
+    small = Model(hidden_size=768, cond_dim=128, n_blocks=12, n_heads=12, length=1024, head="score")
+    graph = make_graph("absorb", 50_257)
+    with torch.device("meta"):
+        network = Transformer(small, states=graph.states, outputs=outputs(graph, small))
+    h, c, vocab = 768, 128, 50_258
+    wanted = {
+        "vocab_embed.embedding": (vocab, h),
+        "sigma_map.mlp.0.weight": (c, 256),
+        "sigma_map.mlp.0.bias": (c,),
+        "sigma_map.mlp.2.weight": (c, c),
+        "sigma_map.mlp.2.bias": (c,),
+        "rotary_emb.inv_freq": (32,),
+        "output_layer.norm_final.weight": (h,),
+        "output_layer.linear.weight": (vocab, h),
+        "output_layer.linear.bias": (vocab,),
+        "output_layer.adaLN_modulation.weight": (2 * h, c),
+        "output_layer.adaLN_modulation.bias": (2 * h,),
+    }
+    for i in range(12):
+        wanted |= {
+            f"blocks.{i}.norm1.weight": (h,),
+            f"blocks.{i}.attn_qkv.weight": (3 * h, h),
+            f"blocks.{i}.attn_out.weight": (h, h),
+            f"blocks.{i}.norm2.weight": (h,),
+            f"blocks.{i}.mlp.0.weight": (4 * h, h),
+            f"blocks.{i}.mlp.0.bias": (4 * h,),
+            f"blocks.{i}.mlp.2.weight": (h, 4 * h),
+            f"blocks.{i}.mlp.2.bias": (h,),
+            f"blocks.{i}.adaLN_modulation.weight": (6 * h, c),
+            f"blocks.{i}.adaLN_modulation.bias": (6 * h,),
+        }
+    assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == wanted
+    block = 2 * h + 4 * h * h + 8 * h * h + 5 * h + 6 * h * (c + 1)
+    ends = 2 * vocab * h + vocab + h + 2 * h * (c + 1) + (256 + 1) * c + (c + 1) * c
+    assert sum(p.numel() for p in network.parameters()) == 12 * block + ends == 169_627_218
+
+
+def by_hand(w: dict[str, Tensor], config: Model, tokens: Tensor, sigma: Tensor) -> Tensor:
+    """The published forward pass, written out residue by residue from its description."""
+    half = torch.arange(128, dtype=torch.float64)
+    angles = sigma[:, None] / 10_000 ** (half / 128)
+    c = torch.cat([torch.cos(angles), torch.sin(angles)], 1)
+    c = c @ w["sigma_map.mlp.0.weight"].T + w["sigma_map.mlp.0.bias"]
+    c = (c * torch.sigmoid(c)) @ w["sigma_map.mlp.2.weight"].T + w["sigma_map.mlp.2.bias"]
+    c = c * torch.sigmoid(c)
+    size, heads = config.hidden_size, config.n_heads
+    dim = size // heads
+
+    def norm(x: Tensor, gain: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + 1e-5) * gain
+
+    def turned(x: Tensor, position: int) -> Tensor:
+        out = x.clone()
+        for j in range(dim // 2):
+            angle = position * 10_000 ** (-2 * j / dim)
+            a, b = x[j], x[j + dim // 2]
+            out[j] = a * math.cos(angle) - b * math.sin(angle)
+            out[j + dim // 2] = b * math.cos(angle) + a * math.sin(angle)
+        return out
+
+    rows = []
+    for row, condition in zip(tokens, c, strict=True):
+        x = w["vocab_embed.embedding"][row]
+        for i in range(config.n_blocks):
+            at = {name.removeprefix(f"blocks.{i}."): value for name, value in w.items() if f"blocks.{i}." in name}
+            modulation = at["adaLN_modulation.weight"] @ condition + at["adaLN_modulation.bias"]
+            shift1, scale1, gate1, shift2, scale2, gate2 = modulation.split(size)
+            qkv = (norm(x, at["norm1.weight"]) * (1 + scale1) + shift1) @ at["attn_qkv.weight"].T
+            mixed = torch.zeros_like(x)
+            for head in range(heads):
+                q, k, v = (qkv[:, part * size + head * dim : part * size + (head + 1) * dim] for part in range(3))
+                q = torch.stack([turned(one, place) for place, one in enumerate(q)])
+                k = torch.stack([turned(one, place) for place, one in enumerate(k)])
+                mixed[:, head * dim : (head + 1) * dim] = torch.softmax(q @ k.T / math.sqrt(dim), -1) @ v
+            x = x + gate1 * (mixed @ at["attn_out.weight"].T)
+            inner = (norm(x, at["norm2.weight"]) * (1 + scale2) + shift2) @ at["mlp.0.weight"].T + at["mlp.0.bias"]
+            gelu = 0.5 * inner * (1 + torch.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner**3)))
+            x = x + gate2 * (gelu @ at["mlp.2.weight"].T + at["mlp.2.bias"])
+        shift, scale = (
+            w["output_layer.adaLN_modulation.weight"] @ condition + w["output_layer.adaLN_modulation.bias"]
+        ).split(size)
+        x = norm(x, w["output_layer.norm_final.weight"]) * (1 + scale) + shift
+        rows.append(x @ w["output_layer.linear.weight"].T + w["output_layer.linear.bias"])
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def test_the_forward_pass_is_the_published_one() -> None:
+    network = awake()
+    tokens = torch.tensor([[0, 5, 2, 2, 1], [3, 3, 5, 4, 0]])
+    sigma = torch.tensor([0.3, 5.0])
+    weights = {name: value.double() for name, value in network.state_dict().items()}
+    wanted = by_hand(weights, SMALL, tokens, sigma.double())
+    torch.testing.assert_close(network(tokens, sigma).double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["matmul", "sdpa", "auto"])
+@torch.no_grad()
+def test_pads_are_never_attended_to(attention: str) -> None:
+    network = awake(SMALL.model_copy(update={"attention": attention}))
+    tokens = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 3, 2, 1, 0, 0], [0, 1, 2, 3, 4, 5]])
+    lengths = torch.tensor([3, 4, 6])
+    mask = torch.arange(6)[None] < lengths[:, None]
+    sigma = torch.tensor([0.1, 1.0, 3.0])
+    out = network(tokens, sigma, mask)
+    other = network(torch.where(mask, tokens, 5), sigma, mask)
+    assert torch.equal(out[mask], other[mask])
+    for row, length in enumerate(lengths):
+        alone = network(tokens[row : row + 1, :length], sigma[row : row + 1])
+        torch.testing.assert_close(out[row, :length], alone[0], rtol=1e-4, atol=1e-5)
+
+
+def test_pads_get_no_gradient_and_give_none() -> None:
+    network = awake()
+    tokens = torch.tensor([[1, 2, 5, 5]])
+    mask = torch.tensor([[True, True, False, False]])
+    network(tokens, torch.tensor([1.0]), mask)[mask].square().sum().backward()
+    assert network.vocab_embed.embedding.grad is not None
+    assert (network.vocab_embed.embedding.grad[5] == 0).all()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_plain_and_fused_attention_agree(padded: bool) -> None:
+    q, k, v = torch.randn(3, 2, 4, 7, 6, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(7)[None] < torch.tensor([[7], [4]]) if padded else None
+    plain, fused = attend(q, k, v, mask, fused=False), attend(q, k, v, mask, fused=True)
+    torch.testing.assert_close(plain, fused, rtol=1e-5, atol=1e-5)
+    tokens = torch.randint(6, (2, 7), generator=torch.Generator().manual_seed(1))
+    outs = [
+        awake(SMALL.model_copy(update={"attention": kind}))(tokens, torch.tensor([0.5, 2.0]), mask)
+        for kind in ("matmul", "sdpa")
+    ]
+    torch.testing.assert_close(*(out[mask] if padded else out for out in outs), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_each_sequence_is_on_its_own() -> None:
+    network = awake()
+    tokens = torch.randint(6, (4, 5), generator=torch.Generator().manual_seed(1))
+    sigma = torch.tensor([0.1, 0.5, 2.0, 6.0])
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(network(tokens[order], sigma[order]), network(tokens, sigma)[order])
+
+
+@torch.no_grad()
+def test_without_time_conditioning_sigma_has_no_influence() -> None:
+    tokens = torch.tensor([[1, 2, 3]])
+    blind = awake(SMALL.model_copy(update={"time_conditioning": False}))
+    assert torch.equal(blind(tokens, torch.tensor([0.1])), blind(tokens, torch.tensor([5.0])))
+    seeing = awake()
+    assert not torch.allclose(seeing(tokens, torch.tensor([0.1])), seeing(tokens, torch.tensor([5.0])))
+    assert torch.equal(blind(tokens, torch.tensor([5.0])), seeing(tokens, torch.tensor([0.0])))
+
+
+def test_an_untrained_network_puts_out_zeros_and_every_parameter_soon_learns() -> None:
+    torch.manual_seed(0)
+    network = Transformer(SMALL, states=6, outputs=5)
+    tokens, sigma = torch.tensor([[0, 1, 2, 3, 4, 5]]), torch.tensor([0.7])
+    assert (network(tokens, sigma) == 0).all()
+    # Zero weights pass no gradient back: output layer, then its modulation and the blocks' gates, then all the rest.
+    step = torch.optim.SGD(network.parameters(), lr=0.5)
+    for _ in range(4):
+        network.zero_grad()
+        target = torch.tensor([[0, 1, 2, 3, 4, 0]])
+        F.cross_entropy(network(tokens, sigma).flatten(0, 1), target.flatten()).backward()
+        step.step()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+def test_positions_matter_only_by_their_distance() -> None:
+    cos, sin = Rotary(8)(10)
+    q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(0)).expand(2, 1, 1, 10, 8)
+    products = rotate(q, cos, sin) @ rotate(k, cos, sin).transpose(-1, -2)
+    for distance in range(-5, 6):
+        along = products[0, 0].diagonal(distance)
+        torch.testing.assert_close(along, along[:1].expand_as(along), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rotate(q, cos, sin).norm(dim=-1), q.norm(dim=-1))
+
+
+def test_sigma_is_embedded_as_cosines_then_sines() -> None:
+    embedding = SigmaEmbedding(4)
+    caught: list[Tensor] = []
+    embedding.mlp[0].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    embedding(torch.tensor([0.0, 2.0]))
+    assert caught[0].shape == (2, 256)
+    assert (caught[0][0, :128] == 1).all()
+    assert (caught[0][0, 128:] == 0).all()
+    assert float(caught[0][1, 0]) == pytest.approx(math.cos(2.0))
+    assert float(caught[0][1, 255]) == pytest.approx(math.sin(2.0 * 10_000 ** (-127 / 128)))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    network = awake(SMALL.model_copy(update={"dropout": 0.5}))
+    tokens, sigma = torch.tensor([[0, 1, 2, 3]]), torch.tensor([0.7])
+    assert torch.equal(network(tokens, sigma), network(tokens, sigma))
+    network.train()
+    assert not torch.equal(network(tokens, sigma), network(tokens, sigma))
