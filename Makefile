@@ -30,7 +30,7 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev  ## Build the documentation into site/
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 plugins: $(VENV)/.dev  ## Install every plugin in plugins/ as a user would, and run its own tests
 	for plugin in plugins/*/; do \

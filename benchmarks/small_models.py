@@ -18,8 +18,8 @@ import sedd
 
 COMMON = (
     "device.type=cpu", "model.dropout=0", "ema.decay=0.999", "optim.warmup=150", "curriculum.preschool_time=300",
-    "training.accum=1", "training.batch_size=64", "training.eval_every=250", "training.log_every=25", "checkpoint.every=100",
-    "evaluation.sequences=400", "model.length=256", "model.cond_dim=64", "model.n_blocks=4",
+    "training.accum=1", "training.batch_size=64", "training.eval_every=250", "training.log_every=25",
+    "checkpoint.every=100", "evaluation.sequences=400", "model.length=256", "model.cond_dim=64", "model.n_blocks=4",
 )  # fmt: skip
 SETTINGS = {
     "proteins": ("model.hidden_size=192", "model.n_heads=3", "optim.lr=1e-3", "training.n_iters=2500"),

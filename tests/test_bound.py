@@ -41,7 +41,7 @@ def test_the_estimate_is_right_on_average(kind: str, head: str) -> None:
     mean, error = mean_and_error(lambda seed: replace(estimator, seed=seed)(exact).nats, 60)
     wanted = float(toy.nll.mean()) / 3
     assert abs(mean - wanted) < 4.0 * error
-    assert error < 0.02
+    assert error < (0.01 if kind == "absorb" else 0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -158,12 +158,31 @@ class Naive(Estimator):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stratified_levels_vary_less_than_independent_ones(kind: str) -> None:
-    toy = Toy.random(3, 4, seed=1, contrast=2.0)
-    estimator = toy_estimator(toy, kind, masks=4)
-    exact = toy.network(estimator.graph, estimator.model)
+    # Long sequences, so that what varies is the noise level and hardly what it does to each residue.
+    data = [np.random.default_rng(seed).integers(0, 4, 200) for seed in range(8)]
+
+    def network(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        sure = 3.0 * torch.exp(-sigma)[:, None, None] * torch.eye(4)[0]
+        return sure.expand(*tokens.shape, 4)
+
+    model = Model(length=200)
+    estimator = Estimator(data, make_graph(kind, 4), model, WIDE, CPU, count=8, masks=4, batch_size=8)
     naive = Naive(**vars(estimator))
-    spread = [np.std([replace(one, seed=s)(exact).nats for s in range(30)]) for one in (estimator, naive)]
-    assert spread[0] < 0.9 * spread[1]
+    spread = [np.std([replace(one, seed=s)(network).nats for s in range(40)]) for one in (estimator, naive)]
+    assert spread[0] < 0.7 * spread[1]
+
+
+def test_the_estimate_for_uniform_has_no_outliers_at_low_noise() -> None:
+    """Drawn evenly, one residue that moves at noise 1e-6 would cost a million nats; the density makes up for it."""
+    data = [np.random.default_rng(seed).integers(0, 20, 50) for seed in range(64)]
+    estimator = Estimator(data, make_graph("uniform", 20), Model(length=50), WIDE, CPU, 64, 4, 64)
+
+    def empty(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return torch.zeros(*tokens.shape, 20)
+
+    found = [replace(estimator, seed=seed)(empty).nats for seed in range(20)]
+    assert np.std(found) < 0.15
+    assert abs(np.mean(found) - math.log(20)) < 0.1
 
 
 def test_the_standard_error_is_that_of_the_mean_over_sequences() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import sedd
 from sedd import cli
 from tests.conftest import TINY
 
@@ -112,3 +113,11 @@ def test_resume_continues_the_newest_run_or_starts_one(tmp_path, monkeypatch):
     (made,) = (tmp_path / "runs").iterdir()
     assert "Resumed at step 8" in sedd_("train", "quickstart", *TINY, "--resume", "--samples", "0")
     assert list((tmp_path / "runs").iterdir()) == [made]
+
+
+def test_evaluate_does_not_score_a_run_on_data_it_was_not_made_from(tiny, tmp_path, monkeypatch, capsys):
+    sedd.Trainer(tiny(), data=[[1, 2, 3], [4, 5], [6, 7]], run=tmp_path / "run").fit(progress=False)
+    monkeypatch.setattr(sys, "argv", ["sedd", "evaluate", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "was trained on other data than data.train=synthetic gives now" in capsys.readouterr().err.replace("\n", " ")

@@ -239,6 +239,12 @@ def test_every_file_of_a_run_and_every_key_in_it_is_documented(tmp_path: Path) -
     assert sorted(name for name in files if name not in page) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_formatter_has_broken_an_include(page: Path) -> None:
+    # Ruff formats `py` and `python` fences; includes of Python files stand in fences that begin with ``` {.py}.
+    assert "8 < --" not in page.read_text(encoding="utf-8")
+
+
 # Links ---------------------------------------------------------------------------------------------------------------
 
 

@@ -61,3 +61,16 @@ def test_a_model_whose_noise_stops_early_refuses_to_generate_from_nothing(tiny, 
     trainer = sedd.Trainer(config, run=tmp_path / "run")
     with pytest.raises(sedd.SamplingError, match=r"sigma_max=0.5, where 61% .* noise\.sigma_max=6\.9"):
         trainer.sample(1)
+
+
+def test_a_curriculum_that_is_not_installed_does_not_keep_a_model_from_loading(tiny, tmp_path):
+    class Mine(sedd.Ramp):
+        """Known to the script that trained, and to nobody else."""
+
+        difficulty_ramp: str = "mine"
+
+        def shape(self, progress):
+            return progress
+
+    sedd.Trainer(tiny(), curriculum=Mine(preschool_time=4), run=tmp_path / "run").fit(progress=False)
+    assert len(sedd.load(tmp_path / "run", device="cpu").sample(1, length=4)[0]) == 4

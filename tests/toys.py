@@ -130,9 +130,9 @@ class Toy:
                 return self.true_letters(graph, tokens, sigma)
             score = self.true_log_score(graph, tokens, sigma).nan_to_num(0.0, 0.0, 0.0)
             if not isinstance(graph, Absorb):
-                return score
+                return score.scatter(-1, tokens[..., None], 7.0)  # the residue's own is never trained
             scale = torch.log(torch.expm1(sigma.double()) * self.n)[:, None, None] if model.scale_by_sigma else 0.0
-            return torch.cat([score + scale, torch.full_like(score[..., :1], 7.0)], -1)  # MASK's own must not matter
+            return torch.cat([score + scale, torch.full_like(score[..., :1], 7.0)], -1)  # nor is that of MASK
 
         return call
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from sedd.config import Config
 from sedd.data import PrepareOptions, open_data, open_whole, prepare
-from sedd.errors import SeddError
+from sedd.errors import DataError, SeddError
 from sedd.evaluation.bound import Bound
 from sedd.plugins import KINDS, describe, discover
 from sedd.pretrained import load
@@ -123,7 +123,13 @@ def evaluate(
     model = load(run, device=device)
     with _data_progress() as progress:
         if data is None:
-            held = open_data(model.config.data, seed=model.config.seed, progress=progress).valid
+            dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
+            if dataset.fingerprint != model.trained_on:
+                raise DataError(
+                    f"{run} was trained on other data than data.train={model.config.data.train} gives now; "
+                    "name the file to evaluate: sedd evaluate RUN FASTA"
+                )
+            held = dataset.valid
         else:
             held = open_whole(model.config.data, data, model.alphabet, progress=progress)
     bound = model.bound(held, masks=masks, count=sequences)

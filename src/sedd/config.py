@@ -69,7 +69,9 @@ class Synthetic(Section):
     sequences: Count = 20_000
     """Training sequences."""
     min_length: Count = 40
+    """Shortest sequence, residues."""
     max_length: Count = 120
+    """Longest sequence, residues."""
     order: Annotated[FiniteFloat, Interval(ge=0.0, le=10.0)] = 2.0
     """Strength of the order between neighbours; 0 gives independent letters."""
 
@@ -99,7 +101,9 @@ class Data(Section):
     chunk_length: Count = 256
     """Text files are cut into sequences of this many characters."""
     residues: Residues = Residues()
+    """What to do with letters outside the alphabet."""
     synthetic: Synthetic = Synthetic()
+    """Options of the built-in source."""
     cache: str | None = None
     """Where stores made from FASTA or text paths are kept; by default `sedd` in the user's cache directory."""
 
@@ -108,19 +112,24 @@ class Graph(Section):
     """The forward process on tokens (Lou et al. 2024, section 3.3)."""
 
     type: Literal["absorb", "uniform"] = "absorb"
+    """`absorb`: residues are masked; `uniform`: they are drawn anew, uniformly."""
 
 
 class Model(Section):
     """The diffusion transformer (DDiT): rotary embeddings, adaLN conditioning on sigma."""
 
     hidden_size: Annotated[int, Interval(ge=8, le=65_536)] = 768
+    """Width of the network; `n_heads` times an even number."""
     cond_dim: Annotated[int, Interval(ge=1, le=65_536)] = 128
     """Width of the embedding of sigma."""
     length: Annotated[int, Interval(ge=1, le=1_048_576)] = 512
     """Longest sequence in residues; longer ones are cropped at random offsets."""
     n_blocks: Annotated[int, Interval(ge=1, le=1_000)] = 12
+    """Transformer blocks."""
     n_heads: Annotated[int, Interval(ge=1, le=1_024)] = 12
+    """Attention heads."""
     dropout: Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)] = 0.1
+    """Share of activations dropped in training."""
     scale_by_sigma: bool = True
     """Raw `score` head with `absorb`: subtract log(e^sigma - 1) + log(n) from the output, as SEDD does."""
     head: Literal["normalised", "score"] = "normalised"
@@ -145,6 +154,7 @@ class Optim(Section):
     """The optimizer."""
 
     optimizer: Literal["AdamW"] = "AdamW"
+    """Which optimizer."""
     lr: Rate = 3e-4
     """Peak learning rate."""
     warmup: Steps = 2_500
@@ -154,14 +164,18 @@ class Optim(Section):
     weight_decay: Annotated[FiniteFloat, Interval(ge=0.0, le=10.0)] = 0.0
     """Decoupled weight decay, on matrices only (not on biases, norms and embeddings)."""
     beta1: Beta = 0.9
+    """Decay of the mean of the gradient."""
     beta2: Beta = 0.999
+    """Decay of the mean of its square."""
     eps: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1e-8
+    """Added to the denominator of the update."""
 
 
 class LrSchedule(Section):
     """What the learning rate does after warm-up."""
 
     type: Literal["cosine", "constant"] = "cosine"
+    """`cosine`: fall to `min_ratio` at the last step; `constant`: stay."""
     min_ratio: Fraction = 0.1
     """`cosine`: the learning rate at the last step, as a share of `optim.lr`."""
 
@@ -170,6 +184,7 @@ class Ema(Section):
     """Exponential moving average of the weights; evaluation and sampling use it."""
 
     decay: Decay = 0.9999
+    """Share of the average that stays at each optimizer step."""
     warmup: bool = True
     """Use min(decay, (1 + n) / (10 + n)) at update n, so that early averages are not the random initial weights."""
 
@@ -202,6 +217,7 @@ class Evaluation(Section):
     masks: Annotated[int, Interval(ge=1, le=10_000)] = 4
     """Stratified noise levels per sequence."""
     batch_size: Count = 64
+    """Sequences at a time; changes memory, not results."""
 
 
 class Sampling(Section):
@@ -214,6 +230,7 @@ class Sampling(Section):
     noise_removal: bool = True
     """Finish with one denoising step that leaves no mask and no noise."""
     batch_size: Count = 64
+    """Sequences at a time; changes memory, not results."""
 
 
 class Checkpoint(Section):

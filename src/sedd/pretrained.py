@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
 
 from sedd.config import Config
 from sedd.contracts import Backend
+from sedd.curricula import Constant
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.errors import CheckpointError, DataError, SeddWarning
@@ -20,6 +21,7 @@ from sedd.evaluation.bound import Bound, Estimator
 from sedd.graphs import Graph, make_graph
 from sedd.heads import outputs
 from sedd.model import Transformer
+from sedd.plugins import registry
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sampler import Sampler
 from sedd.training import checkpoint
@@ -30,13 +32,21 @@ class Pretrained:
     """A model that generates and scores; made by `sedd.load`."""
 
     config: Config
+    """The configuration of the run."""
     network: nn.Module
+    """In eval mode, frozen, on the device of `backend`."""
     graph: Graph
+    """The forward process."""
     alphabet: Alphabet
+    """What token ids mean."""
     lengths: LengthDistribution
+    """Lengths of the training sequences."""
     backend: Backend
+    """Where it runs."""
     step: int
     """Optimizer steps that the weights were trained for."""
+    trained_on: Mapping[str, Any]
+    """`Dataset.fingerprint` of the training data."""
 
     def sample(self, count: int, *, length: int | None = None, steps: int | None = None, seed: int = 0) -> list[str]:
         """Generate sequences.
@@ -107,10 +117,7 @@ def load(
         CheckpointError: if there is no checkpoint, or it is damaged.
     """
     found, saved = _find(Path(path), which)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
-        asked = {"type": device, "precision": saved.config["device"]["precision"]}
-        config = Config(**(dict(saved.config) | {"device": asked}))
+    config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
     graph = make_graph(config.graph.type, alphabet.n)
     backend = choose(config.device)
@@ -121,7 +128,18 @@ def load(
         raise CheckpointError(f"{found}: the weights do not fit {type(network).__name__}: {error}") from None
     network.eval().requires_grad_(False).to(backend.device())
     lengths = LengthDistribution.from_json(saved.state["lengths"])
-    return Pretrained(config, network, graph, alphabet, lengths, backend, int(saved.state["train"]["step"]))
+    step = int(saved.state["train"]["step"])
+    return Pretrained(config, network, graph, alphabet, lengths, backend, step, saved.state["data"])
+
+
+def _config(saved: Mapping[str, Any], device: str) -> Config:
+    """The configuration of a checkpoint, on another device perhaps, without what only training needs."""
+    data = dict(saved) | {"device": {"type": device, "precision": saved["device"]["precision"]}, "trackers": ()}
+    if data["curriculum"]["difficulty_ramp"] not in registry().of("curriculum"):
+        data["curriculum"] = Constant()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
+        return Config(**data)
 
 
 def _find(path: Path, which: str) -> tuple[Path, checkpoint.Checkpoint]:

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,22 @@ class Dataset:
     """What a run trains on and what it is measured with."""
 
     train: Sequences
+    """What gradients come from."""
     valid: Sequences
+    """Held out; what the bound is measured on."""
     alphabet: Alphabet
+    """What the ids mean."""
     letter_counts: NDArray[np.int64]
     """(n,): how often each symbol occurs in `train`."""
     exact_nll: float | None
     """Exact -log p per residue of `valid` in nats, where it is known."""
     summary: str
     """What was read, kept, repaired and dropped, for people."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Tells data sets apart, as plain data: number of sequences and letter counts."""
+        return {"sequences": len(self.train), "letters": [int(count) for count in self.letter_counts]}
 
 
 def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dataset:

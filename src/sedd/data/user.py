@@ -61,8 +61,8 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
         lengths[index] = counts.sum()
         letters[bool(is_held[index])] += counts
     summary = f"your data: {len(train):,} sequences to train on, {held:,} held out"
-    parts = (Subset(source, chosen, lengths[chosen]) for chosen in (train, valid))
-    return Dataset(*parts, alphabet, letters[False], None, summary)
+    kept, held_out = (Subset(source, chosen, lengths[chosen]) for chosen in (train, valid))
+    return Dataset(kept, held_out, alphabet, letters[False], None, summary)
 
 
 def _counts(item: Any, index: int, alphabet: Alphabet) -> NDArray[np.int64]:

@@ -43,7 +43,9 @@ class Bound:
     trained: float
     """The part of the integral within the range of noise that the model was trained on, nats per residue."""
     sequences: int
+    """How many were evaluated."""
     residues: int
+    """Residues in them."""
 
     @property
     def bits(self) -> float:
@@ -52,6 +54,7 @@ class Bound:
 
     @property
     def perplexity(self) -> float:
+        """e^nats: as many equally likely symbols."""
         return math.exp(self.nats)
 
 
@@ -147,7 +150,7 @@ class Estimator:
         sigma = -torch.log1p(-counts.double() / lengths)
         scores = self._scores(network, batch, x_t, sigma)
         log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
-        # The integral over mask rates in a range meets k masks with the chance of k or more at its end, less at its start.
+        # Over a range of mask rates, k masks count with the chance of k or more at its end, less that at its start.
         low, high = (_at_least(counts, lengths, -math.expm1(-end)) for end in self._trained_range())
         return -(log_p * hidden).sum(1) / counts, high - low
 
@@ -178,6 +181,6 @@ def _at_least(counts: Tensor, lengths: Tensor, rate: float) -> Tensor:
     total = lengths.double()[:, None]
     k = torch.arange(int(lengths.max()) + 1, device=lengths.device, dtype=torch.float64)
     rest = (total - k).clamp(min=0.0)
-    log_chance = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
-    log_chance = log_chance + torch.xlogy(k, torch.full_like(k, rate)) + torch.xlogy(rest, torch.tensor(1.0 - rate))
+    chosen = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
+    log_chance = chosen + torch.xlogy(k, torch.full_like(k, rate)) + torch.xlogy(rest, torch.full_like(k, 1.0 - rate))
     return torch.exp(log_chance).masked_fill((k < counts[:, None]) | (k > total), 0.0).sum(1)

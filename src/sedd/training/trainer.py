@@ -202,7 +202,7 @@ class Trainer:
                     "ema_updates": self.ema.updates,
                     "alphabet": self.data.alphabet.to_dict(),
                     "lengths": self.lengths.to_json(),
-                    "data": self._fingerprint(),
+                    "data": self.data.fingerprint,
                 },
                 config=self.config.as_dict(),
             ),
@@ -224,7 +224,7 @@ class Trainer:
         if found is None:
             return False
         path, saved = found
-        if saved.state["data"] != self._fingerprint():
+        if saved.state["data"] != self.data.fingerprint:
             raise CheckpointError(
                 f"{path} was trained on other data ({saved.state['data']['sequences']:,} sequences; here are "
                 f"{len(self.data.train):,}); resume with the same data, or start a new run"
@@ -373,6 +373,3 @@ class Trainer:
         if not any(p.requires_grad for p in model.parameters()):
             raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
         return model
-
-    def _fingerprint(self) -> dict[str, Any]:
-        return {"sequences": len(self.data.train), "letters": [int(count) for count in self.data.letter_counts]}
