@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import sedd
+
+torch.set_num_threads(1)  # the tests are small: more threads wait for each other longer than they work
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 

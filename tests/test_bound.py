@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sedd.backends import Cpu
-from sedd.config import Model
 from sedd.contracts import Noise
 from sedd.evaluation.bound import Bound, Estimator, _at_least
 from sedd.graphs import make_graph
 from sedd.heads import outputs
 from sedd.model import Transformer
 from sedd.noises import Geometric, Linear, LogLinear
+from sedd.sections import Model
 from tests.toys import Toy, even_in_rate, even_in_root, mean_and_error
 
 KINDS = ("absorb", "uniform")

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import sedd
-from sedd.config import Config, Section, typed_model
+from sedd.config import Config, typed_model
 from sedd.curricula import Exponential, Linear
 from sedd.errors import ConfigError, SeddWarning
 from sedd.messages import SYNONYMS
 from sedd.plugins import registry
 from sedd.runfile import dump, load_config, parse_override, presets, schema, write_schema
+from sedd.sections import Section
 from sedd.testing import parts
 from sedd.testing.instances import models
 from sedd.trackers import Csv

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from sedd.config import Residues
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet
 from sedd.data.bytestream import ByteStream
 from sedd.data.clean import Cleaner, TextCleaner
 from sedd.data.readers import Record, read_fasta
 from sedd.data.tally import Tally
 from sedd.errors import DataError
+from sedd.sections import Residues
 
 DIRTY = Path(__file__).parents[2] / "shared/data/dirty"
 COMMENT = ";thisisanold-stylecomment,notresidues"

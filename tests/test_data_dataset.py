@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sedd.config import Data, Residues, Synthetic
 from sedd.data import PROTEIN, Dataset, PrepareOptions, open_data, open_whole, prepare, text_alphabet
 from sedd.errors import DataError
+from sedd.sections import Data, Residues, Synthetic
 
 FASTA = "".join(f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 20] * (i % 7 + 2)}KWx\n" for i in range(100)).replace("x", "")
 

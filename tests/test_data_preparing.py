@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sedd.config import Residues
 from sedd.data import Prepared, PrepareOptions, TokenStore, prepare, preparing
 from sedd.errors import DataError
+from sedd.sections import Residues
 
 DATA = Path(__file__).parents[2] / "shared/data"
 EXTRA = DATA / "dirty/extra"

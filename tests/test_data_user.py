@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sedd.config import Data
 from sedd.data.alphabet import text_alphabet
 from sedd.data.user import user_dataset
 from sedd.errors import DataError
+from sedd.sections import Data
 
 
 def test_the_parts_are_disjoint_complete_and_the_same_for_the_same_seed():

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sedd.config import Model
 from sedd.graphs import make_graph
 from sedd.heads import log_score, outputs
+from sedd.sections import Model
 from tests.toys import Toy, every_sequence
 
 KINDS = ("absorb", "uniform")

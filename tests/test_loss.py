@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from sedd.config import Model
 from sedd.data import Batch
 from sedd.graphs import make_graph
 from sedd.heads import Network, outputs
@@ -14,6 +13,7 @@ from sedd.loss import diffusion_loss
 from sedd.model import Transformer
 from sedd.noises import Cosine, LogLinear
 from sedd.noising import NoiseState, corruption_uniforms, noise_state, path_positions
+from sedd.sections import Model
 from tests.toys import Toy, even_in_rate, even_in_root
 
 KINDS = ("absorb", "uniform")

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sedd.config import Model
 from sedd.graphs import make_graph
 from sedd.heads import outputs
 from sedd.model import Rotary, SigmaEmbedding, Transformer, attend, rotate
+from sedd.sections import Model
 
 SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sedd
-from sedd.config import Ema
+from sedd.sections import Ema
 from sedd.training.ema import EmaNetwork
 from sedd.training.optimizer import learning_rate, make_optimizer
 

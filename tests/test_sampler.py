@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sedd.backends import Cpu
-from sedd.config import Model, Sampling
 from sedd.contracts import Noise
 from sedd.errors import SamplingError
 from sedd.graphs import make_graph
@@ -17,6 +16,7 @@ from sedd.model import Transformer
 from sedd.noises import Geometric, Linear, LogLinear
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sampler import Sampler, categorical
+from sedd.sections import Model, Sampling
 from tests.toys import Toy, chi_square, codes, counts, every_sequence
 
 KINDS = ("absorb", "uniform")
@@ -49,7 +49,7 @@ def law(sampler: Sampler, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     with monkeypatch.context() as patch:
         patch.setattr("sedd.sampling.sampler.categorical", lambda w, u: weights.append(w.double()) or x)
         for t, s in itertools.pairwise(sampler._grid()):
-            sampler._step(network, x, full, t.expand(len(x)), s.expand(len(x)), u)
+            sampler._step(network, x, full, float(t), float(s), u)
             move = weights.pop()
             move = move / move.sum(-1, keepdim=True)
             step = torch.ones(len(x), len(x), dtype=torch.float64)

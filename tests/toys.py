@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config import Model
 from sedd.graphs import Absorb, Graph
 from sedd.heads import Network, log_score
+from sedd.sections import Model
 
 Nodes = tuple[Tensor, Tensor]
 """Noise levels sigma and their weights: the sum of weight times f(sigma) is the integral of f over sigma."""

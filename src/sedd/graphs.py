@@ -166,7 +166,7 @@ class Uniform(Graph):
     def posterior(self, log_score: Tensor, x_t: Tensor, sigma_t: Tensor, sigma_s: Tensor) -> Tensor:
         # Tweedie (Lou et al. 2024, theorem 4.2): undo the step's noise in the marginal, then apply it as a likelihood.
         step = (sigma_t - sigma_s)[:, None, None]
-        marginal = torch.softmax(log_score.double(), -1)
+        marginal = torch.softmax(_wide(log_score), -1)
         earlier = (torch.exp(step) * marginal - torch.expm1(step) / self.n).clamp(min=0.0)
         likelihood = torch.exp(-step) * _one_hot(x_t, self.n) - torch.expm1(-step) / self.n
         return (earlier * likelihood).float()
@@ -175,6 +175,11 @@ class Uniform(Graph):
         here = _one_hot(x_t, self.n)
         jump = torch.exp(log_score) * dsigma[:, None, None] / self.n * (1.0 - here)
         return jump + here * (1.0 - jump.sum(-1, keepdim=True)).clamp(min=0.0)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float64, on devices that have it (Apple GPUs do not)."""
+    return x if x.device.type == "mps" else x.double()
 
 
 def _one_hot(tokens: Tensor, states: int) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sedd.config import Model
 from sedd.graphs import Absorb, Graph, log_expm1
+from sedd.sections import Model
 
 Network = Callable[..., Tensor]
 """Anything called as `network(tokens (B, L), sigma (B,), mask (B, L) or None)` that returns (B, L, outputs)."""

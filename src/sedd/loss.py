@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sedd.config import Model
 from sedd.data.batch import Batch
 from sedd.graphs import Graph
 from sedd.heads import Network, log_score
 from sedd.noising import NoiseState
+from sedd.sections import Model
 
 
 @dataclass(frozen=True)

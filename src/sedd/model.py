@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sedd.config import Model
+from sedd.sections import Model
 
 
 class LayerNorm(nn.Module):

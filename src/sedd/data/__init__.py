@@ -9,7 +9,7 @@ from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
 from sedd.data.batch import Batch, crop, load
 from sedd.data.dataset import Dataset, open_data, open_whole
 from sedd.data.options import PrepareOptions
-from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, split
+from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, lengths_of, split
 from sedd.data.permutation import Permutation
 from sedd.data.preparing import Prepared, prepare
 from sedd.data.store import TokenStore
@@ -33,6 +33,7 @@ __all__ = [
     "Tally",
     "TokenStore",
     "crop",
+    "lengths_of",
     "load",
     "open_data",
     "open_whole",

@@ -14,7 +14,7 @@ from sedd.data.tally import Tally, count
 from sedd.errors import DataError
 
 if TYPE_CHECKING:
-    from sedd.config import Residues
+    from sedd.sections import Residues
 
 _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _GAPS = b"-."

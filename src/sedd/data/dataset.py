@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.config import Data
 from sedd.data.alphabet import Alphabet
 from sedd.data.options import PrepareOptions, differences
 from sedd.data.order import Sequences
@@ -22,6 +21,7 @@ from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
 from sedd.data.tally import Tally
 from sedd.errors import DataError
+from sedd.sections import Data
 
 LEAST_SYNTHETIC_VALID = 256
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from sedd.config import Data, Residues
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
 from sedd.data.store import describe_file
 from sedd.errors import DataError
+from sedd.sections import Data, Residues
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """Options of `prepare`, most of them those of `sedd.config.Data`."""
+    """Options of `prepare`, most of them those of `sedd.sections.Data`."""
 
     alphabet: str = "protein"
     residues: Residues = field(default_factory=Residues)

@@ -159,19 +159,24 @@ class Batches:
         return np.unique(cuts[cuts < len(lengths)])
 
     def _lengths(self, indices: Ints) -> Ints:
-        lengths_at, lengths = getattr(self.source, "lengths_at", None), getattr(self.source, "lengths", None)
-        if lengths_at is not None:
-            found = lengths_at(indices)
-        elif lengths is not None:
-            found = np.asarray(lengths)[indices]
-        else:
-            found = np.array([len(self.source[int(i)]) for i in indices])
-        return np.minimum(np.asarray(found, dtype=np.int64), self.max_length)
+        return np.minimum(lengths_of(self.source, indices), self.max_length).astype(np.int64)
 
     def _sequences_for(self, residues: int) -> int:
         """How many sequences have about so many residues; from a sample that depends on the seed only."""
         some = Permutation(self.n, self.seed, 0)(np.arange(min(self.n, _SURVEY), dtype=np.int64))
         return max(1, round(residues / max(1.0, float(self._lengths(some).mean()))))
+
+
+def lengths_of(source: Sequences, indices: Ints) -> Ints:
+    """Residues of some items, without reading them where the source knows."""
+    lengths_at, lengths = getattr(source, "lengths_at", None), getattr(source, "lengths", None)
+    if lengths_at is not None:
+        found = lengths_at(indices)
+    elif lengths is not None:
+        found = np.asarray(lengths)[indices]
+    else:
+        found = [len(source[int(i)]) for i in indices]
+    return np.asarray(found, np.int64)
 
 
 def split(batch: GlobalBatch, accum: int) -> list[GlobalBatch]:

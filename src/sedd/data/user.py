@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.config import Data
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
 from sedd.data.permutation import Permutation
 from sedd.errors import DataError
+from sedd.sections import Data
 
 
 @dataclass(frozen=True, eq=False)

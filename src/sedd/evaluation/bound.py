@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config import Model
 from sedd.contracts import Backend, Noise
-from sedd.data import Sequences
+from sedd.data import Sequences, lengths_of
 from sedd.data.batch import Batch, load
 from sedd.data.order import GlobalBatch
 from sedd.graphs import Absorb, Graph
 from sedd.heads import Network, log_score
 from sedd.randomness import generator
+from sedd.sections import Model
 
 SIGMA_END = 12.0
 """Where the `uniform` integral ends and the prior term takes over (which is then below 1e-9 nats)."""
@@ -93,7 +93,7 @@ class Estimator:
             for level in range(self.masks):
                 q = self._levels(order, level)
                 values, trained = self._values(network, batch, q, level)
-                lengths = batch.mask.sum(1).double().cpu().numpy()
+                lengths = batch.mask.sum(1).cpu().double().numpy()
                 sums += [values @ lengths, (values * trained) @ lengths, lengths.sum()]
                 for item, value, length in zip(order, values, lengths, strict=True):
                     per_sequence.setdefault(int(item), [length]).append(value)
@@ -107,7 +107,7 @@ class Estimator:
         """Batches of similar length, and the rank of each sequence among those evaluated."""
         total = min(self.count, len(self.data))
         chosen = np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
-        lengths = np.array([min(len(self.data[int(i)]), self.model.length) for i in chosen])
+        lengths = np.minimum(lengths_of(self.data, chosen), self.model.length)
         by_length = np.argsort(lengths, kind="stable")
         for first in range(0, total, self.batch_size):
             order = by_length[first : first + self.batch_size]
@@ -129,12 +129,10 @@ class Estimator:
             generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
         ]
         uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
-        position = torch.from_numpy(q).to(batch.tokens.device)
-        if isinstance(self.graph, Absorb):
-            values, trained = self._absorb(network, batch, position, uniforms)
-        else:
-            values, trained = self._uniform(network, batch, position, uniforms)
-        return values.double().cpu().numpy(), trained.double().cpu().numpy()
+        # What is per sequence is float64 on the host; what is per residue is float32 on the device.
+        integrand = self._absorb if isinstance(self.graph, Absorb) else self._uniform
+        values, trained = integrand(network, batch, torch.from_numpy(q), uniforms)
+        return values.numpy(), trained.double().numpy()
 
     def _trained_range(self) -> tuple[float, float]:
         """The least and the most noise that the model was trained on."""
@@ -142,37 +140,40 @@ class Estimator:
         return low, high
 
     def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        lengths = batch.mask.sum(1)
+        lengths = batch.mask.sum(1).cpu()
         counts = 1 + torch.floor(q * lengths).long().clamp(max=lengths - 1)
         ranks = uniforms[..., 0].masked_fill(~batch.mask, 2.0).argsort(-1).argsort(-1)
-        hidden = ranks < counts[:, None]
+        hidden = ranks < counts.to(ranks.device)[:, None]
         x_t = torch.where(hidden, self.graph.n, batch.tokens)
         sigma = -torch.log1p(-counts.double() / lengths)
         scores = self._scores(network, batch, x_t, sigma)
         log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
         # Over a range of mask rates, k masks count with the chance of k or more at its end, less that at its start.
         low, high = (_at_least(counts, lengths, -math.expm1(-end)) for end in self._trained_range())
-        return -(log_p * hidden).sum(1) / counts, high - low
+        return -(log_p * hidden).sum(1).cpu().double() / counts, high - low
 
     def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         # Crowded near 0: a residue moves there with a chance of order sigma and then costs of order 1 / sigma, so that
         # any density that stays finite at 0 would give an infinite variance.
         sigma = (SIGMA_END * q**3).clamp(min=1e-9)
         density = 1.0 / (3.0 * SIGMA_END ** (1 / 3) * sigma ** (2 / 3))
-        x_t = self.graph.corrupt(batch.tokens, sigma.float(), uniforms)
+        there = sigma.float().to(batch.tokens.device)
+        x_t = self.graph.corrupt(batch.tokens, there, uniforms)
         scores = self._scores(network, batch, x_t, sigma)
-        entropy = self.graph.score_entropy(scores, sigma.float(), x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
+        entropy = self.graph.score_entropy(scores, there, x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
         prior = self.graph.prior(batch.tokens, torch.full_like(sigma, SIGMA_END))
         low, high = self._trained_range()
         trained = (sigma >= low) & (sigma <= high)
-        return entropy.double().sum(1) / batch.mask.sum(1) / density + prior, trained
+        per_residue = entropy.sum(1).cpu().double() / batch.mask.sum(1).cpu()
+        return per_residue / density + prior, trained
 
     def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor) -> Tensor:
         """Log-scores; the network is never told of more noise than it was trained with."""
-        told = sigma.clamp(max=self.noise.sigma_max).float()
+        device = batch.tokens.device
+        told = sigma.clamp(max=self.noise.sigma_max).float().to(device)
         with self.backend.autocast():
             output = network(x_t, told, None if batch.full else batch.mask)
-        real = sigma.clamp(max=SIGMA_END).float()
+        real = sigma.clamp(max=SIGMA_END).float().to(device)
         return log_score(output, x_t, real, graph=self.graph, model=self.model)
 
 

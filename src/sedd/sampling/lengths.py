@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sedd.data import Sequences
+from sedd.data import Permutation, Sequences, lengths_of
 from sedd.randomness import generator
 
 
@@ -21,10 +21,9 @@ class LengthDistribution:
     @staticmethod
     def of(data: Sequences, *, longest: int, sample: int = 100_000) -> LengthDistribution:
         """Read it off a data set; lengths are cut at `longest`, as training does."""
-        count = min(len(data), sample)
-        known = getattr(data, "lengths", None)
-        lengths = np.array([len(data[i]) for i in range(count)]) if known is None else np.asarray(known)[:count]
-        lengths = np.minimum(lengths, longest)
+        # A keyed choice, not the first ones: files are often sorted by length.
+        chosen = Permutation(len(data), 0, 0)(np.arange(min(len(data), sample), dtype=np.int64))
+        lengths = np.minimum(lengths_of(data, chosen), longest)
         marks = np.quantile(lengths, np.linspace(0.0, 1.0, 257), method="nearest")
         return LengthDistribution(tuple(int(mark) for mark in marks))
 

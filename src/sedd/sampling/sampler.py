@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config import Config, Model, Sampling
+from sedd.config import Config
 from sedd.contracts import Backend, Noise
 from sedd.errors import SamplingError
 from sedd.graphs import Graph
 from sedd.heads import Network, log_score
 from sedd.randomness import generator
+from sedd.sections import Model, Sampling
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,11 @@ class Sampler:
             drawn = np.zeros((len(lengths), longest), np.float64)
             for row, (stream, length) in enumerate(zip(random, lengths, strict=True)):
                 drawn[row, :length] = stream.random(length)
-            return torch.from_numpy(drawn).to(device)
+            return torch.from_numpy(drawn)
 
-        x = self.graph.start((len(lengths), longest), uniforms())
-        grid = self._grid().to(device)
-        for sigma_t, sigma_s in pairwise(grid):
-            x = self._step(network, x, mask, sigma_t.expand(len(lengths)), sigma_s.expand(len(lengths)), uniforms())
+        x = self.graph.start((len(lengths), longest), uniforms()).to(device)
+        for sigma_t, sigma_s in pairwise(self._grid()):
+            x = self._step(network, x, mask, float(sigma_t), float(sigma_s), uniforms())
         return x
 
     def _grid(self) -> Tensor:
@@ -98,15 +98,16 @@ class Sampler:
             grid = torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
         return grid
 
-    def _step(self, network: Network, x: Tensor, mask: Tensor, sigma_t: Tensor, sigma_s: Tensor, u: Tensor) -> Tensor:
+    def _step(self, network: Network, x: Tensor, mask: Tensor, sigma_t: float, sigma_s: float, u: Tensor) -> Tensor:
+        now, then = (torch.full((len(x),), sigma, device=x.device) for sigma in (sigma_t, sigma_s))
         with self.backend.autocast():
-            output = network(x, sigma_t.float(), None if bool(mask.all()) else mask)
-        scores = log_score(output, x, sigma_t.float(), graph=self.graph, model=self.model)
+            output = network(x, now, None if bool(mask.all()) else mask)
+        scores = log_score(output, x, now, graph=self.graph, model=self.model)
         # An Euler step onto sigma = 0 could leave masks behind; noise removal is the exact posterior in both cases.
-        if self.options.predictor == "euler" and float(sigma_s[0]) > 0:
-            weights = self.graph.euler(scores, x, (sigma_t - sigma_s).float())
+        if self.options.predictor == "euler" and sigma_s > 0:
+            weights = self.graph.euler(scores, x, torch.full_like(now, sigma_t - sigma_s))
         else:
-            weights = self.graph.posterior(scores, x, sigma_t.float(), sigma_s.float())
+            weights = self.graph.posterior(scores, x, now, then)
         return categorical(weights, u)
 
 
@@ -115,6 +116,8 @@ def categorical(weights: Tensor, u: Tensor) -> Tensor:
 
     In float64: cumulative sums in float32 lose the tail once a symbol's share is below about 1e-7.
     """
-    cumulative = weights.double().cumsum(-1)
+    there = weights.cpu() if weights.device.type == "mps" else weights  # Apple GPUs have no float64
+    cumulative = there.double().cumsum(-1)
+    u = u.to(there.device, torch.float64)
     drawn = torch.searchsorted(cumulative, (u * cumulative[..., -1])[..., None].contiguous(), right=True)[..., 0]
-    return drawn.clamp(max=weights.shape[-1] - 1)
+    return drawn.clamp(max=weights.shape[-1] - 1).to(weights.device)

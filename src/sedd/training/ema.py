@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from sedd.config import Ema
+from sedd.sections import Ema
 
 
 class EmaNetwork:
