@@ -25,6 +25,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy plugins/*/src benchmarks
 
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports

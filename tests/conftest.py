@@ -29,7 +29,7 @@ TINY = (
     "training.batch_size=8",
     "training.log_every=3",
     "training.eval_every=4",
-    "evaluation.sequences=16",
+    "evaluation.sequences=256",
     "evaluation.masks=2",
     "checkpoint.every=4",
     "sampling.steps=4",
@@ -42,6 +42,12 @@ TINY = (
 def tiny() -> Callable[..., sedd.Config]:
     """A configuration that trains in a second; takes overrides."""
     return lambda *overrides: sedd.load_config("quickstart", *TINY, *overrides)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared data go to a place of the test's own, not to the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

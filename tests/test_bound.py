@@ -197,7 +197,7 @@ def test_the_standard_error_is_that_of_the_mean_over_sequences() -> None:
 
 
 def test_a_bound_is_said_in_nats_bits_and_perplexity() -> None:
-    bound = Bound(nats=math.log(8.0), stderr=0.0, trained=0.0, sequences=1, residues=1)
+    bound = Bound(nats=math.log(8.0), stderr=0.0, trained=0.0, sequences=1, residues=1, cropped=0)
     assert bound.bits == pytest.approx(3.0)
     assert bound.perplexity == pytest.approx(8.0)
 

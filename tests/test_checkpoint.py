@@ -63,11 +63,41 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     checkpoint.write(tmp_path, 1, example(1.0))
     broken = checkpoint.write(tmp_path, 2, example(2.0))
     harm(broken / name)
-    with pytest.warns(SeddWarning, match=rf"{name}[\s\S]*using the one before"):
+    with pytest.warns(SeddWarning, match=rf"{name}.*damaged\. Using the one before"):
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found[0].name == "step-00000001"
+    assert broken.is_dir()  # who only reads changes nothing
+    with pytest.warns(SeddWarning, match="damaged-step-00000002"):
+        checkpoint.latest(tmp_path, set_aside=True)
     assert (tmp_path / "damaged-step-00000002").is_dir()
+
+
+def test_when_every_checkpoint_is_damaged_nothing_starts_again_from_the_beginning(tmp_path):
+    os.remove(checkpoint.write(tmp_path, 1, example()) / "model.safetensors")
+    message = r"every checkpoint is damaged \(damaged-step-00000001\)"
+    with pytest.warns(SeddWarning), pytest.raises(CheckpointError, match=message):
+        checkpoint.latest(tmp_path, set_aside=True)
+    with pytest.raises(CheckpointError, match=message):  # also later, when it was set aside before
+        checkpoint.latest(tmp_path, set_aside=True)
+
+
+def test_a_kill_while_one_of_the_same_step_is_replaced_loses_nothing(tmp_path, monkeypatch):
+    checkpoint.write(tmp_path, 1, example(1.0))
+    rename = Path.rename
+
+    def dies_at_the_second(path: Path, target: Path) -> Path:
+        if path.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(tmp_path, 1, example(2.0))
+    monkeypatch.undo()
+    found = checkpoint.latest(tmp_path, set_aside=True)
+    assert found is not None
+    assert torch.equal(found[1].tensors["model"]["w"], torch.full((3, 4), 1.0))
 
 
 def test_without_an_intact_checkpoint_there_is_none(tmp_path):
@@ -109,5 +139,7 @@ def test_a_checkpoint_of_a_newer_format_says_upgrade(tmp_path):
     path = checkpoint.write(tmp_path, 1, example())
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(CheckpointError, match="upgrade sedd"):
-        checkpoint.read(path)
+    for use in (checkpoint.read, lambda path: checkpoint.latest(path.parent, set_aside=True)):
+        with pytest.raises(CheckpointError, match="upgrade sedd"):
+            use(path)
+    assert path.is_dir()  # intact, and left where it is

@@ -23,7 +23,7 @@ from sedd.curricula import Exponential, Linear
 from sedd.errors import ConfigError, SeddWarning
 from sedd.messages import SYNONYMS
 from sedd.plugins import registry
-from sedd.runfile import dump, load_config, parse_override, presets, schema, write_schema
+from sedd.runfile import dump, load_config, parse_override, presets, schema
 from sedd.sections import Section
 from sedd.testing import parts
 from sedd.testing.instances import models
@@ -456,13 +456,6 @@ def test_trackers_may_be_names_mappings_and_objects() -> None:
     assert config.trackers == (Csv(), Csv(name="b.csv"), Csv(name="c.csv"))
 
 
-def test_sequences_per_step_is_the_effective_batch() -> None:
-    assert Config(training={"batch_size": 32, "accum": 4}).sequences_per_step == 128
-
-
-# --- the schema -----------------------------------------------------------------------------------------------------
-
-
 def _fits(value: Any, node: dict[str, Any], root: dict[str, Any]) -> bool:
     """The part of JSON schema that ours uses; small enough to read, so that no test depends on another package."""
     if "$ref" in node:
@@ -534,8 +527,3 @@ def test_the_schema_has_the_options_of_every_installed_plugin_with_their_words()
         assert set(plugin.cls.model_fields) <= set(re.findall(r'"(\w+)":', text)), plugin.name
     assert "Optimizer steps until the difficulty is exactly 1." in text
     assert "InstanceOf" not in text
-
-
-def test_the_schema_is_written_as_json(tmp_path: Path) -> None:
-    write_schema(tmp_path / "schema.json")
-    assert json.loads((tmp_path / "schema.json").read_text()) == schema()

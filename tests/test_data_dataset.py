@@ -91,7 +91,7 @@ def test_a_store_made_otherwise_is_refused_with_the_differences(fasta: Path, tmp
     for line in (
         "data.min_length: the store has 2, wanted 9",
         "data.residues.gaps: the",
-        "data.holdout: the store has 0.02",
+        "data.holdout: the store has 0.01",
     ):
         assert line in str(caught.value)
     with pytest.raises(DataError, match=r"data.alphabet: the store has 'protein', wanted 'esm'"):

@@ -18,7 +18,7 @@ def test_an_absent_device_says_what_is_there_instead(tiny, monkeypatch):
 
 def test_auto_takes_the_available_backend_of_highest_priority(monkeypatch):
     everywhere = dict.fromkeys(("cuda", "mps", "xpu"), False)
-    for cls in devices._installed():
+    for cls in devices.installed():
         if cls.part_name() in everywhere:
             monkeypatch.setattr(cls, "available", lambda self: everywhere[self.type])
     asked = sedd.Config(device={"type": "auto", "precision": "float32"}).device
@@ -44,3 +44,12 @@ def test_seeding_makes_draws_repeatable():
         Cpu().seed(5)
         draws.append(torch.rand(3).tolist())
     assert draws[0] == draws[1]
+
+
+def test_a_backend_that_fails_to_look_is_left_out_with_a_warning(monkeypatch):
+    def broken(self):
+        raise OSError("driver crashed")
+
+    monkeypatch.setattr(Cuda, "available", broken)
+    with pytest.warns(sedd.SeddWarning, match="'cuda' is left out.*driver crashed"):
+        assert devices.choose(sedd.Config().device).available()

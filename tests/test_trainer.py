@@ -38,6 +38,7 @@ def contents(run: Path) -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
     state = json.loads((last / "state.json").read_text())
     state["train"].pop("seconds")
+    state["train"]["window"].pop("seconds")
     return found | {"state": json.dumps(state).encode()}
 
 
@@ -69,9 +70,19 @@ def test_evaluating_and_sampling_do_not_disturb_training(tiny):
     assert losses(quiet) == noisy
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_run_that_stops_and_resumes_equals_one_that_does_not_bit_for_bit(tiny, tmp_path, precision):
-    config = tiny("model.dropout=0.1", f"device.precision={precision}")
+VARIANTS = {
+    "plain": ["device.precision=float32"],
+    "bfloat16": ["device.precision=bfloat16"],
+    "uniform": ["graph.type=uniform", "model.head=score"],
+    "accumulated": ["training.batch_size=4", "training.accum=2"],
+    "by residues": ["training.batch_residues=100", "training.accum=3"],
+    "several epochs": ["data.synthetic.sequences=12", "training.batch_size=5"],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_a_run_that_stops_and_resumes_equals_one_that_does_not_bit_for_bit(tiny, tmp_path, variant):
+    config = tiny("model.dropout=0.1", *variant)
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     sedd.Trainer(config, run=straight).fit(progress=False)
 
@@ -210,6 +221,61 @@ def test_skipped_steps_stand_in_the_metrics(tiny, tmp_path):
     records = lines(tmp_path / "run")
     assert {"kind": "skipped", "step": 2, "skipped": 1} in records
     assert [record["step"] for record in records if record["kind"] == "train"] == [3, 6, 8]
+
+
+def test_a_skipped_step_after_the_last_checkpoint_is_recorded_once(tiny, tmp_path):
+    """Killed after step 4 was saved and the next one skipped: the resumed run skips it again."""
+    config = tiny("training.log_every=1")
+    first = sedd.Trainer(config, model=Brittle({5}), run=tmp_path / "run")
+    first.run.begin(config, resume=False)
+    for report in first.steps():
+        for record in first._record(report):
+            first.run.append(record)
+        if report.step == 4 and not report.skipped:
+            first.save()
+        if report.skipped:
+            break
+    sedd.Trainer(config, model=Brittle({1}), run=tmp_path / "run", resume=True).fit(progress=False)
+    assert [line["skipped"] for line in lines(tmp_path / "run") if line["kind"] == "skipped"] == [1]
+
+
+def test_a_run_that_cannot_go_on_is_saved_first(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny("training.max_skipped=2"), model=Brittle({7, 8}), run=tmp_path / "run")
+    with pytest.raises(sedd.TrainingError):
+        trainer.fit(progress=False)
+    assert checkpoint.listing(tmp_path / "run" / "checkpoints")[-1].name == "step-00000006"
+
+
+class Wild(sedd.Curriculum):
+    """Breaks its promise in a chosen way."""
+
+    difficulty_ramp: str = "wild"
+    value: float = 3.0
+
+    def difficulty(self, step: int) -> float:
+        if step and self.value < 0:
+            raise ZeroDivisionError("oh")
+        return self.value if step else 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(3.0, r"returned 3\.0, expected a number in \[0, 1\]"), (-1.0, "failed")]
+)
+def test_a_curriculum_that_breaks_its_promise_is_named(tiny, value, message):
+    with pytest.raises(sedd.PluginError, match=rf"curriculum Wild: difficulty\(\d+\) {message}"):
+        list(sedd.Trainer(tiny(), curriculum=Wild(value=value)).steps())
+
+
+def test_a_network_with_the_wrong_number_of_outputs_is_refused_with_both_shapes(tiny):
+    class Wide(Brittle):
+        """One output too many, for the mask: what the raw head would need."""
+
+        def __init__(self) -> None:
+            super().__init__(set())
+            self.table = nn.Embedding(21, 21)
+
+    with pytest.raises(sedd.ConfigError, match=r"returned shape .*, 21\); .* = .*, 20\)"):
+        list(sedd.Trainer(tiny(), model=Wide()).steps())
 
 
 def test_endless_non_finite_steps_are_an_error_that_says_what_to_do(tiny):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -23,7 +26,7 @@ from sedd.evaluation.bound import Bound
 from sedd.plugins import KINDS, describe, discover
 from sedd.pretrained import load
 from sedd.runfile import load_config, schema
-from sedd.sampling.fasta import write_fasta
+from sedd.sampling.writing import write_samples
 from sedd.training.run import Run
 from sedd.training.trainer import Trainer
 
@@ -53,12 +56,14 @@ def train(
         bool,
         typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
     ] = False,
-    samples: Annotated[int, typer.Option(help="Sequences to sample at the end, where the model can.")] = 10,
+    samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
 ) -> None:
     """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = Run.newest()
+    if run is not None:
+        Run(run).check(loaded, resume=resume)  # before minutes are spent on preparing data
     with _data_progress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
@@ -92,16 +97,21 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
     """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
     if not count or trainer.config.prior_kept > Config.GENERATES_BELOW:
         return None
-    path = trainer.run.samples / f"step-{trainer.state.step:08d}.fasta"
-    write_fasta(path, trainer.sample(count), run=str(trainer.run.path), step=trainer.state.step, seed=0)
+    kind = "txt" if trainer.data.alphabet.name == "text" else "fasta"
+    path = trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
+    origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
+    write_samples(path, trainer.sample(count), trainer.data.alphabet, **origin)
     return path
 
 
 def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
     rows = {"held-out bound": f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)"}
-    if trainer.data.exact_nll is not None:
-        rows["exact value"] = f"{trainer.data.exact_nll:.4f} nats per residue"
-        rows["gap to exact"] = f"{bound.nats - trainer.data.exact_nll:.4f} nats per residue"
+    exact = trainer.data.exact_nll
+    if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
+        rows["exact value"] = f"{exact:.4f} nats per residue"
+        rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
+    elif exact is not None:
+        rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
     run = trainer.run
     rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
     if samples:
@@ -134,9 +144,8 @@ def evaluate(
             held = open_whole(model.config.data, data, model.alphabet, progress=progress)
     bound = model.bound(held, masks=masks, count=sequences)
     if as_json:
-        out.print_json(json.dumps({"step": model.step, "nats": bound.nats, "stderr": bound.stderr, "bits": bound.bits,
-                                   "perplexity": bound.perplexity, "trained": bound.trained,
-                                   "sequences": bound.sequences, "residues": bound.residues}))  # fmt: skip
+        numbers = {"step": model.step, **asdict(bound), "bits": bound.bits, "perplexity": bound.perplexity}
+        typer.echo(json.dumps({name: value for name, value in numbers.items() if math.isfinite(value)}))
         return
     out.print(f"bound        {bound.nats:.4f} ± {bound.stderr:.4f} nats per residue")
     out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
@@ -144,6 +153,8 @@ def evaluate(
     out.print(
         f"over         {bound.sequences:,} sequences, {bound.residues:,} residues; weights of step {model.step:,}"
     )
+    if bound.cropped:
+        out.print(f"             {bound.cropped:,} of them cropped to {model.config.model.length:,} residues")
 
 
 @app.command()
@@ -153,13 +164,13 @@ def sample(
     length: Annotated[int | None, typer.Option(min=1, help="Residues; default: lengths of the training set.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the run's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="FASTA file; default: print.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: print.")] = None,
     device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
 ) -> None:
     """Generate sequences from a trained model."""
     model = load(run, device=device)
     sequences = model.sample(count, length=length, steps=steps, seed=seed)
-    write_fasta(to, sequences, run=str(run), step=model.step, seed=seed)
+    write_samples(to, sequences, model.alphabet, run=run, step=model.step, seed=seed)
     if to is not None:
         err.print(f"{count} sequences in {to}", markup=False)
 
@@ -175,7 +186,8 @@ def data_prepare(
     with _data_progress() as progress:
         prepared = prepare(source, store, options=PrepareOptions.from_config(config.data), progress=progress)
     out.print(str(prepared), markup=False)
-    out.print(f"Train on it with data.train={store}", markup=False)
+    settings = "".join(f" data.{item}" for item in overrides or [])
+    out.print(f"Train on it: sedd train small data.train={store}{settings}", markup=False)
 
 
 @app.command()
@@ -219,7 +231,15 @@ def main() -> None:
     try:
         app()
     except SeddError as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}")
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:  # the disk is full, a file is in the way or not ours: nothing a traceback would explain
+        _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
+    except torch.OutOfMemoryError as error:
+        _fail(f"out of memory ({error}). Halve training.batch_size and double training.accum: the run stays the same")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"[red]error:[/red] {escape(message)}")
+    sys.exit(2)

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from sedd.contracts import Backend, Curriculum, Noise, Part, Tracker
+from sedd.contracts import Backend, Curriculum, Noise, Part, Tracker, checked_difficulty
 from sedd.errors import ConfigError, SeddWarning
 from sedd.messages import Where, explain
 from sedd.plugins import KINDS, Kind, registry
@@ -99,11 +99,6 @@ class Config(Section):
         return data
 
     @property
-    def sequences_per_step(self) -> int:
-        """Sequences in an optimizer step where `batch_size` sets it (not `batch_residues`)."""
-        return self.training.batch_size * self.training.accum
-
-    @property
     def prior_kept(self) -> float:
         """e^(-sigma_max): the share of residues that is never masked."""
         return math.exp(-self.noise.sigma_max)
@@ -119,7 +114,7 @@ class Config(Section):
                 "nothing. Set noise.sigma_max=6.9 (0.1 % untouched) to generate"
             )
         ends = self.training.n_iters
-        if self.curriculum.difficulty(ends - 1) < 1.0:
+        if checked_difficulty(self.curriculum, ends - 1) < 1.0:
             found.append(
                 f"training.n_iters={ends} ends before the curriculum reaches full difficulty at "
                 f"curriculum.preschool_time={self.curriculum.preschool_time}; train longer or shorten preschool_time"
@@ -132,6 +127,10 @@ class Config(Section):
         return found
 
 
+VALUES = {"substitute"}
+"""Keys whose value is a map: it is replaced as a whole, unlike a section."""
+
+
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`data` with `changes` laid over it, key by key; a part gives way to a mapping by becoming its own keys."""
     result = dict(data)
@@ -139,7 +138,9 @@ def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         old = result.get(key)
         if isinstance(old, Part) and isinstance(value, Mapping):
             old = _carried(old, value)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and key not in VALUES:
+            value = merged(old, value)
+        result[key] = value
     return result
 
 

@@ -16,18 +16,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final, get_args
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 from torch import Tensor
+
+from sedd.errors import PluginError
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
 Fraction = Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)]
 """A number in [0, 1]."""
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def refuse_switches(cls: type[BaseModel], data: Any) -> Any:
+    """Python counts `true` as 1; in a run file it is a mistake where a number is expected."""
+    for name, value in data.items() if isinstance(data, Mapping) else ():
+        field = cls.model_fields.get(name)
+        kinds = {field.annotation, *get_args(field.annotation)} if field else set()
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"{name}={str(value).lower()}: expected a number, not a switch")
+    return data
 
 
 class Part(BaseModel, ABC):
@@ -37,6 +49,8 @@ class Part(BaseModel, ABC):
 
     discriminator: ClassVar[str] = "type"
     """The field whose value names the part in a run file."""
+
+    _switches = model_validator(mode="before")(refuse_switches)
 
     @classmethod
     def part_name(cls) -> str:
@@ -64,6 +78,22 @@ class Curriculum(Part):
     @abstractmethod
     def difficulty(self, step: int) -> float:
         """Difficulty in [0, 1] at optimizer step `step` (0 is the first); pure and monotone."""
+
+
+def checked_difficulty(curriculum: Curriculum, step: int) -> float:
+    """`curriculum.difficulty(step)`, held to its promise.
+
+    Raises:
+        PluginError: if it fails, or gives anything but a number in [0, 1].
+    """
+    name = type(curriculum).__qualname__
+    try:
+        difficulty = curriculum.difficulty(step)
+    except Exception as error:  # a plugin may fail in any way
+        raise PluginError(f"curriculum {name}: difficulty({step}) failed ({type(error).__name__}: {error})") from error
+    if not isinstance(difficulty, float | int) or not 0.0 <= difficulty <= 1.0:
+        raise PluginError(f"curriculum {name}: difficulty({step}) returned {difficulty!r}, expected a number in [0, 1]")
+    return float(difficulty)
 
 
 class Ramp(Curriculum):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from sedd.contracts import Backend
-from sedd.errors import DeviceError
+from sedd.errors import DeviceError, SeddWarning
 from sedd.plugins import registry
 
 
@@ -13,18 +15,33 @@ def choose(asked: Backend) -> Backend:
     Raises:
         DeviceError: if the backend asked for is not available; lists those that are.
     """
-    if asked.type == "auto":  # type: ignore[attr-defined]  # the discriminator lives in the subclasses (see DESIGN)
-        there = [cls for cls in _installed() if cls.part_name() != "auto" and cls().available()]
-        best = max(there, key=lambda cls: cls.priority)
+    if asked.part_name() == "auto":
+        best = max(_there(), key=lambda cls: cls.priority)
         return best(precision=asked.precision)
     if not asked.available():
-        there_names = [cls.part_name() for cls in _installed() if cls().available()]
         raise DeviceError(
-            f"device {asked.part_name()!r} is not available on this machine; available: {', '.join(there_names)}. "
-            "Use --device auto to take the best of them"
+            f"device {asked.part_name()!r} is not available on this machine; available: "
+            f"{', '.join(cls.part_name() for cls in _there())}. Use --device auto to take the best of them"
         )
     return asked
 
 
-def _installed() -> list[type[Backend]]:
+def _there() -> list[type[Backend]]:
+    """The installed backends whose device this machine has."""
+    found = []
+    for cls in installed():
+        try:
+            if cls().available():
+                found.append(cls)
+        except Exception as error:  # a plugin may fail in any way, and must not take the other devices with it
+            warnings.warn(
+                f"device {cls.part_name()!r} is left out: available() failed ({type(error).__name__}: {error})",
+                SeddWarning,
+                stacklevel=3,
+            )
+    return found
+
+
+def installed() -> list[type[Backend]]:
+    """The installed backends; `auto` itself is never available."""
     return [cls for cls in registry().of("device").values() if issubclass(cls, Backend)]

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sedd.errors import ConfigError
 from sedd.graphs import Absorb, Graph, log_expm1
 from sedd.sections import Model
 
@@ -30,6 +31,11 @@ def outputs(graph: Graph, model: Model) -> int:
 
 def log_score(output: Tensor, x_t: Tensor, sigma: Tensor, *, graph: Graph, model: Model) -> Tensor:
     """Log-scores from the network's `output`, (batch, length, `outputs`); always float32."""
+    if output.shape != (expected := (*x_t.shape, outputs(graph, model))):
+        raise ConfigError(
+            f"the network returned shape {tuple(output.shape)}; model.head={model.head} with this alphabet needs "
+            f"(batch, length, outputs) = {expected}"
+        )
     output = output.float()
     log_odds = log_expm1(sigma)[:, None, None]
     absorb = isinstance(graph, Absorb)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
 from sedd.config import Config
@@ -62,7 +61,7 @@ class Pretrained:
         """
         options = self.config.sampling.model_copy(update={"steps": steps} if steps else {})
         sampler = Sampler(self.graph, self.config.model, self.config.noise, self.backend, options)
-        lengths = np.full(count, length) if length is not None else self.lengths.draw(count, seed=seed)
+        lengths = self.lengths.of_samples(count, length, seed=seed)
         return [self.alphabet.decode(tokens) for tokens in sampler(self.network, lengths, seed=seed)]
 
     def nelbo(self, sequences: Sequence[str], *, masks: int = 8, seed: int = 0) -> Bound:
@@ -116,6 +115,9 @@ def load(
     Raises:
         CheckpointError: if there is no checkpoint, or it is damaged.
     """
+    for name, given, known in (("which", which, ("best", "latest")), ("weights", weights, ("ema", "model"))):
+        if given not in known:
+            raise CheckpointError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
     found, saved = _find(Path(path), which)
     config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])

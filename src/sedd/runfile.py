@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -206,8 +205,3 @@ def _where(path: Key, given: Mapping[Key, str]) -> str:
         if path[:end] in given:
             return given[path[:end]]
     return ""
-
-
-def write_schema(path: Path) -> None:
-    """Write the JSON schema to a file."""
-    path.write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")

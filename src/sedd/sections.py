@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from sedd.contracts import Fraction, Steps
+from sedd.contracts import Fraction, Steps, refuse_switches
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Rate = Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)]
@@ -23,6 +23,8 @@ class Section(BaseModel):
     """Base of all sections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    _switches = model_validator(mode="before")(refuse_switches)
 
 
 class Residues(Section):
@@ -70,7 +72,7 @@ class Data(Section):
     """A held-out file of its own; without it, `holdout` of the training file is set aside."""
     alphabet: Literal["protein", "esm", "text"] = "protein"
     """`protein`: the 20 letters; `esm`: the 33 ids of ESM; `text`: the characters found in the data."""
-    holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.02
+    holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of sequences set aside for validation, by a hash of the sequence (or of its cluster)."""
     clusters: str | None = None
     """A TSV file (optionally gzip) of `sequence id <tab> cluster id`: whole clusters are set aside, so that

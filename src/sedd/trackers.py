@@ -34,7 +34,7 @@ class Csv(Tracker):
 
 
 class TensorBoard(Tracker):
-    """Scalars for TensorBoard in `tensorboard/` of the run; needs ``pip install sedd-torch[tensorboard]``."""
+    """Scalars for TensorBoard in `tensorboard/` of the run; needs ``pip install tensorboard``."""
 
     type: Literal["tensorboard"] = "tensorboard"
 
@@ -43,7 +43,7 @@ class TensorBoard(Tracker):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "trackers: 'tensorboard' needs the tensorboard package; pip install 'sedd-torch[tensorboard]' "
+                "trackers: 'tensorboard' needs the tensorboard package; pip install tensorboard "
                 "or remove it from trackers"
             ) from error
         return SummaryWriter(str(run / "tensorboard"))

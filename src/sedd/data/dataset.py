@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,31 @@ class Dataset:
     summary: str
     """What was read, kept, repaired and dropped, for people."""
 
-    @property
+    def __post_init__(self) -> None:
+        for name, part in self._parts():
+            if not len(part):
+                raise DataError(f"the {name} part of the data set is empty; it needs at least one sequence")
+
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Tells data sets apart, as plain data: number of sequences and letter counts."""
-        return {"sequences": len(self.train), "letters": [int(count) for count in self.letter_counts]}
+        """Tells data sets apart, as plain data."""
+        parts = {name: {"sequences": len(part), "identity": identity(part)} for name, part in self._parts()}
+        return {**parts, "alphabet": self.alphabet.to_dict()}
+
+    def _parts(self) -> tuple[tuple[str, Sequences], ...]:
+        return ("train", self.train), ("valid", self.valid)
+
+
+def identity(source: Sequences) -> str:
+    """A hash of the sequences: of all where the source knows it (a store does), else of 4,096 spread evenly."""
+    known = getattr(source, "identity", None)
+    if isinstance(known, str):
+        return known
+    digest = hashlib.sha256()
+    for index in np.unique(np.linspace(0, len(source) - 1, 4096).astype(np.int64)):
+        ids = np.asarray(source[int(index)], "<i8")
+        digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
+    return digest.hexdigest()
 
 
 def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dataset:
@@ -88,7 +110,13 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
         chunk_length=data.chunk_length,
         symbols=alphabet.symbols if data.alphabet == "text" else None,
     )
-    return _open(data, name, options, progress).train
+    store = _open(data, name, options, progress).train
+    if store.alphabet != alphabet:
+        raise DataError(
+            f"{name}: read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
+            f"{alphabet.name!r} of {alphabet.n}; give data in the letters that the model was trained on"
+        )
+    return store
 
 
 def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:

@@ -18,7 +18,7 @@ class PrepareOptions:
 
     alphabet: str = "protein"
     residues: Residues = field(default_factory=Residues)
-    holdout: float = 0.02
+    holdout: float = 0.01
     """Share set aside for validation; 0 makes a train store only."""
     clusters: Path | None = None
     min_length: int = 2

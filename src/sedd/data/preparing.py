@@ -19,12 +19,12 @@ from sedd.data.alphabet import Alphabet, text_alphabet
 from sedd.data.bytestream import ByteStream
 from sedd.data.clean import Cleaner, TextCleaner
 from sedd.data.clusters import Clusters
-from sedd.data.durable import locked, sync_directory, write_json
 from sedd.data.options import PrepareOptions, differences
 from sedd.data.readers import START, Position, Record, read_characters, read_fasta, read_text
 from sedd.data.store import FORMAT, TokenStore, describe_file, is_store, read_manifest
 from sedd.data.tally import Tally
 from sedd.data.writer import StoreWriter, Written
+from sedd.durable import locked, sync_directory, write_json
 from sedd.errors import DataError
 
 Progress = Callable[[int, int, int], object]
@@ -313,7 +313,8 @@ class _Preparation:
         if self.out.exists():
             self.out.rmdir()  # `_complete` has seen that it is empty
         for name in ("train", "valid"):
-            sync_directory(self.partial / name)
+            if (self.partial / name).is_dir():
+                sync_directory(self.partial / name)
         sync_directory(self.partial)
         self.partial.rename(self.out)
         sync_directory(self.out.parent)

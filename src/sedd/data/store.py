@@ -84,6 +84,13 @@ class TokenStore:
         return np.array(self.manifest["letter_counts"], dtype=np.int64)
 
     @property
+    def identity(self) -> str:
+        """A hash of all sequences, from the manifest."""
+        files = self.manifest["files"]
+        both = files[TOKENS]["sha256"] + files[OFFSETS]["sha256"]
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    @property
     def residues(self) -> int:
         """Residues in all sequences."""
         return len(self._tokens)

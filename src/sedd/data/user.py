@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,16 @@ from numpy.typing import NDArray
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
-from sedd.data.permutation import Permutation
 from sedd.errors import DataError
 from sedd.sections import Data
 
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some items of a source."""
+    """Some items of a source, as ids of `alphabet`."""
 
     source: Sequences
+    alphabet: Alphabet
     indices: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
@@ -28,17 +29,17 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return np.asarray(self.source[int(self.indices[index])])
+        return _ids(self.source[int(self.indices[index])], self.alphabet)
 
 
 def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet | None = None) -> Dataset:
-    """Wrap any object with `len` and one-dimensional integer arrays as items.
+    """Wrap any object with `len` whose items are strings or one-dimensional integer arrays.
 
-    `data.holdout` of the items, chosen by the seed, are set aside. The ids are those of `alphabet`, by default the one
-    that `data.alphabet` names.
+    About `data.holdout` of the sequences are set aside, by a hash of the sequence: copies stay on one side. Ids are
+    those of `alphabet`, by default the one that `data.alphabet` names.
 
     Raises:
-        DataError: if there are fewer than two items, or an item is not a sequence of ids of the alphabet.
+        DataError: if there are fewer than two different sequences, or an item is no sequence of the alphabet.
     """
     if alphabet is None:
         if data.alphabet == "text":
@@ -46,35 +47,58 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
                 "your own data with data.alphabet=text: build a sedd.Dataset, whose alphabet says what the ids mean"
             )
         alphabet = {"protein": PROTEIN, "esm": ESM}[data.alphabet]
-    if len(source) < 2:
-        raise DataError(
-            f"your data has {len(source)} sequences; at least 2 are needed, one to train on and one to hold out"
-        )
-    order = Permutation(len(source), seed, 0)(np.arange(len(source), dtype=np.int64))
-    held = max(1, min(len(source) - 1, round(data.holdout * len(source))))
-    valid, train = np.sort(order[:held]), np.sort(order[held:])
     lengths = np.empty(len(source), np.int64)
-    letters = {True: np.zeros(alphabet.n, np.int64), False: np.zeros(alphabet.n, np.int64)}
-    is_held = np.isin(np.arange(len(source)), valid)
+    hashes = np.empty(len(source), np.uint64)
+    letters = np.zeros(alphabet.n, np.int64)
     for index in range(len(source)):
-        counts = _counts(source[index], index, alphabet)
-        lengths[index] = counts.sum()
-        letters[bool(is_held[index])] += counts
-    summary = f"your data: {len(train):,} sequences to train on, {held:,} held out"
-    kept, held_out = (Subset(source, chosen, lengths[chosen]) for chosen in (train, valid))
-    return Dataset(kept, held_out, alphabet, letters[False], None, summary)
+        ids = _checked(source[index], index, alphabet)
+        lengths[index], hashes[index] = len(ids), _hash(ids, seed)
+        letters += np.bincount(ids, minlength=alphabet.n)
+    held = _held(hashes, data.holdout)
+    train, valid = (
+        Subset(source, alphabet, part, lengths[part]) for part in (np.flatnonzero(~held), np.flatnonzero(held))
+    )
+    for index in valid.indices:
+        letters -= np.bincount(_ids(source[int(index)], alphabet), minlength=alphabet.n)
+    summary = f"your data: {len(train):,} sequences to train on, {len(valid):,} held out"
+    return Dataset(train, valid, alphabet, letters, None, summary)
 
 
-def _counts(item: Any, index: int, alphabet: Alphabet) -> NDArray[np.int64]:
-    ids = np.asarray(item)
+def _held(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+    """Which items are set aside: those of low hash, at least one and not all."""
+    distinct = np.unique(hashes)
+    if len(distinct) < 2:
+        raise DataError(
+            f"your data has {len(hashes)} sequences, {len(distinct)} of them different; "
+            "at least 2 different ones are needed, one to train on and one to hold out"
+        )
+    lowest, highest = int(distinct[0]), int(distinct[-1])
+    threshold = min(max(int(share * 2**64), lowest + 1), highest)
+    return np.asarray(hashes < np.uint64(threshold))
+
+
+def _hash(ids: NDArray[Any], seed: int) -> int:
+    key = seed.to_bytes(8, "little")
+    return int.from_bytes(hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=8, key=key).digest(), "little")
+
+
+def _ids(item: Any, alphabet: Alphabet) -> NDArray[Any]:
+    return alphabet.encode(item) if isinstance(item, str) else np.asarray(item)
+
+
+def _checked(item: Any, index: int, alphabet: Alphabet) -> NDArray[Any]:
+    try:
+        ids = _ids(item, alphabet)
+    except DataError as error:
+        raise DataError(f"item {index} of your data: {error}") from None
     if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
         raise DataError(
             f"item {index} of your data has shape {ids.shape} and type {ids.dtype}; "
-            "expected a one-dimensional integer array with at least one id"
+            "expected a string or a one-dimensional integer array, with at least one residue"
         )
     if ids.min() < 0 or ids.max() >= alphabet.n:
         raise DataError(
             f"item {index} of your data has ids from {ids.min()} to {ids.max()}; "
             f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
         )
-    return np.bincount(ids, minlength=alphabet.n).astype(np.int64)
+    return ids

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.data.alphabet import Alphabet
-from sedd.data.durable import write_json
 from sedd.data.store import FORMAT, HEADER, MANIFEST, OFFSETS, TOKENS, describe_file, npy_header
+from sedd.durable import write_json
 from sedd.errors import DataError
 
 _FLUSH = 1 << 20

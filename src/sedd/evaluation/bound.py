@@ -39,13 +39,15 @@ class Bound:
     nats: float
     """Upper bound on -log p(x), nats per residue."""
     stderr: float
-    """Standard error over sequences, nats per residue."""
+    """Standard error over sequences, nats per residue; infinite for a single one, which says nothing of others."""
     trained: float
     """The part of the integral within the range of noise that the model was trained on, nats per residue."""
     sequences: int
     """How many were evaluated."""
     residues: int
     """Residues in them."""
+    cropped: int
+    """Sequences longer than `model.length`: only a part of each was scored."""
 
     @property
     def bits(self) -> float:
@@ -100,16 +102,22 @@ class Estimator:
         means = np.array([np.mean(values[1:]) for values in per_sequence.values()])
         lengths = np.array([values[0] for values in per_sequence.values()])
         nats = float(sums[0] / sums[2])
-        stderr = float(np.sqrt(np.sum((lengths * (means - nats)) ** 2)) / lengths.sum())
-        return Bound(nats, stderr, float(sums[1] / sums[2]), len(means), int(lengths.sum()))
+        spread = float(np.sqrt(np.sum((lengths * (means - nats)) ** 2)) / lengths.sum())
+        stderr = spread if len(means) > 1 else math.inf
+        cropped = int((lengths_of(self.data, self._chosen()) > self.model.length).sum())
+        return Bound(nats, stderr, float(sums[1] / sums[2]), len(means), int(lengths.sum()), cropped)
+
+    def _chosen(self) -> np.ndarray:
+        """The items to evaluate, in order."""
+        total = min(self.count, len(self.data))
+        return np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
 
     def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
         """Batches of similar length, and the rank of each sequence among those evaluated."""
-        total = min(self.count, len(self.data))
-        chosen = np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
+        chosen = self._chosen()
         lengths = np.minimum(lengths_of(self.data, chosen), self.model.length)
         by_length = np.argsort(lengths, kind="stable")
-        for first in range(0, total, self.batch_size):
+        for first in range(0, len(chosen), self.batch_size):
             order = by_length[first : first + self.batch_size]
             plan = GlobalBatch(samples=chosen[order], indices=chosen[order], lengths=lengths[order])
             batch = load(self.data, plan, seed=self.seed, max_length=self.model.length)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sedd.data import Permutation, Sequences, lengths_of
+from sedd.errors import SamplingError
 from sedd.randomness import generator
 
 
@@ -26,6 +27,16 @@ class LengthDistribution:
         lengths = np.minimum(lengths_of(data, chosen), longest)
         marks = np.quantile(lengths, np.linspace(0.0, 1.0, 257), method="nearest")
         return LengthDistribution(tuple(int(mark) for mark in marks))
+
+    def of_samples(self, count: int, length: int | None, *, seed: int) -> np.ndarray:
+        """Lengths of `count` samples: all `length` if it is given, drawn otherwise.
+
+        Raises:
+            SamplingError: if `count` is negative.
+        """
+        if count < 0:
+            raise SamplingError(f"cannot draw {count} sequences; ask for 0 or more")
+        return self.draw(count, seed=seed) if length is None else np.full(count, length)
 
     def draw(self, count: int, *, seed: int) -> np.ndarray:
         """Lengths of `count` sequences, (count,)."""

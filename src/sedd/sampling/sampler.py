@@ -86,8 +86,9 @@ class Sampler:
             return torch.from_numpy(drawn)
 
         x = self.graph.start((len(lengths), longest), uniforms()).to(device)
+        seen = None if int(lengths.min()) == longest else mask
         for sigma_t, sigma_s in pairwise(self._grid()):
-            x = self._step(network, x, mask, float(sigma_t), float(sigma_s), uniforms())
+            x = self._step(network, x, seen, float(sigma_t), float(sigma_s), uniforms())
         return x
 
     def _grid(self) -> Tensor:
@@ -98,10 +99,12 @@ class Sampler:
             grid = torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
         return grid
 
-    def _step(self, network: Network, x: Tensor, mask: Tensor, sigma_t: float, sigma_s: float, u: Tensor) -> Tensor:
+    def _step(
+        self, network: Network, x: Tensor, mask: Tensor | None, sigma_t: float, sigma_s: float, u: Tensor
+    ) -> Tensor:
         now, then = (torch.full((len(x),), sigma, device=x.device) for sigma in (sigma_t, sigma_s))
         with self.backend.autocast():
-            output = network(x, now, None if bool(mask.all()) else mask)
+            output = network(x, now, mask)
         scores = log_score(output, x, now, graph=self.graph, model=self.model)
         # An Euler step onto sigma = 0 could leave masks behind; noise removal is the exact posterior in both cases.
         if self.options.predictor == "euler" and sigma_s > 0:

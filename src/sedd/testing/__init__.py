@@ -19,7 +19,7 @@ from __future__ import annotations
 try:
     import hypothesis as _  # noqa: F401  # only to say what to install where it is missing
 except ImportError as error:
-    raise ImportError("sedd.testing needs hypothesis: pip install 'sedd-torch[testing]'") from error
+    raise ImportError("sedd.testing needs hypothesis: pip install hypothesis") from error
 
 from sedd.testing.checks import Check, checks_for
 from sedd.testing.instances import parts

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from sedd.durable import sync_directory, to_json, write_synced
 from sedd.errors import CheckpointError, SeddWarning
 
 FORMAT = 1
@@ -35,27 +35,34 @@ class Checkpoint:
     config: Mapping[str, Any]
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint whose files are not those that were written."""
+
+
 def write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint for `step` under `folder`; returns its directory. One of the same step is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     content = {
         f"{name}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
     }
-    content["state.json"] = _json(checkpoint.state)
-    content["config.json"] = _json(checkpoint.config)
+    content["state.json"] = to_json(checkpoint.state)
+    content["config.json"] = to_json(checkpoint.config)
     files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}
-    content["manifest.json"] = _json({"format": FORMAT, "step": step, "files": files})
+    content["manifest.json"] = to_json({"format": FORMAT, "step": step, "files": files})
     for name, data in content.items():
-        _write_synced(temporary / name, data)
-    _sync(temporary)
+        write_synced(temporary / name, data)
+    sync_directory(temporary)
+    old = folder / f".{final.name}.old"
     if final.exists():
-        shutil.rmtree(final)
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)  # killed here, `latest` puts it back
     temporary.rename(final)
-    _sync(folder)
+    sync_directory(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -63,14 +70,15 @@ def read(path: Path) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
-        CheckpointError: if a file is missing, or differs in size or hash from what was written.
+        DamagedError: if a file is missing, or differs in size or hash from what was written.
+        CheckpointError: if a newer version of sedd wrote it.
     """
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         listed = dict(manifest["files"])
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: no readable manifest.json ({error}); the checkpoint is not usable") from error
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path}: no readable manifest.json ({error}); the checkpoint is damaged") from error
     if version != FORMAT:
         raise CheckpointError(f"{path}: format {version}, this version of sedd reads {FORMAT}; upgrade sedd")
     content = {name: _verified(path / name, entry) for name, entry in listed.items()}
@@ -85,16 +93,30 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def latest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """The newest intact checkpoint under `folder`; damaged ones are named in a warning and set aside."""
-    for path in reversed(listing(folder)):
+def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] | None:
+    """The newest intact checkpoint under `folder`, None where there are none at all.
+
+    Damaged ones are named in a warning; `set_aside` renames them, which only their owner, the trainer, should do.
+
+    Raises:
+        CheckpointError: if there are checkpoints and every one of them is damaged, or one is of a newer version.
+    """
+    if set_aside:
+        _put_back(folder)
+    found = listing(folder)
+    for path in reversed(found):
         try:
             return path, read(path)
-        except CheckpointError as error:
-            aside = path.with_name(f"damaged-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            warnings.warn(f"{error}. Set aside as {aside.name}; using the one before", SeddWarning, stacklevel=2)
+        except DamagedError as error:
+            if set_aside:
+                path = path.rename(_free(path.with_name(f"damaged-{path.name}")))
+            warnings.warn(f"{error}. Using the one before; the damaged one is {path.name}", SeddWarning, stacklevel=2)
+    damaged = sorted(folder.glob("damaged-step-*"))
+    if found or damaged:
+        raise CheckpointError(
+            f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged or found)}); "
+            "restore one from a backup, or start a new run"
+        )
     return None
 
 
@@ -107,28 +129,39 @@ def prune(folder: Path, *, keep: int, best: str | None) -> None:
     """Remove all but the `keep` newest checkpoints and the one named `best`, and what a killed run left behind."""
     for path in listing(folder)[:-keep]:
         if path.name != best:
-            shutil.rmtree(path)
-    for path in folder.glob(".step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+            path.rename(path.with_name(f".{path.name}.trash"))  # in one move: nobody sees it half removed
+    for kind in ("tmp", "old", "trash"):
+        for path in folder.glob(f".step-*.{kind}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by a new one, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _write_synced(temporary, data)
-    temporary.replace(path)
-    _sync(path.parent)
+def _put_back(folder: Path) -> None:
+    """Finish what a kill interrupted while a checkpoint was being replaced by one of the same step."""
+    for old in folder.glob(".step-*.old"):
+        final = folder / old.name[1:].removesuffix(".old")
+        if not final.exists():
+            old.rename(final)
+
+
+def _free(path: Path) -> Path:
+    """A name that nothing has yet."""
+    count = 1
+    free = path
+    while free.exists():
+        count += 1
+        free = path.with_name(f"{path.stem}-{count}{path.suffix}")
+    return free
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); the checkpoint is damaged") from error
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path}: is missing; the checkpoint is damaged") from error
     if len(data) != entry["size"]:
-        raise CheckpointError(f"{path}: has {len(data)} bytes instead of {entry['size']}; the checkpoint is damaged")
+        raise DamagedError(f"{path}: has {len(data)} bytes instead of {entry['size']}; the checkpoint is damaged")
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{path}: its SHA-256 is not the one in manifest.json; the checkpoint is damaged")
+        raise DamagedError(f"{path}: its SHA-256 is not the one in manifest.json; the checkpoint is damaged")
     return data
 
 
@@ -141,24 +174,3 @@ def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result[name] = plain.clone() if plain.data_ptr() in seen else plain
         seen.add(plain.data_ptr())
     return result
-
-
-def _json(data: Any) -> bytes:
-    return (json.dumps(data, indent=1) + "\n").encode()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open directories
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

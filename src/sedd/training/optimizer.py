@@ -9,18 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from sedd.config import Config
+from sedd.model import Embedding
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.AdamW:
     """AdamW, fused where torch has a fused kernel for the device; decay on matrices only."""
     optim = config.optim
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    trained = [p for p in network.parameters() if p.requires_grad]
     # Decay pulls towards 0, which is the wrong centre for gains, biases and embeddings.
-    matrices = [p for name, p in trained if p.dim() > 1 and "embed" not in name]
+    tables = {id(p) for m in network.modules() if isinstance(m, nn.Embedding | Embedding) for p in m.parameters()}
+    matrices = [p for p in trained if p.dim() > 1 and id(p) not in tables]
     chosen = {id(p) for p in matrices}
     groups = [
         {"params": matrices, "weight_decay": optim.weight_decay},
-        {"params": [p for _, p in trained if id(p) not in chosen], "weight_decay": 0.0},
+        {"params": [p for p in trained if id(p) not in chosen], "weight_decay": 0.0},
     ]
     options = {"lr": optim.lr, "betas": (optim.beta1, optim.beta2), "eps": optim.eps}
     groups = [group for group in groups if group["params"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +22,6 @@ def train_line(report: StepReport, state: TrainState, memory: Mapping[str, int])
         "lr": report.lr,
         "residues": state.residues,
         "skipped": state.skipped,
-        "residues_per_second": state.residues / max(state.seconds, 1e-9),
         "seconds": state.seconds,
         **{f"memory_{name}": value for name, value in memory.items()},
     }
@@ -31,7 +31,8 @@ def bound_line(report: StepReport, state: TrainState) -> dict[str, Any]:
     """The held-out bound; only for a report that has one."""
     if report.bound is None:
         raise ValueError(f"the report of step {report.step} has no bound")
-    numbers = {f"bound_{key}": value for key, value in asdict(report.bound).items()}
+    found = asdict(report.bound).items()
+    numbers = {f"bound_{key}": value for key, value in found if math.isfinite(value)}  # JSON has no infinity
     return {
         "kind": "bound",
         "step": report.step,

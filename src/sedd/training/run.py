@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,23 +18,29 @@ import torch
 import yaml
 
 from sedd.config import Config
+from sedd.durable import Busy, locked, write_atomically, write_json
 from sedd.errors import CheckpointError
 from sedd.runfile import dump
 from sedd.training import checkpoint
 
-MAY_DIFFER = ("device", "trackers", "checkpoint", "sampling", "training.log_every", "training.max_skipped")
-"""Keys that may change when a run is resumed: none of them is part of what is trained."""
+MAY_DIFFER = (
+    "device", "trackers", "checkpoint", "sampling", "evaluation.batch_size", "training.log_every",
+    "training.max_skipped", "data.train", "data.valid", "data.clusters", "data.cache",
+)  # fmt: skip
+"""Keys that may change when a run is resumed: none of them is part of what is trained. Where the data are does not
+matter; that they are the same is checked by `Dataset.fingerprint`."""
 
 
 class Run:
     """The files of one run.
 
     Args:
-        path: the directory; created by `begin`.
+        path: the directory; made by `begin`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
@@ -41,7 +48,9 @@ class Run:
     @staticmethod
     def fresh(folder: Path = Path("runs")) -> Run:
         """A run named after the time it begins."""
-        return Run(folder / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S"))
+        name = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
+        names = (name, *(f"{name}-{count}" for count in range(2, 10_000)))
+        return Run(next(folder / each for each in names if not (folder / each).exists()))
 
     @staticmethod
     def newest(folder: Path = Path("runs")) -> Path | None:
@@ -49,29 +58,26 @@ class Run:
         begun = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         return begun[-1].parent if begun else None
 
-    def begin(self, config: Config, *, resume: bool) -> None:
-        """Make the directory, or check that it is this configuration's.
+    def check(self, config: Config, *, resume: bool) -> None:
+        """Whether this directory may be used for `config`. Writes nothing.
 
         Raises:
-            CheckpointError: if the directory holds a run and `resume` is off, or a run of another configuration.
+            CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or something else.
         """
-        file = self.path / "config.yaml"
-        if file.exists():
-            self._check(config, resume=resume)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise CheckpointError(f"{self.path} is not empty and not a run; choose another directory")
-        self.path.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_atomically(file, dump(config).encode())
-        checkpoint.write_atomically(self.path / "environment.json", json.dumps(environment(), indent=1).encode())
-
-    def _check(self, config: Config, *, resume: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"{self.path} is a file; choose a directory for the run")
+        if not self.config.exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise CheckpointError(f"{self.path} is not empty and not a run; choose another directory")
+            return
+        if not self.checkpoints.exists() and not self.metrics.exists():
+            return  # a run that ended before it trained anything: nothing to lose
         if not resume:
             raise CheckpointError(
                 f"{self.path} already holds a run; continue it with --resume (resume=True in Python), "
                 "or choose another directory with --run"
             )
-        before = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        changed = list(differences(before, config.as_dict()))
+        changed = list(differences(self._recorded(), config.as_dict()))
         if changed:
             raise CheckpointError(
                 f"{self.path} was trained with another configuration:\n  "
@@ -79,9 +85,39 @@ class Run:
                 + "\nResume with the same configuration, or start a new run with --run"
             )
 
+    def begin(self, config: Config, *, resume: bool) -> None:
+        """`check`, then make the directory and record the configuration and the environment."""
+        self.check(config, resume=resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config, dump(config).encode())
+        write_json(self.path / "environment.json", environment())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in this directory.
+
+        Raises:
+            CheckpointError: if one does already.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock", wait=False))
+            except Busy:
+                raise CheckpointError(
+                    f"{self.path}: another process is training this run; wait for it or stop it"
+                ) from None
+            yield
+
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            recorded = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{self.config}: damaged ({error}); restore it, or start a new run") from None
+        return recorded if isinstance(recorded, dict) else {}
+
     def latest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
-        """The newest intact checkpoint."""
-        return checkpoint.latest(self.checkpoints)
+        """The newest intact checkpoint; damaged ones are set aside."""
+        return checkpoint.latest(self.checkpoints, set_aside=True)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
@@ -89,21 +125,28 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of the metrics file; a last line torn by a kill is left out."""
+        """The lines of the metrics file. The last one may have been torn by a kill and is left out then.
+
+        Raises:
+            CheckpointError: if another line is damaged; names it.
+        """
         if not self.metrics.exists():
             return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
         records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(lines, 1):
             try:
                 records.append(json.loads(line))
             except ValueError:
-                break
+                if number < len(lines):
+                    raise CheckpointError(f"{self.metrics}:{number}: not JSON; repair or remove this line") from None
         return records
 
-    def rewind(self, step: int) -> None:
-        """Drop metrics after `step`, so that a resumed run continues its own curve."""
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
-        checkpoint.write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    def rewind(self, step: int, skipped: int) -> None:
+        """Drop what was recorded later than `step` and than so many skipped steps: a resumed run goes on from there."""
+        if self.metrics.exists():
+            kept = [line for line in self.read_metrics() if line["step"] <= step and line.get("skipped", 0) <= skipped]
+            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

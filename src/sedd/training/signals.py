@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # a closed terminal; Windows has none
+
 
 class StopRequest:
     """While entered, signals set `number` instead of ending the process."""
@@ -18,7 +20,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         # Only the main thread may set handlers; in another one the caller decides what signals do.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, *HANG_UP):
                 self._before[number] = signal.signal(number, self._received)
         return self
 

@@ -18,6 +18,7 @@ class Window:
     loss: float = 0.0
     corrupted: float = 0.0
     grad_norm: float = 0.0
+    seconds: float = 0.0
 
     def add(self, report: StepReport) -> Window:
         """The window with one more step in it; skipped steps have no finite numbers to add."""
@@ -29,15 +30,17 @@ class Window:
             loss=self.loss + report.loss * report.residues,
             corrupted=self.corrupted + report.mask_rate * report.residues,
             grad_norm=self.grad_norm + report.grad_norm,
+            seconds=self.seconds + report.residues / report.residues_per_second,
         )
 
     def means(self) -> dict[str, float]:
-        """Mean loss and mask rate per residue, mean gradient norm per step."""
+        """Mean loss and mask rate per residue, mean gradient norm per step, residues per second."""
         residues, steps = max(self.residues, 1), max(self.steps, 1)
         return {
             "loss": self.loss / residues,
             "mask_rate": self.corrupted / residues,
             "grad_norm": self.grad_norm / steps,
+            "residues_per_second": self.residues / max(self.seconds, 1e-9),
         }
 
 

@@ -10,16 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sedd.config import Config
-from sedd.contracts import Curriculum
-from sedd.data import Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data, split
+from sedd.contracts import Curriculum, checked_difficulty
+from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data, split
 from sedd.data.user import user_dataset
 from sedd.devices import choose
-from sedd.errors import CheckpointError, ConfigError, TrainingError
+from sedd.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.graphs import make_graph
 from sedd.heads import outputs
@@ -39,6 +38,7 @@ from sedd.training.report import StepReport
 from sedd.training.run import Run
 from sedd.training.signals import StopRequest
 from sedd.training.state import TrainState, Window
+from sedd.training.tracking import TrackerSessions
 
 
 class Trainer:
@@ -78,6 +78,7 @@ class Trainer:
         self.config = config if curriculum is None else config.replace(curriculum=curriculum)
         self.resume = resume
         self.run = Run(Path(run)) if run is not None else Run.fresh()
+        self.run.check(self.config, resume=resume)
         self.backend = choose(self.config.device)
         self.device = self.backend.device()
         self.data = self._open(data)
@@ -105,41 +106,46 @@ class Trainer:
     def fit(self, *, progress: bool = True) -> Bound:
         """Train to the end: metrics, checkpoints, trackers, display. Returns the final held-out bound.
 
-        Ctrl-C and SIGTERM save a checkpoint first.
+        Ctrl-C and SIGTERM save a checkpoint first, and so does a run that cannot go on.
 
         Raises:
             TrainingError: if too many steps in a row are not finite.
-            CheckpointError: if the run directory is another run's.
+            CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
         self.run.begin(config, resume=self.resume or self._owns_run)
         self._owns_run = True  # so that a second `fit` goes on where an interrupted first one stopped
-        self.run.rewind(self.state.step)
         bound: Bound | None = None
         with ExitStack() as stack:
+            stack.enter_context(self.run.held())
+            self.run.rewind(self.state.step, self.state.skipped)
             stop = stack.enter_context(StopRequest())
-            trackers = []
-            for tracker in config.trackers:
-                session = tracker.open(self.run.path, config.as_dict())
-                stack.callback(tracker.close, session)
-                trackers.append((tracker, session))
+            trackers = stack.enter_context(TrackerSessions(config.trackers, self.run.path, config.as_dict()))
             display = stack.enter_context(
                 Display(config.training.n_iters, every=config.training.log_every, enabled=progress)
             )
-            for report in self.steps():
+            for report in self._saved_if_it_fails():
                 bound = report.bound or bound
-                for metrics in self._record(report):
-                    self.run.append(metrics)
-                    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and k != "step"}
-                    for tracker, session in trackers:
-                        tracker.log(session, report.step, numbers)
+                for line in self._record(report):
+                    self.run.append(line)
+                    trackers.log(line)
                 display.update(report)
                 if stop.number is not None or self._saves_at(report):
                     self.save()
                 if stop.number is not None:
-                    display.say(f"Stopped and saved at step {report.step:,} in {self.run.path}; resume with --resume")
+                    display.say(
+                        f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
+                    )
                     stop.obey()
         return bound or self.evaluate()
+
+    def _saved_if_it_fails(self) -> Iterator[StepReport]:
+        """`steps`, with a checkpoint of the last good weights if they end in an error."""
+        try:
+            yield from self.steps()
+        except TrainingError:
+            self.save()
+            raise
 
     def steps(self) -> Iterator[StepReport]:
         """The training loop: one report per optimizer step (skipped ones too). Writes no file.
@@ -180,10 +186,10 @@ class Trainer:
             seed: the same seed gives the same samples.
 
         Raises:
-            SamplingError: if the noise stops too early to start from nothing.
+            SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
         sampler = Sampler(self.graph, self.config.model, self.config.noise, self.backend, self.config.sampling)
-        lengths = np.full(count, length) if length else self.lengths.draw(count, seed=seed)
+        lengths = self.lengths.of_samples(count, length, seed=seed)
         return [self.data.alphabet.decode(tokens) for tokens in sampler(self.ema.network, lengths, seed=seed)]
 
     def save(self) -> Path:
@@ -217,20 +223,21 @@ class Trainer:
         Raises:
             CheckpointError: if the run belongs to another configuration, or was trained on other data.
         """
-        if not (self.run.path / "config.yaml").exists():
-            return False
-        self.run.begin(self.config, resume=True)
+        self.run.check(self.config, resume=True)
         found = self.run.latest()
         if found is None:
             return False
         path, saved = found
         if saved.state["data"] != self.data.fingerprint:
             raise CheckpointError(
-                f"{path} was trained on other data ({saved.state['data']['sequences']:,} sequences; here are "
+                f"{path} was trained on other data ({saved.state['data']['train']['sequences']:,} sequences; here are "
                 f"{len(self.data.train):,}); resume with the same data, or start a new run"
             )
-        self.network.load_state_dict(dict(saved.tensors["model"]))
-        self.ema.network.load_state_dict(dict(saved.tensors["ema"]))
+        try:
+            self.network.load_state_dict(dict(saved.tensors["model"]))
+            self.ema.network.load_state_dict(dict(saved.tensors["ema"]))
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: the weights do not fit {type(self.network).__name__}: {error}") from None
         self.ema.updates = int(saved.state["ema_updates"])
         set_moments(self.optimizer, self.network, saved.tensors["optimizer"])
         self.state = TrainState.from_json(saved.state["train"])
@@ -242,13 +249,13 @@ class Trainer:
     def _step(self) -> StepReport:
         config, state = self.config, self.state
         began = time.perf_counter()
-        difficulty = config.curriculum.difficulty(state.step)
+        difficulty = checked_difficulty(config.curriculum, state.step)
         rate = learning_rate(config, state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         plan, cursor = self.batches.at(state.cursor)
-        residues = int(plan.lengths.sum())
-        loss, corrupted = self._gradient(plan, difficulty, residues)
+        residues = plan.residues
+        loss, corrupted = self._gradient(plan, difficulty)
         norm = self._clip()
         # The one place where the host waits for the device: whether to step decides every clock.
         loss_value, corrupted_value, norm_value = torch.stack([loss, corrupted.to(loss), norm.to(loss)]).tolist()
@@ -275,7 +282,7 @@ class Trainer:
         self.state = self._advance(report, cursor, seconds)
         return report
 
-    def _gradient(self, plan: GlobalBatch, difficulty: float, residues: int) -> tuple[Tensor, Tensor]:
+    def _gradient(self, plan: GlobalBatch, difficulty: float) -> tuple[Tensor, Tensor]:
         """Add the gradient of the step's mean loss per residue; returns the summed loss and corrupted residues."""
         config = self.config
         u = path_positions(config.seed, plan.samples)
@@ -284,7 +291,7 @@ class Trainer:
         first = 0
         self.network.train()
         for micro in split(plan, config.training.accum):
-            batch = load(self.data.train, micro, seed=config.seed, max_length=config.model.length).to(self.device)
+            batch = self._load(micro)
             draws = corruption_uniforms(config.seed, micro.samples, micro.lengths, batch.tokens.shape[1])
             positions = torch.from_numpy(u[first : first + len(micro.samples)])
             first += len(micro.samples)
@@ -299,10 +306,19 @@ class Trainer:
                     graph=self.graph,
                     model=config.model,
                 )
-            (loss.total / residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            (loss.total / plan.residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += loss.total.detach()
             corrupted += loss.corrupted
         return total, corrupted
+
+    def _load(self, micro: GlobalBatch) -> Batch:
+        batch = load(self.data.train, micro, seed=self.config.seed, max_length=self.config.model.length)
+        if int(batch.tokens.max()) >= self.graph.n or int(batch.tokens.min()) < 0:
+            raise DataError(
+                f"a training sequence has ids outside 0 to {self.graph.n - 1}, those of alphabet "
+                f"{self.data.alphabet.name!r} (among items {micro.indices.min()} to {micro.indices.max()})"
+            )
+        return batch.to(self.device)
 
     def _clip(self) -> Tensor:
         parameters = [p for p in self.network.parameters() if p.grad is not None]
@@ -347,8 +363,9 @@ class Trainer:
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound
-        if report.bound is not None and (best is None or report.bound.nats < best):
-            self.state = replace(self.state, best_bound=report.bound.nats, best_step=report.step)
+        bound = report.bound
+        if bound is not None and math.isfinite(bound.nats) and (best is None or bound.nats < best):
+            self.state = replace(self.state, best_bound=bound.nats, best_step=report.step)
 
     def _saves_at(self, report: StepReport) -> bool:
         if report.skipped:

@@ -1,0 +1,65 @@
+"""The trackers of a run while it trains: one that fails is left out with a warning, and training goes on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sedd.contracts import Tracker
+from sedd.errors import SeddWarning
+
+
+class TrackerSessions:
+    """Opens all trackers, hands every line of the metrics to each, closes each once."""
+
+    def __init__(self, trackers: Sequence[Tracker], run: Path, config: Mapping[str, Any]) -> None:
+        self._trackers, self._run, self._config = trackers, run, config
+        self._open: list[tuple[Tracker, Any]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for tracker in self._trackers:
+                self._open.append((tracker, tracker.open(self._run, self._config)))
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Pass the numbers of a line on."""
+        numbers = {key: value for key, value in line.items() if isinstance(value, int | float) and key != "step"}
+        for tracker, session in list(self._open):
+            try:
+                tracker.log(session, line["step"], numbers)
+            except Exception as error:  # a tracker may fail in any way; days of training must not end with it
+                self._open.remove((tracker, session))
+                _warn(tracker, "log", error)
+                _close(tracker, session)
+
+    def _close(self) -> None:
+        for tracker, session in self._open:
+            _close(tracker, session)
+        self._open = []
+
+
+def _close(tracker: Tracker, session: Any) -> None:
+    try:
+        tracker.close(session)
+    except Exception as error:  # as above
+        _warn(tracker, "close", error)
+
+
+def _warn(tracker: Tracker, what: str, error: Exception) -> None:
+    warnings.warn(
+        f"tracker {tracker.part_name()!r} failed to {what} and is left out ({type(error).__name__}: {error})",
+        SeddWarning,
+        stacklevel=4,
+    )
