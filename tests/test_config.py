@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 import sedd
 from sedd.config import Config, typed_model
+from sedd.contracts import Ramp
 from sedd.curricula import Exponential, Linear
 from sedd.errors import ConfigError, SeddWarning
 from sedd.messages import SYNONYMS
@@ -209,7 +210,7 @@ BAD_OVERRIDES = {
     "optim..lr=3": "'optim..lr=3' is not an override",
     "optim.lr=[1": "'optim.lr=[1': the value is not YAML (expected",
     "optim.lr=!!float x": "'optim.lr=!!float x': could not convert string to float: 'x'",
-    "optim.lr=fast": "optim.lr=fast: optim.lr='fast': expected a valid number",
+    "optim.lr=fast": "optim.lr=fast: expected a valid number",
     "optim.learning_rate=1": "optim.learning_rate=1: unknown key 'optim.learning_rate'; did you mean 'optim.lr'?",
     "device=cuba": "device=cuba: device.type='cuba' is not installed; did you mean 'cuda'?",
     "training.ema=2": "training.ema=2: ema.decay=2: expected less than 1",
@@ -527,3 +528,27 @@ def test_the_schema_has_the_options_of_every_installed_plugin_with_their_words()
         assert set(plugin.cls.model_fields) <= set(re.findall(r'"(\w+)":', text)), plugin.name
     assert "Optimizer steps until the difficulty is exactly 1." in text
     assert "InstanceOf" not in text
+
+
+def test_what_is_wrong_with_a_section_is_blamed_on_the_override_that_touched_it() -> None:
+    for override in ("curriculum.difficulty_ramp=cosin", "model.n_heads=5"):
+        with pytest.raises(ConfigError, match=f"^{re.escape(override)}: "):
+            load_config("quickstart", override)
+
+
+def test_an_override_that_is_no_string_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"is not an override; write a string such as 'optim\.lr=3e-4'"):
+        load_config("quickstart", {"optim.lr": 1})  # type: ignore[arg-type]
+
+
+def test_a_ramp_that_does_not_reach_its_ends_is_pointed_out() -> None:
+    class Short(Ramp):
+        """Stops at 0.9."""
+
+        difficulty_ramp: str = "short"
+
+        def shape(self, progress: float) -> float:
+            return 0.9 * progress
+
+    with pytest.warns(SeddWarning, match=r"Short: its shape runs from 0 to 0\.9, not from 0 to 1"):
+        load_config("quickstart", curriculum=Short(preschool_time=10))

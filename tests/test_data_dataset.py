@@ -35,7 +35,7 @@ def test_the_synthetic_source_knows_its_exact_likelihood() -> None:
     assert data.exact_nll is not None
     assert 2.2 < data.exact_nll < 2.5
     assert data.letter_counts.sum() == sum(len(data.train[i]) for i in range(500))
-    assert "exact entropy" in data.summary
+    assert "entropy of the source" in data.summary
     assert not np.array_equal(data.train[0], data.valid[0])
 
 

@@ -38,3 +38,21 @@ def test_tensors_and_another_alphabet_are_taken():
 def test_text_needs_an_alphabet():
     with pytest.raises(DataError, match=r"build a sedd\.Dataset"):
         user_dataset([[0, 1], [1, 0]], Data(alphabet="text"), seed=0)
+
+
+def test_strings_are_encoded_and_copies_stay_on_one_side():
+    made = user_dataset(["MKV", "MKV", "ACD", "ACD", "WY"] * 10, Data(holdout=0.3), seed=1)
+    sides = [{tuple(part[i].tolist()) for i in range(len(part))} for part in (made.train, made.valid)]
+    assert all(sides)
+    assert not sides[0] & sides[1]
+    with pytest.raises(DataError, match=r"item 1 of your data: .*'B'"):
+        user_dataset(["MKV", "ABC"], Data(), seed=0)
+    with pytest.raises(DataError, match="2 sequences, 1 of them different"):
+        user_dataset(["MKV", "MKV"], Data(), seed=0)
+
+
+def test_a_path_or_a_generator_is_no_data():
+    with pytest.raises(DataError, match=r"a path belongs in the configuration, as data\.train"):
+        user_dataset("my.fasta", Data(), seed=0)
+    with pytest.raises(DataError, match="a generator, without a length or items; make a list of it"):
+        user_dataset((word for word in ["MK", "VL"]), Data(), seed=0)

@@ -58,13 +58,8 @@ def fences(page: Path, *languages: str) -> list[Fence]:
         if match["language"] in languages:
             line = text.count("\n", 0, match.start("code")) + 1
             code = re.sub(rf"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
-            found.append(Fence(page, line, match["language"], with_snippets(code), match["why"]))
+            found.append(Fence(page, line, match["language"], code, match["why"]))
     return found
-
-
-def with_snippets(code: str) -> str:
-    """Included files, as pymdownx.snippets puts them in."""
-    return re.sub(r'^--8<-- "([^":]+)"$', lambda match: (ROOT / match[1]).read_text("utf-8"), code, flags=re.MULTILINE)
 
 
 def every(*languages: str) -> list[Fence]:
@@ -239,12 +234,6 @@ def test_every_file_of_a_run_and_every_key_in_it_is_documented(tmp_path: Path) -
     assert sorted(name for name in files if name not in page) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_no_formatter_has_broken_an_include(page: Path) -> None:
-    # Ruff formats `py` and `python` fences; includes of Python files stand in fences that begin with ``` {.py}.
-    assert "8 < --" not in page.read_text(encoding="utf-8")
-
-
 # Links ---------------------------------------------------------------------------------------------------------------
 
 
@@ -259,3 +248,13 @@ def test_no_page_of_the_site_is_missing_or_left_out() -> None:
     listed = re.findall(r": ([a-z/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
     there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     assert set(listed) == there
+
+
+QUOTED = re.compile(r"<!-- quoted: (\S+) -->\n```[^\n]*\n(.*?)\n```", re.DOTALL)
+
+
+def test_what_a_page_quotes_is_what_the_file_says():
+    quotes = [match for page in PAGES for match in QUOTED.findall(page.read_text(encoding="utf-8"))]
+    assert len(quotes) >= 3
+    for path, text in quotes:
+        assert text == (ROOT / path).read_text(encoding="utf-8").rstrip("\n"), path

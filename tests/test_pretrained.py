@@ -74,3 +74,19 @@ def test_a_curriculum_that_is_not_installed_does_not_keep_a_model_from_loading(t
 
     sedd.Trainer(tiny(), curriculum=Mine(preschool_time=4), run=tmp_path / "run").fit(progress=False)
     assert len(sedd.load(tmp_path / "run", device="cpu").sample(1, length=4)[0]) == 4
+
+
+def test_one_string_is_not_a_list_of_sequences(run):
+    with pytest.raises(sedd.DataError, match="needs a list"):
+        sedd.load(run.run.path, device="cpu").nelbo("MKVL")
+
+
+def test_a_run_with_a_network_of_its_own_says_how_to_load_it(run):
+    with pytest.raises(sedd.CheckpointError, match=r"do not fit Linear .* pass it: sedd\.load\(run, model=\.\.\.\)"):
+        sedd.load(run.run.path, device="cpu", model=torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("wrong", [{"which": "lastest"}, {"weights": "emma"}])
+def test_a_misspelt_choice_is_refused(run, wrong):
+    with pytest.raises(sedd.CheckpointError, match=r"expected '\w+' or '\w+'"):
+        sedd.load(run.run.path, **wrong)

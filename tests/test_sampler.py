@@ -45,11 +45,11 @@ def law(sampler: Sampler, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     chance = torch.zeros(len(x), dtype=torch.float64)
     starts = toy.sequences if graph.states == toy.n else torch.full((1, toy.length), toy.n)
     chance[codes(starts, graph.states)] = 1.0 / len(starts)
-    full, u = torch.ones_like(x, dtype=torch.bool), torch.zeros(x.shape)
+    u = torch.zeros(x.shape)
     with monkeypatch.context() as patch:
         patch.setattr("sedd.sampling.sampler.categorical", lambda w, u: weights.append(w.double()) or x)
         for t, s in itertools.pairwise(sampler._grid()):
-            sampler._step(network, x, full, float(t), float(s), u)
+            sampler._step(network, x, None, float(t), float(s), u)
             move = weights.pop()
             move = move / move.sum(-1, keepdim=True)
             step = torch.ones(len(x), len(x), dtype=torch.float64)

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,8 @@ from rich.table import Table
 
 from sedd.config import Config
 from sedd.data import PrepareOptions, open_data, open_whole, prepare
-from sedd.errors import DataError, SeddError
+from sedd.devices import choose
+from sedd.errors import DataError, SeddError, SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.plugins import KINDS, describe, discover
 from sedd.pretrained import load
@@ -29,6 +30,9 @@ from sedd.runfile import load_config, schema
 from sedd.sampling.writing import write_samples
 from sedd.training.run import Run
 from sedd.training.trainer import Trainer
+
+FEW = 20
+"""With fewer held-out sequences than this, `sedd train` warns."""
 
 app = typer.Typer(
     help="Train SEDD models (score entropy discrete diffusion) with noise curricula.",
@@ -62,10 +66,16 @@ def train(
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = Run.newest()
-    if run is not None:
-        Run(run).check(loaded, resume=resume)  # before minutes are spent on preparing data
+    choose(loaded.device)  # like the next line: before minutes are spent on preparing data
+    Run(run or Run.fresh().path).check(loaded, resume=resume)
     with _data_progress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
+    if len(dataset.valid) < FEW:
+        warnings.warn(
+            f"only {len(dataset.valid)} held-out sequences: the bound is rough. Raise data.holdout or give data.valid",
+            SeddWarning,
+            stacklevel=1,
+        )
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     err.print(dataset.summary, markup=False)
@@ -108,7 +118,7 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
     rows = {"held-out bound": f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)"}
     exact = trainer.data.exact_nll
     if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
-        rows["exact value"] = f"{exact:.4f} nats per residue"
+        rows["exact value"] = f"{exact:.4f} nats per residue, of these held-out sequences"
         rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
     elif exact is not None:
         rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
@@ -172,7 +182,7 @@ def sample(
     sequences = model.sample(count, length=length, steps=steps, seed=seed)
     write_samples(to, sequences, model.alphabet, run=run, step=model.step, seed=seed)
     if to is not None:
-        err.print(f"{count} sequences in {to}", markup=False)
+        err.print(f"{count} {'sequence' if count == 1 else 'sequences'} in {to}", markup=False)
 
 
 @data_app.command("prepare")
@@ -182,11 +192,12 @@ def data_prepare(
     overrides: Annotated[list[str] | None, typer.Argument(help="Options such as alphabet=esm holdout=0.01.")] = None,
 ) -> None:
     """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
-    config = load_config({}, *(f"data.{item}" for item in overrides or []))
+    options = [item.removeprefix("data.") for item in overrides or []]  # as for `train`, too
+    config = load_config({}, *(f"data.{item}" for item in options))
     with _data_progress() as progress:
         prepared = prepare(source, store, options=PrepareOptions.from_config(config.data), progress=progress)
     out.print(str(prepared), markup=False)
-    settings = "".join(f" data.{item}" for item in overrides or [])
+    settings = "".join(f" data.{item}" for item in options)
     out.print(f"Train on it: sedd train small data.train={store}{settings}", markup=False)
 
 
@@ -195,18 +206,25 @@ def plugins() -> None:
     """List what is installed, from where, with its options; broken plugins at the end."""
     found = discover()
     for kind in KINDS:
-        table = Table(title=f"{kind.section} ({kind.base.discriminator})", title_justify="left")
-        for column in ("name", "from", "options"):
+        shared = describe(kind.base)
+        common = f"\nall have {_options(shared)}" if shared else ""
+        table = Table(title=f"[bold]{kind.section}.{kind.base.discriminator}[/bold]{common}", title_justify="left")
+        for column in ("name", "from", "what, and its own options"):
             table.add_column(column, overflow="fold")
         for plugin in found.plugins:
             if plugin.kind is kind:
-                options = ", ".join(f"{name}: {text}" for name, text in describe(plugin.cls).items())
-                table.add_row(plugin.name, plugin.source, escape(options))
+                words = (plugin.cls.__doc__ or "").strip().splitlines()[0]
+                own = {name: text for name, text in describe(plugin.cls).items() if shared.get(name) != text}
+                table.add_row(plugin.name, plugin.source, escape(words) + (f"\n{_options(own)}" if own else ""))
         out.print(table)
     for problem in found.problems:
         err.print(f"[red]broken[/red] {escape(str(problem))}")
     if found.problems:
         raise typer.Exit(1)
+
+
+def _options(options: Mapping[str, str]) -> str:
+    return escape(", ".join(f"{name}: {text}" for name, text in options.items()))
 
 
 @app.command("schema")

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from sedd.contracts import Backend, Curriculum, Noise, Part, Tracker, checked_difficulty
+from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, checked_difficulty
 from sedd.errors import ConfigError, SeddWarning
 from sedd.messages import Where, explain
 from sedd.plugins import KINDS, Kind, registry
@@ -113,6 +113,14 @@ class Config(Section):
                 f"difficulty: the model will redesign up to {1 - kept:.0%} of a sequence, but cannot generate from "
                 "nothing. Set noise.sigma_max=6.9 (0.1 % untouched) to generate"
             )
+        curriculum = self.curriculum
+        if isinstance(curriculum, Ramp) and curriculum.preschool_time:
+            start, end = curriculum.shape(0.0), curriculum.shape(1.0)
+            if abs(start) > 1e-3 or abs(end - 1.0) > 1e-3:
+                found.append(
+                    f"{type(curriculum).__qualname__}: its shape runs from {start:g} to {end:g}, not from 0 to 1, "
+                    "so the difficulty jumps at preschool_time; rescale it"
+                )
         ends = self.training.n_iters
         if checked_difficulty(self.curriculum, ends - 1) < 1.0:
             found.append(

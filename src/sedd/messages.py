@@ -56,7 +56,13 @@ def explain(error: ValidationError, model: type[BaseModel], where: Where) -> lis
         model: the whole configuration, for the keys that exist.
         where: tells where a path was given.
     """
-    return [where(_written(item["loc"])) + _one(item, model) for item in error.errors(include_url=False)]
+    lines = []
+    for item in error.errors(include_url=False):
+        place, text = where(_written(item["loc"])), _one(item, model)
+        # An override says key and value itself: `optim.lr=fast: expected a number` rather than both of them twice.
+        doubled = ": expected " in text and text.split("=", 1)[0] == place.split("=", 1)[0]
+        lines.append(place + (text[text.index("expected ") :] if doubled else text))
+    return lines
 
 
 def _one(item: Mapping[str, Any], model: type[BaseModel]) -> str:

@@ -75,8 +75,8 @@ class Pretrained:
         Raises:
             DataError: if there are no sequences, or a letter is not in the alphabet.
         """
-        if not sequences or not all(sequences):
-            raise DataError("nelbo needs at least one sequence, and none may be empty")
+        if isinstance(sequences, str) or not sequences or not all(sequences):
+            raise DataError("nelbo needs a list with at least one sequence, and none may be empty")
         return self.bound([self.alphabet.encode(text) for text in sequences], masks=masks, seed=seed)
 
     def bound(self, data: Sequences, *, masks: int = 8, count: int | None = None, seed: int = 0) -> Bound:
@@ -127,7 +127,11 @@ def load(
     try:
         network.load_state_dict(dict(saved.tensors[weights]))
     except RuntimeError as error:
-        raise CheckpointError(f"{found}: the weights do not fit {type(network).__name__}: {error}") from None
+        first = str(error).partition("\n\t")[2].partition("\n")[0]
+        raise CheckpointError(
+            f"{found}: the weights do not fit {type(network).__name__} ({first[:120]} ...); if the run trained a "
+            "network of your own, pass it: sedd.load(run, model=...)"
+        ) from None
     network.eval().requires_grad_(False).to(backend.device())
     lengths = LengthDistribution.from_json(saved.state["lengths"])
     step = int(saved.state["train"]["step"])

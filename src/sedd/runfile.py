@@ -66,11 +66,13 @@ def load_config(source: str | Path | Mapping[str, Any], *overrides: str, **secti
     # Short forms are written out layer by layer, so that an override in one form replaces a value in the other.
     data = expanded(data, where)
     for assignment in overrides:
+        if not isinstance(assignment, str):
+            raise ConfigError(f"{assignment!r} is not an override; write a string such as 'optim.lr=3e-4'")
         path, value = parse_override(assignment)
         data = merged(data, expanded(_nested(path, value)))
         given[_LONG_FORMS.get(path, path)] = f"{assignment}: "
-        for end in range(1, len(path)):
-            given.setdefault(path[:end], f"{assignment}: ")
+        # What is wrong with a section as a whole is blamed on the last override that touched it.
+        given |= {path[:end]: f"{assignment}: " for end in range(1, len(path))}
     return Config(**validated(merged(data, expanded(sections)), where=where))
 
 

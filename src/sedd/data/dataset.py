@@ -137,7 +137,7 @@ def _synthetic(data: Data, seed: int) -> Dataset:
     valid = SyntheticSource(**options | {"sequences": held}, seed=seed, part="valid")
     summary = (
         f"synthetic: {len(train):,} sequences of {train.lengths.min()} to {train.lengths.max()} residues, "
-        f"{len(valid):,} for validation; exact entropy {train.entropy:.4f} nats per residue (letters alone: "
+        f"{len(valid):,} for validation; entropy of the source {train.entropy:.4f} nats per residue (letters alone: "
         f"{train.chain.letter_entropy:.4f})"
     )
     return Dataset(train, valid, train.alphabet, train.letter_counts, valid.nll(), summary)
@@ -146,7 +146,7 @@ def _synthetic(data: Data, seed: int) -> Dataset:
 def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:
     path = Path(name).expanduser()
     if not path.exists():
-        raise DataError(f"{name}: no such file{_nearest(path)}")
+        raise DataError(f"{name}: no such file{_nearest(path)}. Name your data with data.train=YOUR.fasta.gz")
     if path.is_dir():
         return _open_store(path, options)
     if not path.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
     Raises:
         DataError: if there are fewer than two different sequences, or an item is no sequence of the alphabet.
     """
+    if isinstance(source, str | Path):
+        raise DataError(f"data={str(source)!r}: a path belongs in the configuration, as data.train")
+    if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+        raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
     if alphabet is None:
         if data.alphabet == "text":
             raise DataError(

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sedd.training.report import StepReport
 
@@ -26,10 +26,10 @@ class Display:
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
         self.recent = (0.0, 0.0)  # residues and seconds, with older steps fading out
+        wide = [BarColumn(bar_width=20)] if self.console.width >= 130 else []  # the numbers come first
         columns = [
-            TextColumn("[bold]step {task.completed:,}/{task.total:,}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
+            TextColumn("[bold]{task.completed:,}/{task.total:,}"),
+            *wide,
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
         ]
