@@ -92,7 +92,13 @@ def _data_progress() -> Iterator[Callable[[int, int, int], None]]:
     """A bar for data that must be prepared first; it appears at the first report, so that a cached store shows none."""
     columns = (TextColumn("preparing data"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
-        bar = Progress(*columns, TextColumn("{task.fields[count]:,} sequences"), console=err, transient=True)
+        bar = Progress(
+            *columns,
+            TextColumn("{task.fields[count]:,} sequences"),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
         task = bar.add_task("", count=0, total=None)
 
         def report(done: int, total: int, count: int) -> None:
@@ -159,7 +165,8 @@ def evaluate(
         return
     out.print(f"bound        {bound.nats:.4f} ± {bound.stderr:.4f} nats per residue")
     out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
-    out.print(f"trained part {bound.trained:.4f} nats per residue, within the trained range of noise")
+    top = -math.expm1(-model.config.noise.sigma_max)
+    out.print(f"of which     {bound.trained:.4f} at the noise it was trained on, mask rates up to {top:.1%}")
     out.print(
         f"over         {bound.sequences:,} sequences, {bound.residues:,} residues; weights of step {model.step:,}"
     )
