@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import sedd
 from sedd import cli
+from sedd.plugins import registry
 from tests.conftest import TINY
 
 runner = CliRunner()
@@ -69,9 +70,25 @@ def test_prepare_makes_a_store_to_train_on(tmp_path):
         )
 
 
+def test_the_small_preset_trains_on_a_fasta_and_says_what_was_dropped(tmp_path):
+    records = [f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 19 :]}{'MK' * (i // 19)}A\n" for i in range(100)]
+    (tmp_path / "my.fasta").write_text("".join(records) + ">bad\nACX\n")
+    size = ("model.hidden_size=16", "model.n_heads=2", "model.n_blocks=1", "model.length=32", "sampling.steps=4")
+    clock = ("training.n_iters=6", "training.batch_size=8", "optim.warmup=2", "curriculum.preschool_time=3")
+    printed = sedd_(
+        "train", "small", f"data.train={tmp_path / 'my.fasta'}", "data.holdout=0.4", *size, *clock,
+        "--device", "cpu", "--run", tmp_path / "run",
+    )  # fmt: skip
+    assert "101 read, 100 kept, 1 dropped" in printed
+    assert (tmp_path / "run" / "samples" / "step-00000006.fasta").read_text().count(">") == 10
+
+
 def test_schema_is_json_with_every_plugin(tmp_path):
     made = json.loads(sedd_("schema"))
-    assert "Sigmoid" in made["$defs"] or "Exponential" in made["$defs"]
+    kinds = ("difficulty_ramp", "type")
+    options = [definition.get("properties", {}) for definition in made["$defs"].values()]
+    names = {part[kind]["const"] for part in options for kind in kinds if "const" in part.get(kind, {})}
+    assert names == {plugin.name for plugin in registry().plugins}
     sedd_("schema", tmp_path / "schema.json")
     assert json.loads((tmp_path / "schema.json").read_text()) == made
 

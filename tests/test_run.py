@@ -33,8 +33,12 @@ def test_a_file_in_the_way_and_a_damaged_configuration_are_clear_errors(tiny, tm
 def test_two_processes_cannot_train_one_run(tiny, tmp_path):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
     trainer.run.begin(trainer.config, resume=False)
-    with trainer.run.held(), pytest.raises(sedd.CheckpointError, match="another process is training this run"):
+    busy = pytest.raises(sedd.CheckpointError, match="another process is training this run")
+    with trainer.run.held(), busy:
         trainer.fit(progress=False)
+    trainer.fit(progress=False)
+    with trainer.run.held(), busy:
+        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
 
 
 def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp_path):

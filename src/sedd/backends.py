@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 
 from sedd.contracts import Backend
+from sedd.errors import DeviceError
 from sedd.hookspecs import hookimpl
 
 
@@ -20,7 +21,7 @@ class Auto(Backend):
         return False
 
     def device(self, local_rank: int = 0) -> torch.device:
-        raise NotImplementedError("`auto` is a choice, not a device; sedd.devices.choose resolves it")
+        raise DeviceError("device `auto` is a choice, not a device; sedd.devices.choose(backend) resolves it")
 
 
 class Cpu(Backend):

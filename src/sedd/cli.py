@@ -66,8 +66,9 @@ def train(
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = Run.newest()
-    choose(loaded.device)  # like the next line: before minutes are spent on preparing data
-    Run(run or Run.fresh().path).check(loaded, resume=resume)
+    choose(loaded.device)  # like the next check: before minutes are spent on preparing data
+    if run is not None:
+        Run(run).check(loaded, resume=resume)
     with _data_progress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     if len(dataset.valid) < FEW:

@@ -8,7 +8,6 @@ numbers is all that a checkpoint has to keep, and neither accumulation nor worke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -116,12 +115,6 @@ class Batches:
             raise DataError(f"{cursor} is not in this stream: window {cursor.window} has {len(plan)} batches")
         last = cursor.batch + 1 == len(plan)
         return plan[cursor.batch], Cursor(cursor.window + 1, 0) if last else Cursor(cursor.window, cursor.batch + 1)
-
-    def stream(self, cursor: Cursor = START) -> Iterator[tuple[GlobalBatch, Cursor]]:
-        """Batches from `cursor` on, for ever, each with the cursor of the next one."""
-        while True:
-            batch, cursor = self.at(cursor)
-            yield batch, cursor
 
     def window(self, number: int) -> list[GlobalBatch]:
         """The batches of a window in the order of training; the last one asked for is kept."""

@@ -84,10 +84,6 @@ class SyntheticSource:
         n, residues = len(self), int(self.lengths.sum())
         return (n * self.chain.letter_entropy + (residues - n) * self.chain.rate) / residues
 
-    def log_prob(self, index: int) -> float:
-        """log p of a sequence given its length, in nats."""
-        return float(self.chain.log_probs(self[index]).sum())
-
     def nll(self, count: int | None = None) -> float:
         """-log p of the first `count` sequences (all by default) over their residues: what no model's bound beats."""
         return float(-self._log_probs[: self._offsets[len(self) if count is None else min(count, len(self))]].mean())

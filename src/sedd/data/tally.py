@@ -59,18 +59,6 @@ class Tally:
         """Records dropped, of all kinds."""
         return sum(kind.count for kind in self.dropped.values())
 
-    def merge(self, other: Tally) -> Tally:
-        """The tally of both, this one's examples first."""
-        return Tally(
-            self.read + other.read,
-            self.kept + other.kept,
-            self.sequences + other.sequences,
-            self.residues + other.residues,
-            _merged(self.repaired, other.repaired),
-            _merged(self.dropped, other.dropped),
-            _merged(self.noted, other.noted),
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         kinds = {
@@ -109,13 +97,3 @@ def count(group: dict[str, Kind], name: str, where: str) -> None:
         group[name].count += 1
     else:
         group[name] = Kind(1, where)
-
-
-def _merged(first: Mapping[str, Kind], second: Mapping[str, Kind]) -> dict[str, Kind]:
-    merged = {name: Kind(kind.count, kind.first) for name, kind in first.items()}
-    for name, kind in second.items():
-        if name in merged:
-            merged[name].count += kind.count
-        else:
-            merged[name] = Kind(kind.count, kind.first)
-    return merged

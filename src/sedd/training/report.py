@@ -28,6 +28,7 @@ class StepReport:
     residues: int
     """Residues in the step."""
     residues_per_second: float
+    """Rate of this step alone, data loading included."""
     skipped: bool
     """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
     skipped_total: int

@@ -57,11 +57,15 @@ class TrainState:
     skipped: int = 0
     """Steps skipped because the gradient was not finite."""
     skipped_in_a_row: int = 0
+    """Skipped steps since the last one that was done."""
     seconds: float = 0.0
     """Time spent in training steps."""
     best_step: int | None = None
+    """Step of the lowest held-out bound so far."""
     best_bound: float | None = None
+    """That bound, nats per residue."""
     window: Window = field(default_factory=Window)
+    """What the next line of the metrics file sums up."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -221,10 +221,13 @@ class Trainer:
         """Go to the newest intact checkpoint of the run, if there is one; returns whether there was.
 
         Raises:
-            CheckpointError: if the run belongs to another configuration, or was trained on other data.
+            CheckpointError: if the run belongs to another configuration, was trained on other data, or is training now.
         """
         self.run.check(self.config, resume=True)
-        found = self.run.latest()
+        if not self.run.checkpoints.exists():
+            return False
+        with self.run.held():  # looking for an intact checkpoint may move damaged ones aside
+            found = self.run.latest()
         if found is None:
             return False
         path, saved = found
