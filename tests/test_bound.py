@@ -206,7 +206,7 @@ def test_the_chance_of_at_least_so_many_masks_is_binomial() -> None:
     lengths = torch.tensor([1, 3, 7])
     for rate in (0.0, 1e-9, 0.3, 1.0):
         for k in (1, 2, 3):
-            found = _at_least(torch.full((3,), k), lengths, rate)
+            found = _at_least(torch.full((3,), k), lengths, torch.tensor([rate, 0.5], dtype=torch.float64))[:, 0]
             wanted = [
                 sum(math.comb(n, j) * rate**j * (1 - rate) ** (n - j) for j in range(k, n + 1)) for n in (1, 3, 7)
             ]

@@ -26,6 +26,7 @@ from sedd.errors import DataError, SeddError, SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.plugins import KINDS, describe, discover
 from sedd.pretrained import load
+from sedd.profile import rounded
 from sedd.runfile import load_config, schema
 from sedd.sampling.writing import write_samples
 from sedd.training.run import Run
@@ -161,8 +162,10 @@ def evaluate(
             held = open_whole(model.config.data, data, model.alphabet, progress=progress)
     bound = model.bound(held, masks=masks, count=sequences)
     if as_json:
-        numbers = {"step": model.step, **asdict(bound), "bits": bound.bits, "perplexity": bound.perplexity}
-        typer.echo(json.dumps({name: value for name, value in numbers.items() if math.isfinite(value)}))
+        lists = {name: rounded(value) for name, value in asdict(bound).items() if isinstance(value, tuple)}
+        numbers = {"step": model.step, **asdict(bound), "bits": bound.bits, "perplexity": bound.perplexity} | lists
+        finite = {name: value for name, value in numbers.items() if name in lists or math.isfinite(value)}
+        typer.echo(json.dumps(finite))
         return
     out.print(f"bound        {bound.nats:.4f} ± {bound.stderr:.4f} nats per residue")
     out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")

@@ -38,6 +38,7 @@ from sedd.sections import (
     Graph,
     LrSchedule,
     Model,
+    Monitoring,
     Optim,
     Sampling,
     Section,
@@ -73,6 +74,7 @@ class Config(Section):
     lr_schedule: LrSchedule = LrSchedule()
     ema: Ema = Ema()
     training: Training = Training()
+    monitoring: Monitoring = Monitoring()
     evaluation: Evaluation = Evaluation()
     sampling: Sampling = Sampling()
     checkpoint: Checkpoint = Checkpoint()

@@ -116,7 +116,7 @@ class Noise(Part):
 
     sigma_min: Annotated[FiniteFloat, Interval(ge=0.0, le=20.0)] = 1e-4
     """sigma(0)."""
-    sigma_max: Annotated[FiniteFloat, Interval(gt=0.0, le=20.0)]
+    sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)]
     """sigma(1): e^(-sigma_max) of the residues are never masked."""
 
     @abstractmethod

@@ -59,6 +59,14 @@ class Graph(ABC):
         """
 
     @abstractmethod
+    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        """Per sequence, (batch,): a sum over residues whose expectation is d(mask rate) / d sigma for each.
+
+        The loss divided by this is the loss per unit of mask rate, see `sedd.profile`. For `absorb` it counts the
+        masks that there are, so that the quotient is exactly their mean cross-entropy.
+        """
+
+    @abstractmethod
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
         """KL of p_sigma(. | x0) from the stationary distribution, nats per residue, (batch,)."""
 
@@ -108,6 +116,9 @@ class Absorb(Graph):
         entropy = (divergence(right[..., 0]) + others.clamp(min=0.0)) * torch.exp(-log_odds[..., 0])
         return torch.where(x_t == self.mask, entropy, 0.0)
 
+    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        return ((x_t == self.mask) & mask).sum(1) * torch.exp(-log_expm1(sigma))
+
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
         # The residues that were never masked cost an unbounded KL in theory; what the bound needs instead is the
         # chance that nothing is known, so that evaluation takes the integral to sigma = infinity, where this is 0.
@@ -149,6 +160,9 @@ class Uniform(Graph):
         log_r = log_r.scatter(-1, x0[..., None], -log_rho[..., None].expand(*x0.shape, 1))
         terms = torch.exp(log_r) * divergence(log_score - log_r)
         return terms.scatter(-1, x_t[..., None], 0.0).sum(-1) / self.n
+
+    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        return mask.sum(1) * torch.exp(-sigma)
 
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.double()

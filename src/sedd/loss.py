@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sedd.data.batch import Batch
@@ -19,8 +20,9 @@ class Loss:
 
     total: Tensor
     """Scalar: loss summed over residues, nats; carries the gradient."""
-    corrupted: Tensor
-    """Scalar: number of residues that the noise changed."""
+    parts: Tensor
+    """(3, batch), of each sequence: its loss, nats; the mask rate it covers (`Graph.mask_rate_drawn`), summed over
+    residues; and the number of residues that the noise changed."""
 
 
 def diffusion_loss(
@@ -43,5 +45,7 @@ def diffusion_loss(
     scores = log_score(output, x_t, state.sigma, graph=graph, model=model)
     entropy = graph.score_entropy(scores, state.sigma, x_t, batch.tokens)
     per_residue = (entropy * state.dsigma[:, None]).masked_fill(~batch.mask, 0.0)
-    changed = (x_t != batch.tokens) & batch.mask
-    return Loss(per_residue.sum(), changed.sum())
+    of_sequence = per_residue.sum(1)
+    drawn = graph.mask_rate_drawn(x_t, state.sigma, batch.mask) * state.dsigma
+    changed = ((x_t != batch.tokens) & batch.mask).sum(1)
+    return Loss(of_sequence.sum(), torch.stack([of_sequence.detach(), drawn, changed.to(drawn)]))

@@ -32,7 +32,7 @@ class LogLinear(_Builtin):
 
     type: Literal["loglinear"] = "loglinear"
     sigma_min: Annotated[FiniteFloat, Interval(ge=0.0, le=20.0)] = 0.0
-    sigma_max: Annotated[FiniteFloat, Interval(gt=0.0, le=20.0)] = 6.907755
+    sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)] = 6.907755
 
     def total(self, t: Tensor) -> Tensor:
         low, high = -math.expm1(-self.sigma_min), -math.expm1(-self.sigma_max)
@@ -52,7 +52,7 @@ class Geometric(_Builtin):
 
     type: Literal["geometric"] = "geometric"
     sigma_min: Annotated[FiniteFloat, Interval(ge=1e-9, le=20.0)] = 1e-4
-    sigma_max: Annotated[FiniteFloat, Interval(gt=0.0, le=20.0)] = 20.0
+    sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)] = 20.0
 
     def total(self, t: Tensor) -> Tensor:
         low, high = math.log(self.sigma_min), math.log(self.sigma_max)
@@ -66,7 +66,7 @@ class Cosine(_Builtin):
     """sigma rises slowly at both ends: sigma_min + (sigma_max - sigma_min) (1 - cos(pi t)) / 2."""
 
     type: Literal["cosine"] = "cosine"
-    sigma_max: Annotated[FiniteFloat, Interval(gt=0.0, le=20.0)] = 6.907755
+    sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)] = 6.907755
 
     def total(self, t: Tensor) -> Tensor:
         # 1 - cos(x) = 2 sin^2(x/2): the left side loses every digit near t = 0 in float32.
@@ -81,7 +81,7 @@ class Linear(_Builtin):
     """sigma grows linearly: sigma_min + (sigma_max - sigma_min) t."""
 
     type: Literal["linear"] = "linear"
-    sigma_max: Annotated[FiniteFloat, Interval(gt=0.0, le=20.0)] = 6.907755
+    sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)] = 6.907755
 
     def total(self, t: Tensor) -> Tensor:
         return self.sigma_min + (self.sigma_max - self.sigma_min) * t

@@ -190,6 +190,26 @@ class Training(Section):
     """Consecutive non-finite steps after which training stops with an error."""
 
 
+class Monitoring(Section):
+    """When `fit` and `sedd diagnose` raise an alarm, and what a divergence leads to. Losses are nats per residue."""
+
+    max_rise: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 0.1
+    """Largest rise of the training loss per 1,000 optimizer steps."""
+    max_loss: Annotated[FiniteFloat, Interval(gt=0.0, le=1000.0)] = 5.0
+    """Largest training loss."""
+    max_oscillation: Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)] = 0.2
+    """Largest scatter of the loss between lines of the metrics file, as a share of the loss."""
+    patience: Count = 50_000
+    """Optimizer steps in which the held-out bound must improve."""
+    on_divergence: Literal["warn", "stop", "rollback"] = "warn"
+    """When the model itself gets worse: say so, stop, or go back to the last good checkpoint with a lower learning
+    rate. A loss that rises with the curriculum is no divergence."""
+    rollback_lr: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.5
+    """`rollback`: the learning rate is multiplied by this."""
+    max_rollbacks: Count = 3
+    """`rollback`: so many times; the next divergence stops the run."""
+
+
 class Evaluation(Section):
     """The curriculum-free bound on held-out data."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from sedd.data.batch import Batch, load
 from sedd.data.order import GlobalBatch
 from sedd.graphs import Absorb, Graph
 from sedd.heads import Network, log_score
+from sedd.profile import BINS, EDGES, bin_of
 from sedd.randomness import generator
 from sedd.sections import Model
 
@@ -48,6 +49,12 @@ class Bound:
     """Residues in them."""
     cropped: int
     """Sequences longer than `model.length`: only a part of each was scored."""
+    profile: tuple[float | None, ...] = field(default=(), repr=False)
+    """The integrand by mask rate, in the bins of `sedd.profile`; None where nothing was drawn."""
+    up_to: tuple[float, ...] = field(default=(), repr=False)
+    """The part of the integral up to the end of each bin, nats per residue: what runs of other noise can share."""
+    up_to_stderr: tuple[float, ...] = field(default=(), repr=False)
+    """Its standard error over sequences."""
 
     @property
     def bits(self) -> float:
@@ -89,23 +96,34 @@ class Estimator:
     @torch.no_grad()
     def __call__(self, network: Network) -> Bound:
         """Bound of `network` (called as in `sedd.heads.Network`; put it in eval mode first)."""
-        sums = np.zeros(3)  # of the bound, of its trained part, and the residues
-        per_sequence: dict[int, list[float]] = {}
+        total = len(self._chosen())
+        by_bin, lengths = np.zeros((total, BINS)), np.zeros(total)
+        drawn, trained_part = np.zeros(BINS), 0.0
         for batch, order in self._batches():
+            lengths[order] = batch.mask.sum(1).cpu().double().numpy()
             for level in range(self.masks):
-                q = self._levels(order, level)
-                values, trained = self._values(network, batch, q, level)
-                lengths = batch.mask.sum(1).cpu().double().numpy()
-                sums += [values @ lengths, (values * trained) @ lengths, lengths.sum()]
-                for item, value, length in zip(order, values, lengths, strict=True):
-                    per_sequence.setdefault(int(item), [length]).append(value)
-        means = np.array([np.mean(values[1:]) for values in per_sequence.values()])
-        lengths = np.array([values[0] for values in per_sequence.values()])
-        nats = float(sums[0] / sums[2])
-        spread = float(np.sqrt(np.sum((lengths * (means - nats)) ** 2)) / lengths.sum())
-        stderr = spread if len(means) > 1 else math.inf
-        cropped = int((lengths_of(self.data, self._chosen()) > self.model.length).sum())
-        return Bound(nats, stderr, float(sums[1] / sums[2]), len(means), int(lengths.sum()), cropped)
+                found = self._values(network, batch, self._levels(order, level), level)
+                by_bin[order] += found.values[:, None] * found.shares / self.masks
+                drawn += lengths[order] @ (found.shares * found.measure[:, None]) / self.masks
+                trained_part += float(lengths[order] @ (found.values * found.trained)) / self.masks
+        residues = lengths.sum()
+        up_to = by_bin.cumsum(1)
+        mean = lengths @ up_to / residues
+        scatter = np.sqrt((((up_to - mean) * lengths[:, None]) ** 2).sum(0)) / residues
+        stderr = scatter if total > 1 else np.full(BINS, math.inf)
+        with np.errstate(invalid="ignore"):
+            profile = (lengths @ by_bin) / drawn
+        return Bound(
+            nats=float(mean[-1]),
+            stderr=float(stderr[-1]),
+            trained=trained_part / residues,
+            sequences=total,
+            residues=int(residues),
+            cropped=int((lengths_of(self.data, self._chosen()) > self.model.length).sum()),
+            profile=tuple(float(p) if d > 0 else None for p, d in zip(profile, drawn, strict=True)),
+            up_to=tuple(mean.tolist()),
+            up_to_stderr=tuple(stderr.tolist()),
+        )
 
     def _chosen(self) -> np.ndarray:
         """The items to evaluate, in order."""
@@ -130,8 +148,8 @@ class Estimator:
         fine: np.ndarray = (random.permutation(total) + random.random(total)) / total
         return np.asarray((level + fine[order]) / self.masks)
 
-    def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """The integrand of each sequence, nats per residue, and how much of it lies within the trained range."""
+    def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> _Found:
+        """The integrand of each sequence at its noise level."""
         length = batch.tokens.shape[1]
         draws = [
             generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
@@ -139,15 +157,14 @@ class Estimator:
         uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
         # What is per sequence is float64 on the host; what is per residue is float32 on the device.
         integrand = self._absorb if isinstance(self.graph, Absorb) else self._uniform
-        values, trained = integrand(network, batch, torch.from_numpy(q), uniforms)
-        return values.numpy(), trained.double().numpy()
+        return integrand(network, batch, torch.from_numpy(q), uniforms)
 
     def _trained_range(self) -> tuple[float, float]:
         """The least and the most noise that the model was trained on."""
         low, high = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
         return low, high
 
-    def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> _Found:
         lengths = batch.mask.sum(1).cpu()
         counts = 1 + torch.floor(q * lengths).long().clamp(max=lengths - 1)
         ranks = uniforms[..., 0].masked_fill(~batch.mask, 2.0).argsort(-1).argsort(-1)
@@ -157,10 +174,17 @@ class Estimator:
         scores = self._scores(network, batch, x_t, sigma)
         log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
         # Over a range of mask rates, k masks count with the chance of k or more at its end, less that at its start.
-        low, high = (_at_least(counts, lengths, -math.expm1(-end)) for end in self._trained_range())
-        return -(log_p * hidden).sum(1).cpu().double() / counts, high - low
+        ends = [-math.expm1(-end) for end in self._trained_range()]
+        chances = _at_least(counts, lengths, torch.tensor([*EDGES, *ends], dtype=torch.float64)).numpy()
+        values = -(log_p * hidden).sum(1).cpu().double() / counts
+        return _Found(
+            values=values.numpy(),
+            measure=np.ones(len(q)),
+            shares=np.diff(chances[:, : BINS + 1], axis=1),
+            trained=chances[:, -1] - chances[:, -2],
+        )
 
-    def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> _Found:
         # Crowded near 0: a residue moves there with a chance of order sigma and then costs of order 1 / sigma, so that
         # any density that stays finite at 0 would give an infinite variance.
         sigma = (SIGMA_END * q**3).clamp(min=1e-9)
@@ -171,9 +195,14 @@ class Estimator:
         entropy = self.graph.score_entropy(scores, there, x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
         prior = self.graph.prior(batch.tokens, torch.full_like(sigma, SIGMA_END))
         low, high = self._trained_range()
-        trained = (sigma >= low) & (sigma <= high)
         per_residue = entropy.sum(1).cpu().double() / batch.mask.sum(1).cpu()
-        return per_residue / density + prior, trained
+        place = bin_of(-np.expm1(-sigma.numpy()))
+        return _Found(
+            values=(per_residue / density + prior).numpy(),
+            measure=(torch.exp(-sigma) / density).numpy(),
+            shares=np.eye(BINS)[place],
+            trained=((sigma >= low) & (sigma <= high)).double().numpy(),
+        )
 
     def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor) -> Tensor:
         """Log-scores; the network is never told of more noise than it was trained with."""
@@ -185,11 +214,26 @@ class Estimator:
         return log_score(output, x_t, real, graph=self.graph, model=self.model)
 
 
-def _at_least(counts: Tensor, lengths: Tensor, rate: float) -> Tensor:
-    """The chance that at least `counts` of `lengths` residues are masked at this mask rate, (batch,)."""
+@dataclass(frozen=True)
+class _Found:
+    """What one noise level says of each sequence of a batch."""
+
+    values: np.ndarray
+    """(batch,): the integrand over its density, nats per residue."""
+    measure: np.ndarray
+    """(batch,): the same of an integrand that is 1 per unit of mask rate."""
+    shares: np.ndarray
+    """(batch, BINS): in which bins of mask rate it lies; rows sum to 1."""
+    trained: np.ndarray
+    """(batch,): how much of it lies within the range of noise that the model was trained on."""
+
+
+def _at_least(counts: Tensor, lengths: Tensor, rates: Tensor) -> Tensor:
+    """The chance that at least `counts` of `lengths` residues are masked at these mask rates, (batch, rates)."""
     total = lengths.double()[:, None]
-    k = torch.arange(int(lengths.max()) + 1, device=lengths.device, dtype=torch.float64)
+    k = torch.arange(int(lengths.max()) + 1, dtype=torch.float64)
     rest = (total - k).clamp(min=0.0)
     chosen = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
-    log_chance = chosen + torch.xlogy(k, torch.full_like(k, rate)) + torch.xlogy(rest, torch.full_like(k, 1.0 - rate))
-    return torch.exp(log_chance).masked_fill((k < counts[:, None]) | (k > total), 0.0).sum(1)
+    chosen = chosen.masked_fill((k < counts[:, None]) | (k > total), -math.inf)[:, None]
+    log_chance = chosen + torch.xlogy(k, rates[:, None]) + torch.xlogy(rest[:, None], 1.0 - rates[:, None])
+    return torch.exp(log_chance).sum(-1)

@@ -7,24 +7,44 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from sedd.profile import Bins, rounded
 from sedd.training.report import StepReport
 from sedd.training.state import TrainState
 
 
-def train_line(report: StepReport, state: TrainState, memory: Mapping[str, int]) -> dict[str, Any]:
-    """Means over the steps since the line before, and the clocks."""
+def train_line(
+    report: StepReport, state: TrainState, letter_counts: np.ndarray, memory: Mapping[str, int]
+) -> dict[str, Any]:
+    """Means over the steps since the line before, the clocks, and the loss by mask rate."""
+    window = state.window
+    shift = window.letters_shift(letter_counts)
     return {
         "kind": "train",
         "step": report.step,
-        **state.window.means(),
+        **window.means(),
         "difficulty": report.difficulty,
         "mask_rate_max": report.mask_rate_max,
         "lr": report.lr,
         "residues": state.residues,
         "skipped": state.skipped,
         "seconds": state.seconds,
+        **({} if shift is None else {"letters_shift": shift}),
         **{f"memory_{name}": value for name, value in memory.items()},
+        **profile_lists(window.bins),
+        "profile": rounded(state.profile.values, 5),
     }
+
+
+def profile_lists(bins: Bins) -> dict[str, list[float | None]]:
+    """Sums by mask rate as means per residue, so that they add up to the loss, the mask rates and so on."""
+    return {
+        f"by_mask_rate_{name}": rounded(array / max(bins.residues, 1))
+        for name, array in (
+            ("loss", bins.loss), ("drawn", bins.drawn), ("expected", bins.expected), ("corrupted", bins.corrupted)
+        )
+    }  # fmt: skip
 
 
 def bound_line(report: StepReport, state: TrainState) -> dict[str, Any]:
@@ -32,7 +52,11 @@ def bound_line(report: StepReport, state: TrainState) -> dict[str, Any]:
     if report.bound is None:
         raise ValueError(f"the report of step {report.step} has no bound")
     found = asdict(report.bound).items()
-    numbers = {f"bound_{key}": value for key, value in found if math.isfinite(value)}  # JSON has no infinity
+    numbers = {
+        f"bound_{key}": rounded(value) if isinstance(value, tuple) else value
+        for key, value in found
+        if isinstance(value, tuple) or math.isfinite(value)  # JSON has no infinity
+    }
     return {
         "kind": "bound",
         "step": report.step,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sedd.evaluation.bound import Bound
+from sedd.profile import Bins
 
 
 @dataclass(frozen=True)
@@ -33,5 +34,9 @@ class StepReport:
     """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
     skipped_total: int
     """Skipped steps since the run began."""
+    bins: Bins = field(default_factory=Bins, repr=False)
+    """The same loss by mask rate, as sums over the residues of the step; empty for a skipped step."""
+    letters: tuple[int, ...] = field(default=(), repr=False)
+    """How often each symbol occurs in the step; empty for very large alphabets."""
     bound: Bound | None = None
     """Held-out bound, at evaluation steps."""

@@ -24,7 +24,7 @@ from sedd.runfile import dump
 from sedd.training import checkpoint
 
 MAY_DIFFER = (
-    "device", "trackers", "checkpoint", "sampling", "evaluation.batch_size", "training.log_every",
+    "device", "trackers", "checkpoint", "sampling", "monitoring", "evaluation.batch_size", "training.log_every",
     "training.max_skipped", "data.train", "data.valid", "data.clusters", "data.cache",
 )  # fmt: skip
 """Keys that may change when a run is resumed: none of them is part of what is trained. Where the data are does not

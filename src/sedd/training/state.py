@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from sedd.data.order import Cursor
+from sedd.profile import Bins
 from sedd.training.report import StepReport
 
 
@@ -14,34 +17,45 @@ class Window:
     """Sums since the last line of the metrics file."""
 
     steps: int = 0
-    residues: int = 0
-    loss: float = 0.0
-    corrupted: float = 0.0
-    grad_norm: float = 0.0
     seconds: float = 0.0
+    grad_norm: float = 0.0
+    grad_norm_max: float = 0.0
+    bins: Bins = field(default_factory=Bins)
+    letters: tuple[int, ...] = ()
 
     def add(self, report: StepReport) -> Window:
         """The window with one more step in it; skipped steps have no finite numbers to add."""
         if report.skipped:
             return self
+        letters = np.array(report.letters)
         return Window(
             steps=self.steps + 1,
-            residues=self.residues + report.residues,
-            loss=self.loss + report.loss * report.residues,
-            corrupted=self.corrupted + report.mask_rate * report.residues,
-            grad_norm=self.grad_norm + report.grad_norm,
             seconds=self.seconds + report.residues / report.residues_per_second,
+            grad_norm=self.grad_norm + report.grad_norm,
+            grad_norm_max=max(self.grad_norm_max, report.grad_norm),
+            bins=self.bins + report.bins,
+            letters=tuple((letters + self.letters if self.letters else letters).tolist()),
         )
 
     def means(self) -> dict[str, float]:
-        """Mean loss and mask rate per residue, mean gradient norm per step, residues per second."""
-        residues, steps = max(self.residues, 1), max(self.steps, 1)
+        """Mean loss and mask rate per residue, mean and largest gradient norm of a step, residues per second."""
+        residues, steps = max(self.bins.residues, 1), max(self.steps, 1)
         return {
-            "loss": self.loss / residues,
-            "mask_rate": self.corrupted / residues,
+            "loss": float(self.bins.loss.sum()) / residues,
+            "mask_rate": float(self.bins.corrupted.sum()) / residues,
             "grad_norm": self.grad_norm / steps,
-            "residues_per_second": self.residues / max(self.seconds, 1e-9),
+            "grad_norm_max": self.grad_norm_max,
+            "residues_per_second": self.bins.residues / max(self.seconds, 1e-9),
         }
+
+    def letters_shift(self, counts: np.ndarray) -> float | None:
+        """How far the letters of the window are from those of the training set, whose `counts` are given: KL, nats."""
+        if not any(self.letters):
+            return None
+        seen, usual = np.array(self.letters, np.float64), counts + 0.5
+        seen, usual = seen / seen.sum(), usual / usual.sum()
+        there = seen > 0
+        return float(np.sum(seen[there] * np.log(seen[there] / usual[there])))
 
 
 @dataclass(frozen=True)
@@ -64,12 +78,33 @@ class TrainState:
     """Step of the lowest held-out bound so far."""
     best_bound: float | None = None
     """That bound, nats per residue."""
+    lr_scale: float = 1.0
+    """What rolling back has left of the configured learning rate."""
+    rollbacks: int = 0
+    """How often the run went back to an earlier checkpoint because it diverged."""
+    profile: Bins = field(default_factory=Bins)
+    """Exponentially weighted loss by mask rate."""
     window: Window = field(default_factory=Window)
     """What the next line of the metrics file sums up."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return _plain(self)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> TrainState:
-        return TrainState(**(data | {"cursor": Cursor(**data["cursor"]), "window": Window(**data["window"])}))
+        window = data["window"]
+        window = Window(**window | {"bins": Bins.from_json(window["bins"]), "letters": tuple(window["letters"])})
+        profile = Bins.from_json(data["profile"])
+        return TrainState(**data | {"cursor": Cursor(**data["cursor"]), "profile": profile, "window": window})
+
+
+def _plain(part: TrainState | Window | Cursor) -> dict[str, Any]:
+    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    return {
+        name: value.to_json()
+        if isinstance(value, Bins)
+        else _plain(value)
+        if hasattr(value, "__dataclass_fields__")
+        else value
+        for name, value in values.items()
+    }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from sedd.heads import outputs
 from sedd.loss import diffusion_loss
 from sedd.model import Transformer
 from sedd.noising import corruption_uniforms, noise_state, path_positions
+from sedd.profile import BINS, Bins, bin_of, mask_range, widths
 from sedd.randomness import seed_for
 from sedd.runfile import load_config
 from sedd.sampling.lengths import LengthDistribution
@@ -39,6 +41,9 @@ from sedd.training.run import Run
 from sedd.training.signals import StopRequest
 from sedd.training.state import TrainState, Window
 from sedd.training.tracking import TrackerSessions
+
+MOST_LETTERS = 1024
+"""In larger alphabets the symbols of a step are not counted."""
 
 
 class Trainer:
@@ -253,48 +258,59 @@ class Trainer:
         config, state = self.config, self.state
         began = time.perf_counter()
         difficulty = checked_difficulty(config.curriculum, state.step)
-        rate = learning_rate(config, state.step)
+        rate = state.lr_scale * learning_rate(config, state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         plan, cursor = self.batches.at(state.cursor)
         residues = plan.residues
-        loss, corrupted = self._gradient(plan, difficulty)
+        parts, mask_rates, letters = self._gradient(plan, difficulty)
         norm = self._clip()
         # The one place where the host waits for the device: whether to step decides every clock.
-        loss_value, corrupted_value, norm_value = torch.stack([loss, corrupted.to(loss), norm.to(loss)]).tolist()
-        skipped = not (math.isfinite(loss_value) and math.isfinite(norm_value))
+        *flat, norm_value = torch.cat([parts.flatten(), norm.to(parts)[None]]).tolist()
+        low, high = mask_range(config.noise, difficulty, config.curriculum.mode)
+        bins = _binned(np.array(flat).reshape(3, -1), mask_rates, residues=residues, expected=widths(low, high))
+        loss = float(bins.loss.sum()) / residues
+        skipped = not (math.isfinite(loss) and math.isfinite(norm_value))
         if not skipped:
             self.optimizer.step()
             self.ema.update(self.network)
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - began
-        end = noise_state(config.noise, torch.ones(1), difficulty=difficulty, mode=config.curriculum.mode)
         report = StepReport(
             step=state.step + (not skipped),
-            loss=loss_value / residues,
+            loss=loss,
             difficulty=difficulty,
-            mask_rate=corrupted_value / residues,
-            mask_rate_max=float(end.mask_rate),
+            mask_rate=float(bins.corrupted.sum()) / residues,
+            mask_rate_max=high,
             grad_norm=norm_value,
             lr=rate,
             residues=residues,
             residues_per_second=residues / seconds,
             skipped=skipped,
             skipped_total=state.skipped + skipped,
+            bins=Bins() if skipped else bins,
+            letters=letters,
         )
         self.state = self._advance(report, cursor, seconds)
         return report
 
-    def _gradient(self, plan: GlobalBatch, difficulty: float) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the step's mean loss per residue; returns the summed loss and corrupted residues."""
+    def _gradient(self, plan: GlobalBatch, difficulty: float) -> tuple[Tensor, np.ndarray, tuple[int, ...]]:
+        """Add the gradient of the step's mean loss per residue.
+
+        Returns `Loss.parts` of all sequences, (3, batch) on the device, their mask rates, (batch,) on the host, and
+        how often each symbol occurs.
+        """
         config = self.config
         u = path_positions(config.seed, plan.samples)
-        total = torch.zeros((), device=self.device)
-        corrupted = torch.zeros((), device=self.device)
+        parts, mask_rates = [], []
+        letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
         first = 0
         self.network.train()
         for micro in split(plan, config.training.accum):
             batch = self._load(micro)
+            if len(letters):
+                letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
+            batch = batch.to(self.device)
             draws = corruption_uniforms(config.seed, micro.samples, micro.lengths, batch.tokens.shape[1])
             positions = torch.from_numpy(u[first : first + len(micro.samples)])
             first += len(micro.samples)
@@ -310,9 +326,9 @@ class Trainer:
                     model=config.model,
                 )
             (loss.total / plan.residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            total += loss.total.detach()
-            corrupted += loss.corrupted
-        return total, corrupted
+            parts.append(loss.parts)
+            mask_rates.append(noise.mask_rate.double().numpy())
+        return torch.cat(parts, 1), np.concatenate(mask_rates), tuple(letters.tolist())
 
     def _load(self, micro: GlobalBatch) -> Batch:
         batch = load(self.data.train, micro, seed=self.config.seed, max_length=self.config.model.length)
@@ -321,7 +337,7 @@ class Trainer:
                 f"a training sequence has ids outside 0 to {self.graph.n - 1}, those of alphabet "
                 f"{self.data.alphabet.name!r} (among items {micro.indices.min()} to {micro.indices.max()})"
             )
-        return batch.to(self.device)
+        return batch
 
     def _clip(self) -> Tensor:
         parameters = [p for p in self.network.parameters() if p.grad is not None]
@@ -346,6 +362,7 @@ class Trainer:
             step=report.step,
             residues=state.residues + report.residues,
             skipped_in_a_row=0,
+            profile=state.profile.fading(report.bins, report.step),
             window=state.window.add(report),
         )
 
@@ -358,7 +375,7 @@ class Trainer:
             return [skipped_line(report)]
         lines = []
         if report.step % training.log_every == 0 or report.step == training.n_iters:
-            lines.append(train_line(report, self.state, self.backend.memory()))
+            lines.append(train_line(report, self.state, self.data.letter_counts, self.backend.memory()))
             self.state = replace(self.state, window=Window())
         if report.bound is not None:
             lines.append(bound_line(report, self.state))
@@ -393,3 +410,10 @@ class Trainer:
         if not any(p.requires_grad for p in model.parameters()):
             raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
         return model
+
+
+def _binned(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> Bins:
+    """`Loss.parts` of the sequences of a step, (3, batch), by mask rate."""
+    place = bin_of(mask_rates)
+    loss, drawn, corrupted = (np.bincount(place, part, minlength=BINS).astype(np.float64) for part in parts)
+    return Bins(residues, loss, drawn, expected * residues, corrupted)
