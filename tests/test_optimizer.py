@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sedd
+from sedd.learning_rate import learning_rate
 from sedd.sections import Ema
 from sedd.training.ema import EmaNetwork
-from sedd.training.optimizer import learning_rate, make_optimizer
+from sedd.training.optimizer import make_optimizer
 
 
 def config(**training: object) -> sedd.Config:

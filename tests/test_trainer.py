@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 import sedd
 from sedd.contracts import Backend
+from sedd.learning_rate import learning_rate
 from sedd.training import checkpoint
-from sedd.training.optimizer import learning_rate, moments
+from sedd.training.optimizer import moments
+from sedd.training.recording import Recorder
+from sedd.training.tracking import TrackerSessions
 from tests.conftest import TINY
 
 TIMING = ("seconds", "residues_per_second")
@@ -88,9 +91,10 @@ def test_a_run_that_stops_and_resumes_equals_one_that_does_not_bit_for_bit(tiny,
 
     first = sedd.Trainer(config, run=stopped)
     first.run.begin(config, resume=False)
+    recorder = Recorder(first.run, config, first.data, TrackerSessions((), stopped, {}), print)
     for report in first.steps():
         for record in first._record(report):
-            first.run.append(record)
+            recorder.write(record)
         if report.step == 5:
             break
     first.save()

@@ -112,7 +112,7 @@ class Bins:
         return cls(data["residues"], *(np.array(data[name]) for name in ("loss", "drawn", "expected", "corrupted")))
 
 
-def rounded(array: Sequence[float | None] | Array, digits: int = 6) -> list[float | None]:
+def rounded(array: Sequence[float | None] | Array, digits: int = 7) -> list[float | None]:
     """For files: so many significant digits, null for what is not finite, nothing after the last non-zero bin."""
     values = [None if value is None or not np.isfinite(value) else float(f"{value:.{digits}g}") for value in array]
     while values and not values[-1]:

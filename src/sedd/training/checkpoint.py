@@ -125,6 +125,19 @@ def listing(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
+def step_of(path: Path) -> int:
+    """The optimizer step of a checkpoint directory."""
+    return int(path.name.removeprefix("step-"))
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps: a run that went back does not resume from them."""
+    for path in reversed(listing(folder)):
+        if step_of(path) > step:
+            path.rename(path.with_name(f".{path.name}.trash"))
+    sync_directory(folder)
+
+
 def prune(folder: Path, *, keep: int, best: str | None) -> None:
     """Remove all but the `keep` newest checkpoints and the one named `best`, and what a killed run left behind."""
     for path in listing(folder)[:-keep]:

@@ -1,8 +1,7 @@
-"""The optimizer and its learning rate, a pure function of the optimizer step."""
+"""The optimizer, and its state by the names of the parameters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -30,18 +29,6 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.AdamW:
         return torch.optim.AdamW(groups, fused=True, **options)  # type: ignore[arg-type]  # options is homogeneous
     except RuntimeError:  # torch says so when the device has no fused kernel
         return torch.optim.AdamW(groups, foreach=True, **options)  # type: ignore[arg-type]
-
-
-def learning_rate(config: Config, step: int) -> float:
-    """Learning rate at optimizer step `step` (0 is the first): linear warm-up, then the schedule."""
-    optim, schedule, total = config.optim, config.lr_schedule, config.training.n_iters
-    if step < optim.warmup:
-        return optim.lr * (step + 1) / optim.warmup
-    if schedule.type == "constant":
-        return optim.lr
-    progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
-    share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
-    return optim.lr * share
 
 
 def moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

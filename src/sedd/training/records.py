@@ -9,9 +9,35 @@ from typing import Any
 
 import numpy as np
 
+from sedd.data import Dataset
+from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.letters import Letters
 from sedd.profile import Bins, rounded
 from sedd.training.report import StepReport
 from sedd.training.state import TrainState
+
+
+def data_line(data: Dataset, letters: Letters) -> dict[str, Any]:
+    """What the run trains on, once at its beginning: enough to forecast its loss without the data."""
+    return {
+        "kind": "data",
+        "step": 0,
+        "letter_counts": data.letter_counts.tolist(),
+        "mean_length": letters.length,
+        "sequences": len(data.train),
+    }
+
+
+def rollback_line(state: TrainState, alarm: Alarm) -> dict[str, Any]:
+    """Going back to the checkpoint of `state`, whose learning rate is already cut, because of `alarm`."""
+    return {
+        "kind": "rollback",
+        "step": state.step,
+        "from_step": alarm.step,
+        "lr_scale": state.lr_scale,
+        "rollbacks": state.rollbacks,
+        "alarm": alarm.to_json(),
+    }
 
 
 def train_line(
@@ -63,6 +89,7 @@ def bound_line(report: StepReport, state: TrainState) -> dict[str, Any]:
         **numbers,
         "bound_bits": report.bound.bits,
         "residues": state.residues,
+        "seconds": state.seconds,
     }
 
 

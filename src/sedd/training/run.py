@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from sedd.config import Config
+from sedd.diagnosis.history import read_metrics
 from sedd.durable import Busy, locked, write_atomically, write_json
 from sedd.errors import CheckpointError
 from sedd.runfile import dump
@@ -125,28 +126,25 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of the metrics file. The last one may have been torn by a kill and is left out then.
+        """The lines of the metrics file; none where there is none yet."""
+        return read_metrics(self.metrics) if self.metrics.exists() else []
 
-        Raises:
-            CheckpointError: if another line is damaged; names it.
+    def rewind(self, step: int, skipped: int, *, aside: str | None = None) -> None:
+        """Drop what was recorded later than `step` and than so many skipped steps: a resumed run goes on from there.
+
+        With `aside`, what is dropped is kept in a file of that name.
         """
         if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        records = []
-        for number, line in enumerate(lines, 1):
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                if number < len(lines):
-                    raise CheckpointError(f"{self.metrics}:{number}: not JSON; repair or remove this line") from None
-        return records
+            return
+        lines = self.read_metrics()
+        kept = [line for line in lines if line["step"] <= step and line.get("skipped", 0) <= skipped]
+        if aside is not None:
+            write_atomically(self.path / aside, _lines(line for line in lines if line not in kept))
+        write_atomically(self.metrics, _lines(kept))
 
-    def rewind(self, step: int, skipped: int) -> None:
-        """Drop what was recorded later than `step` and than so many skipped steps: a resumed run goes on from there."""
-        if self.metrics.exists():
-            kept = [line for line in self.read_metrics() if line["step"] <= step and line.get("skipped", 0) <= skipped]
-            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -19,10 +19,12 @@ from sedd.contracts import Curriculum, checked_difficulty
 from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data, split
 from sedd.data.user import user_dataset
 from sedd.devices import choose
+from sedd.diagnosis.alarms import Alarm
 from sedd.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.graphs import make_graph
 from sedd.heads import outputs
+from sedd.learning_rate import learning_rate
 from sedd.loss import diffusion_loss
 from sedd.model import Transformer
 from sedd.noising import corruption_uniforms, noise_state, path_positions
@@ -33,9 +35,10 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sampler import Sampler
 from sedd.training import checkpoint
 from sedd.training.ema import EmaNetwork
-from sedd.training.optimizer import learning_rate, make_optimizer, moments, set_moments
+from sedd.training.optimizer import make_optimizer, moments, set_moments
 from sedd.training.progress import Display
-from sedd.training.records import bound_line, skipped_line, train_line
+from sedd.training.recording import Recorder
+from sedd.training.records import bound_line, rollback_line, skipped_line, train_line
 from sedd.training.report import StepReport
 from sedd.training.run import Run
 from sedd.training.signals import StopRequest
@@ -114,7 +117,8 @@ class Trainer:
         Ctrl-C and SIGTERM save a checkpoint first, and so does a run that cannot go on.
 
         Raises:
-            TrainingError: if too many steps in a row are not finite.
+            TrainingError: if too many steps in a row are not finite, or the run diverges and `monitoring.on_divergence`
+                is `stop`.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
@@ -129,14 +133,18 @@ class Trainer:
             display = stack.enter_context(
                 Display(config.training.n_iters, every=config.training.log_every, enabled=progress)
             )
+            recorder = Recorder(self.run, config, self.data, trackers, display.say)
+            if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
+                self.save()  # so that there is always something to go back to
             for report in self._saved_if_it_fails():
                 bound = report.bound or bound
-                for line in self._record(report):
-                    self.run.append(line)
-                    trackers.log(line)
+                alarms = [alarm for line in self._record(report) for alarm in recorder.write(line)]
                 display.update(report)
                 if stop.number is not None or self._saves_at(report):
                     self.save()
+                for alarm in alarms:
+                    if alarm.diverging and self._act_on(alarm, recorder):
+                        break
                 if stop.number is not None:
                     display.say(
                         f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
@@ -235,7 +243,12 @@ class Trainer:
             found = self.run.latest()
         if found is None:
             return False
-        path, saved = found
+        self._load(*found)
+        self._owns_run = True
+        return True
+
+    def _load(self, path: Path, saved: checkpoint.Checkpoint) -> None:
+        """Take over everything that a checkpoint holds."""
         if saved.state["data"] != self.data.fingerprint:
             raise CheckpointError(
                 f"{path} was trained on other data ({saved.state['data']['train']['sequences']:,} sequences; here are "
@@ -249,8 +262,6 @@ class Trainer:
         self.ema.updates = int(saved.state["ema_updates"])
         set_moments(self.optimizer, self.network, saved.tensors["optimizer"])
         self.state = TrainState.from_json(saved.state["train"])
-        self._owns_run = True
-        return True
 
     # One step ------------------------------------------------------------------------------------------------------
 
@@ -307,7 +318,7 @@ class Trainer:
         first = 0
         self.network.train()
         for micro in split(plan, config.training.accum):
-            batch = self._load(micro)
+            batch = self._read(micro)
             if len(letters):
                 letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
             batch = batch.to(self.device)
@@ -330,7 +341,7 @@ class Trainer:
             mask_rates.append(noise.mask_rate.double().numpy())
         return torch.cat(parts, 1), np.concatenate(mask_rates), tuple(letters.tolist())
 
-    def _load(self, micro: GlobalBatch) -> Batch:
+    def _read(self, micro: GlobalBatch) -> Batch:
         batch = load(self.data.train, micro, seed=self.config.seed, max_length=self.config.model.length)
         if int(batch.tokens.max()) >= self.graph.n or int(batch.tokens.min()) < 0:
             raise DataError(
@@ -380,6 +391,46 @@ class Trainer:
         if report.bound is not None:
             lines.append(bound_line(report, self.state))
         return lines
+
+    # When it diverges ----------------------------------------------------------------------------------------------
+
+    def _act_on(self, alarm: Alarm, recorder: Recorder) -> bool:
+        """What `monitoring.on_divergence` says; returns whether the run went back."""
+        rules = self.config.monitoring
+        if rules.on_divergence == "warn":
+            return False
+        if rules.on_divergence == "rollback" and self.state.rollbacks < rules.max_rollbacks:
+            recorder.write(self._roll_back(alarm))
+            return True
+        self.save()
+        tried = f" after {self.state.rollbacks} rollbacks" if self.state.rollbacks else ""
+        raise TrainingError(f"stopped{tried} because the run diverges (monitoring.on_divergence): {alarm}")
+
+    def _roll_back(self, alarm: Alarm) -> dict[str, Any]:
+        """Go to the last checkpoint from before the trouble, with a lower learning rate; returns its record.
+
+        Every process decides alike: alarms follow from the metrics, which are those of the whole step.
+        """
+        before = self.state
+        since = alarm.numbers.get("since", 0.0)
+        good = [path for path in checkpoint.listing(self.run.checkpoints) if checkpoint.step_of(path) <= since]
+        if not good and before.best_step is not None:
+            good = [self.run.checkpoints / f"step-{before.best_step:08d}"]
+        if not good:
+            raise TrainingError(
+                f"the run diverges and has no checkpoint from before step {since:,.0f} to go back to; set "
+                f"checkpoint.every lower or checkpoint.keep higher: {alarm}"
+            )
+        self._load(good[-1], checkpoint.read(good[-1]))
+        self.state = replace(
+            self.state,
+            lr_scale=before.lr_scale * self.config.monitoring.rollback_lr,
+            rollbacks=before.rollbacks + 1,
+        )
+        checkpoint.forget_after(self.run.checkpoints, self.state.step)
+        self.save()
+        self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
+        return rollback_line(self.state, alarm)
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound

@@ -1,0 +1,44 @@
+"""The command line: thin words over the library. Expected errors are one message and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from typing import NoReturn
+
+import torch
+from rich.markup import escape
+
+from sedd.cli.app import app, err
+from sedd.errors import SeddError
+
+__all__ = ["app", "main"]
+
+# Importing a module registers its commands, in the order of `sedd --help`.
+for _module in ("train", "trained", "data", "plugins"):
+    import_module(f"sedd.cli.{_module}")
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    err.print(f"[yellow]warning:[/yellow] {escape(str(message))}")
+
+
+def main() -> None:
+    """Entry point of the command `sedd`."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except SeddError as error:
+        _fail(str(error))
+    except OSError as error:  # the disk is full, a file is in the way or not ours: nothing a traceback would explain
+        _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
+    except torch.OutOfMemoryError as error:
+        _fail(f"out of memory ({error}). Halve training.batch_size and double training.accum: the run stays the same")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"[red]error:[/red] {escape(message)}")
+    sys.exit(2)

@@ -1,0 +1,31 @@
+"""`sedd data prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sedd.cli.app import app, data_progress, out
+from sedd.data import PrepareOptions, prepare
+from sedd.runfile import load_config
+
+data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="FASTA (plain or gzip) or text file.")],
+    store: Annotated[Path, typer.Argument(metavar="OUT", help="Directory for the token store.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Options such as alphabet=esm holdout=0.01.")] = None,
+) -> None:
+    """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
+    options = [item.removeprefix("data.") for item in overrides or []]  # as for `train`, too
+    config = load_config({}, *(f"data.{item}" for item in options))
+    with data_progress() as progress:
+        prepared = prepare(source, store, options=PrepareOptions.from_config(config.data), progress=progress)
+    out.print(str(prepared), markup=False)
+    settings = "".join(f" data.{item}" for item in options)
+    out.print(f"Train on it: sedd train small data.train={store}{settings}", markup=False)

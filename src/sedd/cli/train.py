@@ -1,0 +1,88 @@
+"""`sedd train`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sedd.cli.app import Device, Overrides, app, data_progress, err, out
+from sedd.config import Config
+from sedd.data import open_data
+from sedd.devices import choose
+from sedd.errors import SeddWarning
+from sedd.evaluation.bound import Bound
+from sedd.runfile import load_config
+from sedd.sampling.writing import write_samples
+from sedd.training.run import Run
+from sedd.training.trainer import Trainer
+
+FEW = 20
+"""With fewer held-out sequences than this, `sedd train` warns."""
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    overrides: Overrides = None,
+    device: Device = None,
+    run: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<date-time>.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
+    ] = False,
+    samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
+) -> None:
+    """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
+    loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
+    if resume and run is None:
+        run = Run.newest()
+    choose(loaded.device)  # like the next check: before minutes are spent on preparing data
+    if run is not None:
+        Run(run).check(loaded, resume=resume)
+    with data_progress() as progress:
+        dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
+    if len(dataset.valid) < FEW:
+        warnings.warn(
+            f"only {len(dataset.valid)} held-out sequences: the bound is rough. Raise data.holdout or give data.valid",
+            SeddWarning,
+            stacklevel=1,
+        )
+    trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    err.print(dataset.summary, markup=False)
+    err.print(f"{parameters:,} parameters on {trainer.device}, run {trainer.run.path}", markup=False)
+    if trainer.state.step:
+        err.print(f"Resumed at step {trainer.state.step:,}")
+    bound = trainer.fit()
+    written = _final_samples(trainer, samples)
+    _summary(trainer, bound, written)
+
+
+def _final_samples(trainer: Trainer, count: int) -> Path | None:
+    """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
+    if not count or trainer.config.prior_kept > Config.GENERATES_BELOW:
+        return None
+    kind = "txt" if trainer.data.alphabet.name == "text" else "fasta"
+    path = trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
+    origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
+    write_samples(path, trainer.sample(count), trainer.data.alphabet, **origin)
+    return path
+
+
+def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
+    rows = {"held-out bound": f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)"}
+    exact = trainer.data.exact_nll
+    if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
+        rows["exact value"] = f"{exact:.4f} nats per residue, of these held-out sequences"
+        rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
+    elif exact is not None:
+        rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
+    run = trainer.run
+    rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
+    if samples:
+        rows["samples"] = str(samples)
+    for name, text in rows.items():
+        out.print(f"{name:<15}{text}", markup=False)

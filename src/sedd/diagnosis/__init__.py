@@ -1,0 +1,1 @@
+"""Is it the curriculum or the model? Forecast, attribution, monitor, comparison, report."""

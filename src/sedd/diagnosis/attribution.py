@@ -1,0 +1,246 @@
+"""A change of the loss, split exactly into what the curriculum did and what the model did.
+
+With bins b of mask rate, the loss of some steps is the sum of w_b P_b: w_b is the mask rate that their draws covered
+in the bin, P_b the loss per unit of it (`sedd.profile`). Between two times,
+
+    L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)            difficulty: what the curriculum allows has changed
+             + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: the luck of which mask rates were drawn
+             + sum (w_b + w_b') / 2 (P_b' - P_b)            learning: the same mask rate costs more or less
+
+with e_b the expectation of w_b, a pure function of the configuration. The three parts are the whole change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.diagnosis.history import Line
+from sedd.diagnosis.predictors import Predictor, nearest
+from sedd.errors import DataError
+from sedd.profile import BINS, EDGES, Bins, rounded
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """The split of one change of the training loss, nats per residue."""
+
+    first: int
+    """Optimizer step of the earlier loss."""
+    last: int
+    """Optimizer step of the later one."""
+    before: float
+    """The earlier loss."""
+    after: float
+    """The later loss."""
+    difficulty_by_bin: Array
+    """(BINS,): the part of the change that comes from the mask rates which the curriculum allows."""
+    draw_by_bin: Array
+    """(BINS,): the part that comes from the luck of the draw."""
+    learning_by_bin: Array
+    """(BINS,): the part that comes from the model; negative where it got better."""
+    assumed: NDArray[np.bool_]
+    """(BINS,): bins first reached, or not drawn, at one of the two times; the nearest bin stands in for them."""
+
+    @property
+    def change(self) -> float:
+        """`after` - `before`."""
+        return self.after - self.before
+
+    @property
+    def difficulty(self) -> float:
+        """What the curriculum did."""
+        return float(self.difficulty_by_bin.sum())
+
+    @property
+    def draw(self) -> float:
+        """What luck did."""
+        return float(self.draw_by_bin.sum())
+
+    @property
+    def learning(self) -> float:
+        """What the model did."""
+        return float(self.learning_by_bin.sum())
+
+    @property
+    def resting_on_assumption(self) -> float:
+        """How many nats of the two large parts lie in bins that were not measured at both times."""
+        return float((np.abs(self.difficulty_by_bin) + np.abs(self.learning_by_bin))[self.assumed].sum())
+
+    def moved(self, count: int = 3) -> list[tuple[float, float, float, float]]:
+        """The bins that moved most: mask rates from, to, and their parts of difficulty and learning."""
+        size = np.abs(self.difficulty_by_bin) + np.abs(self.learning_by_bin)
+        largest = [int(place) for place in np.argsort(-size)[:count] if size[place] > 0]
+        return [
+            (float(EDGES[b]), float(EDGES[b + 1]), float(self.difficulty_by_bin[b]), float(self.learning_by_bin[b]))
+            for b in sorted(largest)
+        ]
+
+    def __str__(self) -> str:
+        direction = "rose" if self.change > 0 else "fell"
+        text = (
+            f"From step {self.first:,} to {self.last:,} the loss {direction} by {abs(self.change):.4f} nats per "
+            f"residue ({self.before:.4f} to {self.after:.4f}): difficulty {self.difficulty:+.4f}, "
+            f"learning {self.learning:+.4f}, luck of the draw {self.draw:+.4f}."
+        )
+        if self.resting_on_assumption > 0.05 * max(abs(self.change), 1e-12):
+            places = np.flatnonzero(self.assumed)
+            text += (
+                f" Mask rates between {EDGES[places[0]]:.1%} and {EDGES[places[-1] + 1]:.1%} were not measured at both "
+                f"times; {self.resting_on_assumption:.4f} nats of the split rest on their nearest neighbours."
+            )
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "first": self.first,
+            "last": self.last,
+            "before": self.before,
+            "after": self.after,
+            "change": self.change,
+            "difficulty": self.difficulty,
+            "draw": self.draw,
+            "learning": self.learning,
+            "resting_on_assumption": self.resting_on_assumption,
+            "difficulty_by_mask_rate": rounded(self.difficulty_by_bin),
+            "learning_by_mask_rate": rounded(self.learning_by_bin),
+        }
+
+
+def attribute(before: Bins, after: Bins, *, first: int, last: int) -> Attribution:
+    """Split the difference of the losses of two groups of steps.
+
+    Args:
+        before: sums over the earlier steps.
+        after: sums over the later ones.
+        first: optimizer step that the earlier group stands for.
+        last: the same of the later one.
+
+    Raises:
+        DataError: if one of the groups has no loss by mask rate.
+    """
+    if not (before.drawn.any() and after.drawn.any()):
+        raise DataError(f"steps {first:,} and {last:,}: no loss by mask rate was recorded there; nothing to attribute")
+    w, w_after = before.drawn / before.residues, after.drawn / after.residues
+    e, e_after = before.expected / before.residues, after.expected / after.residues
+    measured, measured_after = np.isfinite(before.values), np.isfinite(after.values)
+    p = np.where(measured, before.values, _stand_in(before.values, after.values))
+    p_after = np.where(measured_after, after.values, _stand_in(after.values, before.values))
+    middle, weight = (p + p_after) / 2, (w + w_after) / 2
+    return Attribution(
+        first=first,
+        last=last,
+        before=float(before.loss.sum() / before.residues),
+        after=float(after.loss.sum() / after.residues),
+        difficulty_by_bin=middle * (e_after - e),
+        draw_by_bin=middle * ((w_after - e_after) - (w - e)),
+        learning_by_bin=weight * (p_after - p),
+        assumed=~(measured & measured_after) & ((e + e_after) > 0),
+    )
+
+
+def between(lines: Sequence[Line], first: int, last: int, *, span: int | None = None) -> Attribution:
+    """Split the change between two optimizer steps of a run.
+
+    Args:
+        lines: of the run.
+        first: the earlier step; the nearest line is taken.
+        last: the later one.
+        span: optimizer steps around each that are pooled; by default a twentieth of the distance.
+
+    Raises:
+        DataError: if both steps fall on the same line.
+    """
+    steps = np.array([line.step for line in lines])
+    if len(steps) < 2:
+        raise DataError(f"the run has {len(steps)} logged steps; a change needs at least two (training.log_every)")
+    a, b = (int(np.abs(steps - step).argmin()) for step in (first, last))
+    if a == b:
+        raise DataError(
+            f"steps {first:,} and {last:,}: both nearest to the line of step {steps[a]:,}; choose steps further apart, "
+            f"between {steps[0]:,} and {steps[-1]:,}"
+        )
+    half = (abs(steps[b] - steps[a]) / 20 if span is None else span) / 2
+    pools = [sum((line.bins for line in lines if abs(line.step - int(steps[at])) <= half), Bins()) for at in (a, b)]
+    return attribute(pools[0], pools[1], first=int(steps[a]), last=int(steps[b]))
+
+
+@dataclass(frozen=True, eq=False)
+class Cumulative:
+    """The parts of the loss along a run, each summed up from its first line, nats per residue; one entry per line."""
+
+    steps: Array
+    loss: Array
+    """Training loss of each line."""
+    difficulty: Array
+    """What the curriculum has done so far."""
+    learning: Array
+    """What the model has done so far."""
+    draw: Array
+    """What luck did: a wobble around 0."""
+
+
+def cumulative(lines: Sequence[Line], *, smooth: int = 5) -> Cumulative:
+    """The split of every change from line to line, summed up.
+
+    Each line is pooled with up to `smooth` lines around it, so that a mask rate is rarely missing; `loss` is the mean
+    of the pool, and `loss - loss[0]` is the sum of the three parts at every line.
+
+    Raises:
+        DataError: if the run has no line yet.
+    """
+    if not lines:
+        raise DataError("the run has logged nothing yet; there is nothing to attribute")
+    pools = [
+        sum((line.bins for line in lines[max(0, i - smooth // 2) : i + smooth // 2 + 1]), Bins())
+        for i in range(len(lines))
+    ]
+    steps = [line.step for line in lines]
+    parts = [
+        attribute(a, b, first=first, last=last)
+        for (a, b), (first, last) in zip(pairwise(pools), pairwise(steps), strict=True)
+    ]
+
+    def curve(values: list[float]) -> Array:
+        return np.concatenate([[0.0], np.cumsum(values)])
+
+    return Cumulative(
+        steps=np.array(steps, np.float64),
+        loss=np.array([pool.loss.sum() / pool.residues for pool in pools]),
+        difficulty=curve([part.difficulty for part in parts]),
+        learning=curve([part.learning for part in parts]),
+        draw=curve([part.draw for part in parts]),
+    )
+
+
+def normalised(lines: Sequence[Line], predictor: Predictor) -> Array:
+    """The loss of each line over what `predictor` would have had on the same draws: the same meaning at every step.
+
+    With the unigram as predictor, 1 is a model that knows the letters and nothing else, whatever the difficulty.
+    """
+    per_bin = predictor.values
+    expected = np.array([float(line.bins.drawn @ per_bin) for line in lines])
+    found: Array = np.array([line.bins.loss.sum() for line in lines]) / np.maximum(expected, 1e-12)
+    return found
+
+
+def _stand_in(values: Array, other: Array) -> Array:
+    """For bins without a measurement: the value at the nearest mask rate that has one, moved as the other time says.
+
+    The other time tells how the loss changes from one mask rate to the next; the level is that of the nearest bin.
+    """
+    near = nearest(values)
+    shape = np.where(np.isfinite(other), other, nearest(other))
+    places = np.flatnonzero(np.isfinite(values))
+    closest = places[np.abs(np.arange(BINS)[:, None] - places).argmin(1)]
+    slope = np.divide(shape, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
+    found: Array = near * slope
+    return found

@@ -1,0 +1,135 @@
+"""What a fixed predictor loses at each mask rate: one that knows nothing, one that knows the letters, a trained one.
+
+The training loss at any difficulty is the integral of P(m), the loss per unit of mask rate, over the mask rates that
+the difficulty draws (`sedd.profile`). For `absorb` with the normalised head P is the cross-entropy, ln n and H1 for the
+first two; in every other case P is computed here from the library's own score entropy, exactly, by listing what a
+residue can become.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sedd.graphs import Absorb, Graph
+from sedd.heads import log_score, outputs
+from sedd.profile import EDGES
+from sedd.sections import Model
+
+Array = NDArray[np.float64]
+
+CELLS = 6
+"""Cells of the quadrature in each bin of mask rate."""
+MOST_SYMBOLS = 256
+"""In larger alphabets listing what a residue can become takes too long."""
+MOST_AT_ONCE = 4_000_000
+"""Numbers in one chunk of the quadrature."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """The loss of a fixed predictor, as a function of the mask rate."""
+
+    mask_rates: Array
+    """Points from 0 to 1, increasing."""
+    integral: Array
+    """Integral of P from 0 to each point, nats per residue."""
+    known: Array | None = None
+    """(BINS,) of a trained model: whether it was measured in each bin; where it was not, the nearest bin stands in."""
+
+    def loss(self, low: float, high: float) -> float:
+        """Expected training loss with mask rates between `low` and `high`, nats per residue."""
+        ends = np.interp([low, high], self.mask_rates, self.integral)
+        return float(ends[1] - ends[0])
+
+    @property
+    def values(self) -> Array:
+        """Mean of P in each bin of mask rate, nats per unit of mask rate."""
+        values: Array = np.diff(np.interp(EDGES, self.mask_rates, self.integral)) / np.diff(EDGES)
+        return values
+
+
+def untrained(graph: Graph, model: Model) -> Predictor:
+    """A freshly made network, whose output is 0: every letter is as likely as any other."""
+    even = np.full(graph.n, 1.0 / graph.n)
+    return _constant(graph, model, torch.zeros(outputs(graph, model)), even)
+
+
+def unigram(graph: Graph, frequencies: Array) -> Predictor:
+    """The best predictor that sees no other residue: it knows how often each letter occurs, `frequencies` (n,)."""
+    known = np.maximum(frequencies, 1e-12)
+    return _constant(graph, Model(head="normalised"), torch.from_numpy(np.log(known)).float(), frequencies)
+
+
+def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
+    """`untrained` and `unigram`."""
+    return {"untrained": untrained(graph, model), "unigram": unigram(graph, frequencies)}
+
+
+def of_profile(values: Array) -> Predictor:
+    """A model with this loss profile, (BINS,), NaN where it was not measured: there the nearest bin stands in.
+
+    Raises:
+        ValueError: if nothing was measured at all.
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        raise ValueError("the profile is empty: nothing was trained yet")
+    return Predictor(EDGES, np.concatenate([[0.0], np.cumsum(nearest(values) * np.diff(EDGES))]), known)
+
+
+def nearest(values: Array) -> Array:
+    """NaN replaced by the nearest value that is none, the lower one of two as near."""
+    places = np.flatnonzero(np.isfinite(values))
+    distance = np.abs(np.arange(len(values))[:, None] - places)
+    filled: Array = values[places[distance.argmin(1)]]
+    return filled
+
+
+def entropy(frequencies: Array) -> float:
+    """H1, nats per residue: what the letters alone are worth."""
+    there = frequencies[frequencies > 0]
+    return float(-(there * np.log(there)).sum())
+
+
+def _constant(graph: Graph, model: Model, output: Tensor, frequencies: Array) -> Predictor:
+    """A network that always puts out `output`, on letters drawn with `frequencies`."""
+    # Within a cell P is smooth, but at 0 it may grow like log(1/m): cells shrink towards it.
+    first = EDGES[1] * np.linspace(0.0, 1.0, 25)[:-1] ** 4
+    rest = [np.linspace(a, b, CELLS, endpoint=False) for a, b in pairwise(EDGES[1:])]
+    points = np.concatenate([first, *rest, [1.0]])
+    middle, half = (points[1:] + points[:-1]) / 2, (points[1:] - points[:-1]) / 2
+    offsets = np.array([-1.0, 1.0]) / math.sqrt(3.0)  # Gauss-Legendre with two nodes
+    nodes = middle[:, None] + half[:, None] * offsets
+    values = _integrand(graph, model, output, frequencies, nodes.ravel()).reshape(nodes.shape)
+    return Predictor(points, np.concatenate([[0.0], np.cumsum(values.sum(1) * half)]))
+
+
+@torch.no_grad()
+def _integrand(graph: Graph, model: Model, output: Tensor, frequencies: Array, mask_rates: Array) -> Array:
+    """P at each mask rate: the expected score entropy over all pairs (x0, x_t), over d(mask rate) / d sigma."""
+    n = graph.n
+    absorb = isinstance(graph, Absorb)
+    x0 = torch.arange(n).repeat_interleave(1 if absorb else n)
+    x_t = torch.full((n,), n) if absorb else torch.arange(n).repeat(n)  # a residue that is no mask costs nothing
+    letters = torch.from_numpy(frequencies)[x0]
+    found = []
+    for rates in torch.split(torch.from_numpy(mask_rates), max(1, MOST_AT_ONCE // (len(x0) * n))):
+        sigma = -torch.log1p(-rates)
+        rows = len(rates)
+        there = sigma.float()
+        noisy, clean = x_t.expand(rows, -1), x0.expand(rows, -1)
+        scores = log_score(output.expand(rows, len(x0), -1), noisy, there, graph=graph, model=model)
+        per_pair = graph.score_entropy(scores, there, noisy, clean).double()
+        moved = (
+            rates[:, None].expand_as(per_pair) if absorb else rates[:, None] / n + (x_t == x0) * (1 - rates[:, None])
+        )
+        found.append((per_pair * moved * letters).sum(1) * torch.exp(sigma))
+    result: Array = torch.cat(found).numpy()
+    return result

@@ -1,0 +1,53 @@
+"""Where the lines of a run go: the metrics file, the trackers, and the monitor, whose alarms are lines themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sedd.config import Config
+from sedd.data import Dataset
+from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.letters import Letters
+from sedd.diagnosis.monitor import Monitor
+from sedd.diagnosis.predictors import MOST_SYMBOLS, both_predictors
+from sedd.graphs import make_graph
+from sedd.training.records import data_line
+from sedd.training.run import Run
+from sedd.training.tracking import TrackerSessions
+
+
+class Recorder:
+    """Writes lines and watches them.
+
+    Args:
+        run: whose metrics file it is; lines that are there already are read first, as if they had just been written.
+        config: of the run.
+        data: what it trains on.
+        trackers: get the numbers of every line.
+        say: shows a line of text to a person.
+    """
+
+    def __init__(
+        self, run: Run, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
+    ) -> None:
+        letters = Letters.of(data, longest=config.model.length)
+        graph = make_graph(config.graph.type, data.alphabet.n)
+        known = data.alphabet.n <= MOST_SYMBOLS
+        self.monitor = Monitor(config, both_predictors(graph, config.model, letters.frequencies) if known else {})
+        self._run, self._trackers, self._say = run, trackers, say
+        written = run.read_metrics()
+        for record in written:
+            self.monitor.observe(record)
+        if not written:
+            self.write(data_line(data, letters))
+
+    def write(self, record: Mapping[str, Any]) -> list[Alarm]:
+        """Add one line everywhere; returns the alarms that it raised, which are written and shown too."""
+        self._run.append(record)
+        self._trackers.log(record)
+        alarms = self.monitor.observe(record)
+        for alarm in alarms:
+            self._run.append(alarm.to_json())
+            self._say(f"{alarm.severity}: {alarm}")
+        return alarms
