@@ -105,7 +105,7 @@ def test_every_schedule_is_chosen_by_sigma_max_alone(cls: type[Noise]) -> None:
         ({"sigma_min": 0.5, "sigma_max": 0.5}, r"sigma_min \(0.5\) must be below sigma_max \(0.5\)"),
         ({"sigma_min": 2.0, "sigma_max": 1.0}, r"sigma_min \(2.0\) must be below sigma_max \(1.0\)"),
         ({"sigma_max": 21.0}, "less than or equal to 20"),
-        ({"sigma_max": 0.0}, "greater than or equal to 1e-06"),
+        ({"sigma_max": 0.0}, "greater than or equal to 0.000001"),
         ({"sigma_max": math.inf}, "finite number"),
         ({"sigma_min": -0.1}, "greater than or equal to"),
         ({"sigma": 1.0}, "Extra inputs are not permitted"),
