@@ -9,10 +9,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sample from it: minutes
+demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sample from it, report: minutes
 	rm -rf runs/demo
 	$(BIN)/sedd train quickstart --device cpu --run runs/demo
 	$(BIN)/sedd sample runs/demo -n 3
+	$(BIN)/sedd report runs/demo
 
 test: $(VENV)/.dev  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
@@ -48,7 +49,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable .
+	$(PIP) --editable ".[report]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 import sedd
 
+hypothesis.settings.register_profile("sedd", deadline=None)  # machines are shared: no test has a time limit
+hypothesis.settings.load_profile("sedd")
 torch.set_num_threads(1)  # the tests are small: more threads wait for each other longer than they work
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -215,6 +215,6 @@ def test_every_hook_has_a_kind_and_a_docstring() -> None:
 
 def test_the_options_of_a_part_are_described_for_listings() -> None:
     options = describe(registry().of("curriculum")["exponential"])
-    assert options["rate"] == "float = 5.0"
+    assert options["rate"] == "float = 3.0"
     assert options["mode"] == "scale | truncate | bias = scale"
     assert "difficulty_ramp" not in options

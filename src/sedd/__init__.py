@@ -9,6 +9,12 @@ from sedd.config import Config
 from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
 from sedd.data import Dataset
 from sedd.data.alphabet import Alphabet
+from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diagnosis.api import diagnose, forecast
+from sedd.diagnosis.attribution import Attribution
+from sedd.diagnosis.compare import Comparison, compare
+from sedd.diagnosis.diagnosis import Diagnosis
+from sedd.diagnosis.forecast import Forecast
 from sedd.errors import (
     CheckpointError,
     ConfigError,
@@ -28,16 +34,21 @@ from sedd.training.report import StepReport
 from sedd.training.trainer import Trainer
 
 __all__ = [
+    "Alarm",
     "Alphabet",
+    "Attribution",
     "Backend",
     "Bound",
     "CheckpointError",
+    "Comparison",
     "Config",
     "ConfigError",
     "Curriculum",
     "DataError",
     "Dataset",
     "DeviceError",
+    "Diagnosis",
+    "Forecast",
     "Noise",
     "Part",
     "PluginError",
@@ -50,6 +61,10 @@ __all__ = [
     "Tracker",
     "Trainer",
     "TrainingError",
+    "Verdict",
+    "compare",
+    "diagnose",
+    "forecast",
     "hookimpl",
     "load",
     "load_config",

@@ -27,8 +27,8 @@ class Exponential(Ramp):
     """Fast at first, then slower: (1 - e^(-rate p)) / (1 - e^(-rate)), which is exactly 1 at p = 1."""
 
     difficulty_ramp: Literal["exponential"] = "exponential"
-    rate: Annotated[FiniteFloat, Interval(ge=0.01, le=50.0)] = 5.0
-    """How much of the climb comes early: the first 1/rate of the ramp does about 63 % of it."""
+    rate: Annotated[FiniteFloat, Interval(ge=0.01, le=50.0)] = 3.0
+    """How much of the climb comes early: half of the ramp does 1 / (1 + e^(-rate/2)) of it, 82 % for 3."""
 
     def shape(self, progress: float) -> float:
         return math.expm1(-self.rate * progress) / math.expm1(-self.rate)

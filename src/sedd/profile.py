@@ -73,6 +73,9 @@ class Bins:
     def __add__(self, other: Bins) -> Bins:
         return Bins(self.residues + other.residues, *(a + b for a, b in zip(self._arrays, other._arrays, strict=True)))
 
+    def __sub__(self, other: Bins) -> Bins:
+        return self + other.faded(-1.0)
+
     def faded(self, share: float) -> Bins:
         """The same with this share of the weight."""
         return Bins(self.residues * share, *(array * share for array in self._arrays))

@@ -12,6 +12,7 @@ from sedd.cli.app import Device, Overrides, app, data_progress, err, out
 from sedd.config import Config
 from sedd.data import open_data
 from sedd.devices import choose
+from sedd.diagnosis.api import diagnose
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runfile import load_config
@@ -80,7 +81,8 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
         rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
     elif exact is not None:
         rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
-    run = trainer.run
+    verdict, run = diagnose(trainer.run.path, config=trainer.config).verdict, trainer.run
+    rows["verdict"] = f"{verdict.kind}; sedd diagnose {run.path} says why"
     rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
     if samples:
         rows["samples"] = str(samples)

@@ -21,7 +21,8 @@ class Alarm:
     """Optimizer step at which it fired."""
     rule: str
     """`max_rise`, `max_loss`, `max_oscillation` or `patience` (the keys of `monitoring`), `profile` (the model got
-    worse at fixed mask rate), `skipped` or `letters`."""
+    worse at fixed mask rate), `skipped`, `letters` (the data have others) or `letters_only` (the model knows nothing
+    else)."""
     cause: Cause
     severity: Severity
     message: str
@@ -38,7 +39,7 @@ class Alarm:
 
     def to_json(self) -> dict[str, Any]:
         """A line of the metrics file."""
-        return {"kind": "alarm", **asdict(self)}
+        return {"kind": "alarm", **asdict(self), "remedies": list(self.remedies)}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Alarm:
@@ -58,8 +59,8 @@ class Verdict:
     """What a run is, in one word and one sentence."""
 
     kind: Kind
-    """`healthy`; `curriculum`: healthy, and rules fired only because the curriculum climbs; `plateau`: healthy, and the
-    held-out bound no longer improves; `little signal`: nothing can be said yet; otherwise what went wrong."""
+    """`healthy`; `curriculum`: healthy, and rules fired only because the curriculum climbs; `plateau`: healthy, but
+    it does not improve; `little signal`: nothing can be said yet; otherwise what went wrong."""
     sentence: str
     alarms: tuple[Alarm, ...]
 

@@ -91,10 +91,10 @@ class Attribution:
             f"learning {self.learning:+.4f}, luck of the draw {self.draw:+.4f}."
         )
         if self.resting_on_assumption > 0.05 * max(abs(self.change), 1e-12):
-            places = np.flatnonzero(self.assumed)
+            highest = EDGES[np.flatnonzero(self.assumed)[-1] + 1]
             text += (
-                f" Mask rates between {EDGES[places[0]]:.1%} and {EDGES[places[-1] + 1]:.1%} were not measured at both "
-                f"times; {self.resting_on_assumption:.4f} nats of the split rest on their nearest neighbours."
+                f" Of this, {self.resting_on_assumption:.4f} nats lie at mask rates (up to {highest:.0%}) that "
+                "were not measured at both times; there the nearest mask rates stand in."
             )
         return text
 
@@ -233,14 +233,19 @@ def normalised(lines: Sequence[Line], predictor: Predictor) -> Array:
 
 
 def _stand_in(values: Array, other: Array) -> Array:
-    """For bins without a measurement: the value at the nearest mask rate that has one, moved as the other time says.
+    """For bins without a measurement: what the nearest bin and the shape of the other time say.
 
-    The other time tells how the loss changes from one mask rate to the next; the level is that of the nearest bin.
+    Two readings, and their mean: the two times differ by the same factor as in the nearest bin; or by the same number
+    of nats, fading to none at mask rate 1, where no residue is seen and any two models that know the letters are alike.
+    Measured against networks evaluated where they were not trained, the first errs to one side and the second to the
+    other.
     """
     near = nearest(values)
     shape = np.where(np.isfinite(other), other, nearest(other))
     places = np.flatnonzero(np.isfinite(values))
     closest = places[np.abs(np.arange(BINS)[:, None] - places).argmin(1)]
-    slope = np.divide(shape, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
-    found: Array = near * slope
+    ratio = np.divide(near, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
+    middle = (EDGES[1:] + EDGES[:-1]) / 2
+    left = np.minimum((1.0 - middle) / (1.0 - middle[closest]), 1.0)
+    found: Array = (ratio * shape + shape + (near - shape[closest]) * left) / 2
     return found

@@ -210,7 +210,7 @@ def make_forecast(
         rows=tuple(_row(config, predictors, step) for step in (default_steps(config) if steps is None else steps)),
         full=_row(config, predictors, max(config.curriculum.preschool_time, config.optim.warmup)),
         rises={
-            name: _steepest(config.curriculum, _by_difficulty(config, predictor), min(CLOCK, config.training.n_iters))
+            name: _steepest(config.curriculum, _by_difficulty(config, predictor), rise_window(config))
             for name, predictor in predictors.items()
         },
         preschool_time=smallest_preschool_time(config, predictors["unigram"], limit=config.monitoring.max_rise),
@@ -222,6 +222,11 @@ def make_forecast(
         residues_per_step=residues_per_step,
         throughput=throughput,
     )
+
+
+def rise_window(config: Config) -> int:
+    """Optimizer steps over which a rise is looked at: 1,000, or a quarter of a shorter run."""
+    return max(1, min(CLOCK, config.training.n_iters // 4))
 
 
 def default_steps(config: Config) -> list[int]:
@@ -236,19 +241,19 @@ def smallest_preschool_time(config: Config, predictor: Predictor, *, limit: floa
     Two significant digits, rounded up. None where the curriculum cannot be stretched, or no length is enough.
     """
 
-    losses = _by_difficulty(config, predictor)
+    losses, window = _by_difficulty(config, predictor), rise_window(config)
 
     def stretched(preschool_time: int) -> Curriculum:
         return config.curriculum.model_copy(update={"preschool_time": preschool_time})
 
     longest = 1 << 24
     ends = [checked_difficulty(stretched(longest), step) for step in (longest // 4, longest)]
-    if not ends[0] < ends[1] == 1.0 or _steepest(stretched(longest), losses, CLOCK).per_1000 > limit:
+    if not ends[0] < ends[1] == 1.0 or _steepest(stretched(longest), losses, window).per_1000 > limit:
         return None
     low, high = 1, longest
     while low < high:
         middle = (low + high) // 2
-        if _steepest(stretched(middle), losses, CLOCK).per_1000 <= limit:
+        if _steepest(stretched(middle), losses, window).per_1000 <= limit:
             high = middle
         else:
             low = middle + 1

@@ -47,13 +47,11 @@ class Line:
     def of(record: Mapping[str, Any], before: Line | None) -> Line:
         """From a line of the file and the one before it."""
         residues = record["residues"] - (before.residues if before else 0)
-        lists = (
-            _full(record[f"by_mask_rate_{name}"]) * residues for name in ("loss", "drawn", "expected", "corrupted")
-        )
+        lists = (full(record[f"by_mask_rate_{name}"]) * residues for name in ("loss", "drawn", "expected", "corrupted"))
         same = ("step", "loss", "difficulty", "mask_rate_max", "lr", "grad_norm", "grad_norm_max")
         return Line(
             bins=Bins(residues, *lists),
-            profile=_full(record["profile"], np.nan),
+            profile=full(record["profile"], np.nan),
             letters_shift=record.get("letters_shift"),
             **{name: record[name] for name in (*same, "residues", "seconds", "skipped")},
         )
@@ -168,13 +166,13 @@ def _bound(record: Mapping[str, Any], seconds: float) -> BoundLine:
         stderr=record.get("bound_stderr", np.inf),
         residues=record["residues"],
         seconds=seconds,
-        profile=_full(record["bound_profile"], np.nan),
-        up_to=_full(record["bound_up_to"], np.nan),
-        up_to_stderr=_full(record["bound_up_to_stderr"], np.nan),
+        profile=full(record["bound_profile"], np.nan),
+        up_to=full(record["bound_up_to"], np.nan),
+        up_to_stderr=full(record["bound_up_to_stderr"], np.nan),
     )
 
 
-def _full(values: Iterable[float | None], missing: float = 0.0) -> Array:
+def full(values: Iterable[float | None], missing: float = 0.0) -> Array:
     """(BINS,) from a list that may end early and has null where nothing is known."""
     array = np.full(BINS, missing)
     found = [missing if value is None else value for value in values]

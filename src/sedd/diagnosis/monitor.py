@@ -10,6 +10,7 @@ ones *at the same mask rates*. How large a difference luck makes is measured fro
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,8 +22,8 @@ from sedd.config import Config
 from sedd.diagnosis import remedies
 from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
 from sedd.diagnosis.attribution import attribute
-from sedd.diagnosis.forecast import CLOCK, smallest_preschool_time
-from sedd.diagnosis.history import History
+from sedd.diagnosis.forecast import CLOCK, rise_window, smallest_preschool_time
+from sedd.diagnosis.history import History, Line
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdicts import verdict
 from sedd.profile import Bins
@@ -41,11 +42,13 @@ NOTICEABLE = 0.01
 """Share of the loss per unit of mask rate by which a change must exceed luck to be worth a warning."""
 SERIOUS = 0.04
 """The same for a divergence."""
+STUCK = 0.004
+"""Share of the loss of the letters alone that a model must be better by to know more than them."""
 HOPELESS = 1.25
 """Times the loss of a model that knows nothing: a divergence, however few lines there are."""
 
 
-EVERY_LINE = frozenset({"profile", "letters", "max_rise", "max_loss", "max_oscillation"})
+EVERY_LINE = frozenset({"profile", "letters", "max_rise", "max_loss", "max_oscillation", "letters_only"})
 """Rules that look at every train line."""
 
 
@@ -79,6 +82,7 @@ class Monitor:
         self.alarms: list[Alarm] = []
         self._firing: set[tuple[str, Cause]] = set()
         self._steps: list[float] = []  # change from each line to the next at the same mask rates
+        self._totals: list[Bins] = []  # of all lines after the warm-up, up to each of them
         self._best: Bins | None = None
         self._best_step = 0
 
@@ -90,9 +94,10 @@ class Monitor:
         match record["kind"]:
             case "train":
                 judged = EVERY_LINE
+                self._count(self.history.lines[-1])
                 if len(self.history.lines) > 1:
                     self._steps.append(_difference(self.history.lines[-1].bins, self.history.lines[-2].bins)[0])
-                found = [*self._profile(), *self._letters(), *self._rise(), *self._high(), *self._oscillation()]
+                found = [alarm for rule in self._line_rules() for alarm in rule]
                 self._keep_best()
             case "bound":
                 found = list(self._patience())
@@ -104,7 +109,7 @@ class Monitor:
 
     def verdict(self) -> Verdict:
         """What the run is, so far."""
-        return verdict(self.history, self.alarms, self.noise())
+        return verdict(self.history, self.alarms, self.noise(), firing=self._firing)
 
     # The comparison at fixed mask rate -----------------------------------------------------------------------------
 
@@ -135,6 +140,10 @@ class Monitor:
         if self._best is None or _difference(candidate, self._best)[0] < 0.0:
             self._best, self._best_step = candidate, self.history.lines[-1].step
 
+    def _count(self, line: Line) -> None:
+        if line.step > self.config.optim.warmup:
+            self._totals.append(self._totals[-1] + line.bins if self._totals else line.bins)
+
     def _go_back(self, record: Mapping[str, Any]) -> None:
         """After a rollback: what came later than its checkpoint never happened, but why it was needed stays."""
         step, history = record["step"], self.history
@@ -147,7 +156,18 @@ class Monitor:
         self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_json(record["alarm"])]
         self._firing.clear()
         self._steps.clear()
+        self._totals.clear()
+        for line in self.history.lines:
+            self._count(line)
         self._best = None
+
+    def _line_rules(self) -> Iterator[Iterator[Alarm]]:
+        yield self._profile()
+        yield self._letters()
+        yield self._rise()
+        yield self._high()
+        yield self._oscillation()
+        yield self._letters_only()
 
     # Rules ---------------------------------------------------------------------------------------------------------
 
@@ -211,23 +231,22 @@ class Monitor:
 
     def _letters_shift(self) -> tuple[float, float]:
         """How far the letters of one of the last lines are from those of the training set, and what is usual, nats."""
-        shifts = [line.letters_shift for line in self.history.lines if line.letters_shift is not None]
+        lines = self.history.lines[-NOISE_LINES - RECENT :]
+        shifts = [line.letters_shift for line in lines if line.letters_shift is not None]
         if len(shifts) < LEAST:
             return 0.0, 0.0
-        return max(shifts[-RECENT:]), float(np.median(shifts[:-RECENT][-NOISE_LINES:]))
+        return max(shifts[-RECENT:]), float(np.median(shifts[:-RECENT]))
 
     def _rise(self) -> Iterator[Alarm]:
         """The loss climbs faster than `monitoring.max_rise`."""
         lines = self.history.lines
-        window = min(CLOCK, self.config.training.n_iters)
-        earlier = [at for at, line in enumerate(lines) if lines[-1].step - line.step >= window]
-        start = earlier[-1] if earlier else 0
-        distance = lines[-1].step - lines[start].step
-        if len(lines) - start <= 2 * RECENT or distance < window / 4:
+        start = bisect_right(lines, lines[-1].step - rise_window(self.config), key=lambda line: line.step) - 1
+        if start < 0 or len(lines) - start <= 2 * RECENT:
             return
+        distance = lines[-1].step - lines[start].step
         before = sum((line.bins for line in lines[start : start + RECENT]), Bins())
         found = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
-        per_1000 = found.change * CLOCK / max(distance, 1)
+        per_1000 = found.change * CLOCK / distance
         if per_1000 <= self.rules.max_rise or found.change <= 0:
             return
         # What the profile rule blames on the model is its business; here a rise is shared out as it is.
@@ -287,6 +306,27 @@ class Monitor:
             {"scatter": measured, "without_luck": at_fixed_rate},
             self._cure("instability", lines[0].step) if unstable else remedies.of_noise(self.config, needed),
         )
+
+    def _letters_only(self) -> Iterator[Alarm]:
+        """The model knows the letters and stays there."""
+        half = (len(self._totals) - 1) // 2
+        if half < 2 * REFERENCE:
+            return
+        first, middle, last = (self._totals[at] for at in (-2 * half - 1, -half - 1, -1))
+        earlier, later = middle - first, last - middle
+        change, over = self.change(later, earlier, (half, half)), self._over("unigram", later)
+        tolerance = max(2.0 * self.noise() / math.sqrt(half) / max(change.level, 1e-12), STUCK)
+        if over > 1.0 - tolerance and change.nats > -3.0 * change.stderr:
+            since = self.history.lines[-half].step
+            yield self._alarm(
+                "letters_only",
+                "learning",
+                "info",
+                f"since step {since:,} the model knows no more than how often each letter occurs (its loss "
+                f"is {over:.4f} times that of the letters), and it is not improving",
+                {"over_unigram": over, "since": since},
+                remedies.of_letters_only(self.config),
+            )
 
     def _patience(self) -> Iterator[Alarm]:
         """The held-out bound has not improved for `monitoring.patience` steps."""

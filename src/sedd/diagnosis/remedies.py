@@ -96,6 +96,17 @@ def of_skips(config: Config) -> tuple[str, ...]:
     )
 
 
+def of_letters_only(config: Config) -> tuple[str, ...]:
+    """The model knows the letters and learns nothing else."""
+    optim, model = config.optim, config.model
+    return (
+        "wait, if this is early: order takes longer than letters",
+        f"optim.lr={two_digits(CUT * optim.lr):g} (now {optim.lr:g}): too high a learning rate looks like this",
+        f"or optim.lr={two_digits(optim.lr / CUT):g}: and so does too low a one",
+        f"a larger model (now {model.n_blocks} blocks of width {model.hidden_size})",
+    )
+
+
 def of_plateau(config: Config) -> tuple[str, ...]:
     """The held-out bound no longer improves."""
     training, optim, preschool = config.training, config.optim, config.curriculum.preschool_time

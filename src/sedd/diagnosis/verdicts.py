@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sedd.diagnosis.alarms import Alarm, Kind, Verdict
+from sedd.diagnosis.alarms import Alarm, Cause, Kind, Verdict
 from sedd.diagnosis.attribution import between
 from sedd.diagnosis.history import History
 from sedd.errors import DataError
@@ -21,13 +21,16 @@ _WRONG = {
 }
 
 
-def verdict(history: History, alarms: Sequence[Alarm], noise: float) -> Verdict:
+def verdict(
+    history: History, alarms: Sequence[Alarm], noise: float, *, firing: Collection[tuple[str, Cause]]
+) -> Verdict:
     """What the run is, so far.
 
     Args:
         history: of the run.
         alarms: all that its monitor raised.
         noise: standard deviation of one line's loss per unit of mask rate, infinite while unknown.
+        firing: rules, with their causes, that fire at the end.
     """
     back = [event for event in history.events if event["kind"] == "rollback"]
     serious = [a for a in alarms if a.severity != "info" and a.rule != "patience" and a.cause in _WRONG]
@@ -36,7 +39,8 @@ def verdict(history: History, alarms: Sequence[Alarm], noise: float) -> Verdict:
         worst = _worst(open_ones)
         sentence = f"Something is wrong, and it is {_WRONG[worst.cause]}. Step {worst.step:,}: {worst.message}."
         return Verdict(_kind(worst), sentence, tuple(alarms))
-    kind, said = _calm(history, alarms, noise)
+    stalled = [a for a in alarms if a.rule in ("patience", "letters_only") and (a.rule, a.cause) in firing]
+    kind, said = _calm(history, alarms, noise, stalled)
     undone = "".join(
         f" It diverged at step {event['from_step']:,} and went back to step {event['step']:,} with the learning rate "
         f"times {event['lr_scale']:g}; since then it has been well."
@@ -50,13 +54,12 @@ def _undone(alarm: Alarm, event: Mapping[str, Any]) -> bool:
     return bool(event["step"] < alarm.step <= event["from_step"])
 
 
-def _calm(history: History, alarms: Sequence[Alarm], noise: float) -> tuple[Kind, str]:
+def _calm(history: History, alarms: Sequence[Alarm], noise: float, stalled: list[Alarm]) -> tuple[Kind, str]:
     """Of a run in which nothing is wrong."""
     if _too_little(history, noise):
         return "little signal", "Too little signal yet to tell anything from luck."
-    stalled = [alarm for alarm in alarms if alarm.rule == "patience"]
     if stalled:
-        return "plateau", f"Nothing is wrong, but {stalled[-1].message}."
+        return "plateau", f"Nothing breaks, but {stalled[-1].message}."
     if any(alarm.cause == "curriculum" for alarm in alarms):
         return "curriculum", "Nothing is wrong: the loss rises because the curriculum gets harder."
     return "healthy", "Nothing is wrong."

@@ -67,6 +67,34 @@ class Bound:
         return math.exp(self.nats)
 
 
+@dataclass(frozen=True, eq=False)
+class BySequence:
+    """What each evaluated sequence contributes to a bound, in the order of the chosen items."""
+
+    residues: np.ndarray
+    """(sequences,): residues that were scored."""
+    by_bin: np.ndarray
+    """(sequences, BINS): the part of the integral in each bin of mask rate, nats per residue of that sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the evaluated sequences, one after the other, with what every noise level said of them."""
+
+    items: np.ndarray
+    """(sequences,): which items of the data, in order."""
+    residues: np.ndarray
+    """(sequences,): residues that were scored."""
+    values: np.ndarray
+    """(sequences, masks): an unbiased estimate of the bound from each stratum, nats per residue; their mean is it."""
+    by_bin: np.ndarray
+    """(sequences, BINS): as in `BySequence`."""
+    drawn: np.ndarray
+    """(sequences, BINS): how much mask rate was drawn in each bin; 1 in all on average."""
+    trained: np.ndarray
+    """(sequences,): the part within the range of noise that the model was trained on."""
+
+
 @dataclass(frozen=True)
 class Estimator:
     """Evaluates networks on the same sequences at the same noise, again and again.
@@ -93,53 +121,105 @@ class Estimator:
     batch_size: int
     seed: int = 0
 
-    @torch.no_grad()
     def __call__(self, network: Network) -> Bound:
         """Bound of `network` (called as in `sedd.heads.Network`; put it in eval mode first)."""
-        total = len(self._chosen())
-        by_bin, lengths = np.zeros((total, BINS)), np.zeros(total)
-        drawn, trained_part = np.zeros(BINS), 0.0
-        for batch, order in self._batches():
-            lengths[order] = batch.mask.sum(1).cpu().double().numpy()
-            for level in range(self.masks):
-                found = self._values(network, batch, self._levels(order, level), level)
-                by_bin[order] += found.values[:, None] * found.shares / self.masks
-                drawn += lengths[order] @ (found.shares * found.measure[:, None]) / self.masks
-                trained_part += float(lengths[order] @ (found.values * found.trained)) / self.masks
-        residues = lengths.sum()
-        up_to = by_bin.cumsum(1)
-        mean = lengths @ up_to / residues
-        scatter = np.sqrt((((up_to - mean) * lengths[:, None]) ** 2).sum(0)) / residues
-        stderr = scatter if total > 1 else np.full(BINS, math.inf)
-        with np.errstate(invalid="ignore"):
-            profile = (lengths @ by_bin) / drawn
-        return Bound(
-            nats=float(mean[-1]),
-            stderr=float(stderr[-1]),
-            trained=trained_part / residues,
+        return self.with_sequences(network)[0]
+
+    def with_sequences(self, network: Network) -> tuple[Bound, BySequence]:
+        """The same, and what each sequence contributes: two models are told apart best sequence by sequence."""
+        chosen = self.chosen()
+        whole = self._part(network, chosen, np.arange(len(chosen)))
+        total, lengths, by_bin, drawn = len(whole.items), whole.residues, whole.by_bin, whole.drawn
+        residues, means = lengths.sum(), by_bin.sum(1)
+        nats = float(lengths @ means / residues)
+        known = lengths @ drawn > 0
+        profile = np.divide(lengths @ by_bin, lengths @ drawn, out=np.zeros(BINS), where=known)
+        # A part of the integral is the profile times the width of each bin: how much of a bin each sequence happened
+        # to draw is then no source of error.
+        left = (by_bin - profile * drawn).cumsum(1)
+        scatter = lengths[:, None] * np.column_stack([means - nats, left])
+        stderr = np.linalg.norm(scatter, axis=0) / residues if total > 1 else np.full(BINS + 1, math.inf)
+        bound = Bound(
+            nats=nats,
+            stderr=float(stderr[0]),
+            trained=float(lengths @ whole.trained / residues),
             sequences=total,
             residues=int(residues),
-            cropped=int((lengths_of(self.data, self._chosen()) > self.model.length).sum()),
-            profile=tuple(float(p) if d > 0 else None for p, d in zip(profile, drawn, strict=True)),
-            up_to=tuple(mean.tolist()),
-            up_to_stderr=tuple(stderr.tolist()),
+            cropped=int((lengths_of(self.data, chosen) > self.model.length).sum()),
+            profile=tuple(float(p) if there else None for p, there in zip(profile, known, strict=True)),
+            up_to=tuple(np.cumsum(profile * np.diff(EDGES)).tolist()),
+            up_to_stderr=tuple(stderr[1:].tolist()),
         )
+        return bound, BySequence(lengths, by_bin)
 
-    def _chosen(self) -> np.ndarray:
+    def parts(self, network: Network, *, size: int = 4096) -> Iterator[Part]:
+        """The same in parts of at most about `size` sequences, so that memory does not grow with their number."""
+        chosen = self.chosen()
+        for ranks in np.array_split(np.arange(len(chosen)), -(-len(chosen) // size)):
+            yield self._part(network, chosen, ranks)
+
+    @torch.no_grad()
+    def in_place_of_first(self, network: Network, tokens: Tensor) -> np.ndarray:
+        """What every noise level says of sequences put in the place of the first item, (sequences, masks).
+
+        The noise is the same for all of them, at the same places, so that they differ by what they are. Nats per
+        residue; the mean over `masks` is the bound.
+
+        Args:
+            network: in eval mode.
+            tokens: (sequences, length) clean ids, without pads.
+        """
+        batch = _unpadded(tokens, self.backend.device())
+        first = np.zeros(len(tokens), np.int64)
+        levels = [self._values(network, batch, self._levels(first, level), level).values for level in range(self.masks)]
+        return np.stack(levels, 1)
+
+    @torch.no_grad()
+    def scores(self, network: Network, tokens: Tensor, sigma: Tensor) -> Tensor:
+        """Log-scores (batch, length, n) of noisy sequences without pads.
+
+        The network is told of `sigma`, (batch,), as far as it was trained on it.
+        """
+        batch = _unpadded(tokens, self.backend.device())
+        return self._scores(network, batch, batch.tokens, sigma, least=self.noise.sigma_min)
+
+    @torch.no_grad()
+    def _part(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Part:
+        """The sequences of these consecutive ranks among the chosen ones."""
+        n, first = len(ranks), int(ranks[0])
+        levels = [self._levels(ranks, level) for level in range(self.masks)]
+        lengths, values, trained = np.zeros(n), np.zeros((n, self.masks)), np.zeros(n)
+        by_bin, drawn = np.zeros((n, BINS)), np.zeros((n, BINS))
+        for batch, order in self._batches(chosen, ranks):
+            here = order - first
+            lengths[here] = batch.mask.sum(1).cpu().double().numpy()
+            for level in range(self.masks):
+                found = self._values(network, batch, levels[level][here], level)
+                values[here, level] = found.values
+                by_bin[here] += found.values[:, None] * found.shares / self.masks
+                drawn[here] += found.measure[:, None] * found.shares / self.masks
+                trained[here] += found.values * found.trained / self.masks
+        return Part(chosen[ranks], lengths, values, by_bin, drawn, trained)
+
+    def chosen(self) -> np.ndarray:
         """The items to evaluate, in order."""
         total = min(self.count, len(self.data))
         return np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
 
-    def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Batches of similar length, and the rank of each sequence among those evaluated."""
-        chosen = self._chosen()
-        lengths = np.minimum(lengths_of(self.data, chosen), self.model.length)
+    def _batches(
+        self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Batches of similar length, and the rank of each sequence among those evaluated; of these ranks, or all."""
+        chosen = self.chosen() if chosen is None else chosen
+        ranks = np.arange(len(chosen)) if ranks is None else ranks
+        lengths = np.minimum(lengths_of(self.data, chosen[ranks]), self.model.length)
         by_length = np.argsort(lengths, kind="stable")
-        for first in range(0, len(chosen), self.batch_size):
-            order = by_length[first : first + self.batch_size]
-            plan = GlobalBatch(samples=chosen[order], indices=chosen[order], lengths=lengths[order])
+        for first in range(0, len(ranks), self.batch_size):
+            place = by_length[first : first + self.batch_size]
+            items = chosen[ranks[place]]
+            plan = GlobalBatch(samples=items, indices=items, lengths=lengths[place])
             batch = load(self.data, plan, seed=self.seed, max_length=self.model.length)
-            yield batch.to(self.backend.device()), order
+            yield batch.to(self.backend.device()), ranks[place]
 
     def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
         """Stratified positions in [0, 1): one of each sequence in every 1/masks, filled evenly by all."""
@@ -204,10 +284,10 @@ class Estimator:
             trained=((sigma >= low) & (sigma <= high)).double().numpy(),
         )
 
-    def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor) -> Tensor:
+    def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor, *, least: float = 0.0) -> Tensor:
         """Log-scores; the network is never told of more noise than it was trained with."""
         device = batch.tokens.device
-        told = sigma.clamp(max=self.noise.sigma_max).float().to(device)
+        told = sigma.clamp(min=least, max=self.noise.sigma_max).float().to(device)
         with self.backend.autocast():
             output = network(x_t, told, None if batch.full else batch.mask)
         real = sigma.clamp(max=SIGMA_END).float().to(device)
@@ -226,6 +306,12 @@ class _Found:
     """(batch, BINS): in which bins of mask rate it lies; rows sum to 1."""
     trained: np.ndarray
     """(batch,): how much of it lies within the range of noise that the model was trained on."""
+
+
+def _unpadded(tokens: Tensor, device: torch.device) -> Batch:
+    """A batch of sequences of one length, all keyed as the first item."""
+    samples = torch.zeros(len(tokens), dtype=torch.int64)
+    return Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), samples).to(device)
 
 
 def _at_least(counts: Tensor, lengths: Tensor, rates: Tensor) -> Tensor:

@@ -1,0 +1,28 @@
+"""`sedd report`."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sedd.cli.app import app, err, out
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file; default: RUN/report.html.")] = None,
+) -> None:
+    """Write one HTML page on a run, to read and to send on, with its main plots as PNG beside it."""
+    from sedd.diagnosis.report import write_report  # needs matplotlib, which no other command does
+
+    written = write_report(run, to)
+    out.print(str(written.page), markup=False)
+    if written.pictures:
+        err.print(f"{len(written.pictures)} pictures in {written.pictures[0].parent}", markup=False)
+    if show:
+        webbrowser.open(written.page.resolve().as_uri())
