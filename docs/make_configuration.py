@@ -112,7 +112,9 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if _model(annotation) is not None:
         return "section"
     if origin is tuple:
-        return "list of " + ", ".join(f"`{{{', '.join(inner.model_fields)}}}`" for inner in args if _is_model(inner))
+        inner = [f"`{{{', '.join(each.model_fields)}}}`" if _is_model(each) else _type(each, []) for each in args
+                 if each is not ...]  # fmt: skip
+        return "list of " + ", ".join(inner)
     if origin is dict:
         return "text to text"
     if origin is not None and hasattr(annotation, "__metadata__"):
@@ -157,7 +159,8 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, dict):
         return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
     if isinstance(value, tuple):
-        return "`[" + ", ".join(str(item.model_dump()).replace("'", "") for item in value) + "]`"
+        items = (item.model_dump() if isinstance(item, BaseModel) else item for item in value)
+        return "`[" + ", ".join(str(item).replace("'", "") for item in items) + "]`"
     return f"`{value}`"
 
 

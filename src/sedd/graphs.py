@@ -59,11 +59,12 @@ class Graph(ABC):
         """
 
     @abstractmethod
-    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
         """Per sequence, (batch,): a sum over residues whose expectation is d(mask rate) / d sigma for each.
 
-        The loss divided by this is the loss per unit of mask rate, see `sedd.profile`. For `absorb` it counts the
-        masks that there are, so that the quotient is exactly their mean cross-entropy.
+        The loss divided by this is the loss per unit of mask rate, see `sedd.profile`. It goes by the residues that the
+        noise did hit, so that their luck cancels in the quotient: for `absorb` this is exactly the mean cross-entropy
+        of the masks that there are.
         """
 
     @abstractmethod
@@ -82,8 +83,24 @@ class Graph(ABC):
         """
 
     @abstractmethod
+    def tweedie(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
+        """Unnormalised p(x_s | x_t) of one analytic step over `dsigma` (batch,), (batch, length, states).
+
+        Tweedie's formula (Lou et al. 2024, theorem 4.2) on the scores as they are: probabilities that wrong scores make
+        negative count as 0.
+        """
+
+    @abstractmethod
     def euler(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
         """Transition probabilities of one tau-leaping step over `dsigma` (batch,), (batch, length, states)."""
+
+    @abstractmethod
+    def letters(self, log_score: Tensor, sigma: Tensor) -> Tensor:
+        """p(x0 | what the other residues show) of each residue, (batch, length, n); for `absorb` at masked residues."""
+
+    @abstractmethod
+    def score_of(self, letters: Tensor, log_score: Tensor, x_t: Tensor, sigma: Tensor) -> Tensor:
+        """The log-score that goes with other letters than those of `log_score`: the inverse of `letters`."""
 
 
 def _column(sigma: Tensor, like: Tensor) -> Tensor:
@@ -116,7 +133,7 @@ class Absorb(Graph):
         entropy = (divergence(right[..., 0]) + others.clamp(min=0.0)) * torch.exp(-log_odds[..., 0])
         return torch.where(x_t == self.mask, entropy, 0.0)
 
-    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
         return ((x_t == self.mask) & mask).sum(1) * torch.exp(-log_expm1(sigma))
 
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
@@ -128,14 +145,27 @@ class Absorb(Graph):
         return torch.full(shape, self.mask, device=uniforms.device)
 
     def posterior(self, log_score: Tensor, x_t: Tensor, sigma_t: Tensor, sigma_s: Tensor) -> Tensor:
-        clean = torch.softmax(log_score, -1)
-        m_t, m_s = (-torch.expm1(-sigma)[:, None, None] for sigma in (sigma_t, sigma_s))
-        stay = (m_s / m_t).expand(*x_t.shape, 1)
-        move = torch.cat([clean * (1.0 - stay), stay], -1)
+        # 1 - m_s / m_t, written so that nothing cancels where the step is short.
+        share = torch.exp(-sigma_s) * torch.expm1(sigma_s - sigma_t) / torch.expm1(-sigma_t)
+        leave = share[:, None, None].expand(*x_t.shape, 1)
+        move = torch.cat([torch.softmax(log_score, -1) * leave, 1.0 - leave], -1)
         return torch.where((x_t == self.mask)[..., None], move, _one_hot(x_t, self.states))
 
+    def tweedie(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
+        jump = torch.exp(log_score) * torch.expm1(dsigma)[:, None, None]
+        return self._moved(jump, x_t)
+
     def euler(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
-        jump = torch.exp(log_score) * dsigma[:, None, None]
+        return self._moved(torch.exp(log_score) * dsigma[:, None, None], x_t)
+
+    def letters(self, log_score: Tensor, sigma: Tensor) -> Tensor:
+        return torch.softmax(log_score, -1)
+
+    def score_of(self, letters: Tensor, log_score: Tensor, x_t: Tensor, sigma: Tensor) -> Tensor:
+        return torch.log(letters) + torch.logsumexp(log_score, -1, keepdim=True)
+
+    def _moved(self, jump: Tensor, x_t: Tensor) -> Tensor:
+        """A masked residue jumps to a symbol with probabilities `jump` and stays with the rest; others stay."""
         move = torch.cat([jump, (1.0 - jump.sum(-1, keepdim=True)).clamp(min=0.0)], -1)
         return torch.where((x_t == self.mask)[..., None], move, _one_hot(x_t, self.states))
 
@@ -161,8 +191,17 @@ class Uniform(Graph):
         terms = torch.exp(log_r) * divergence(log_score - log_r)
         return terms.scatter(-1, x_t[..., None], 0.0).sum(-1) / self.n
 
-    def mask_rate_drawn(self, x_t: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
-        return mask.sum(1) * torch.exp(-sigma)
+    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        # What a model that knows nothing loses at a residue that stayed and at one that moved. At little noise the few
+        # that moved cost of order 1 / sigma each, and one of them more or less would drown everything else.
+        token = torch.zeros(len(sigma), 2, dtype=torch.long, device=sigma.device)
+        after = token + torch.arange(2, device=sigma.device)
+        stay, move = self.score_entropy(torch.zeros(*token.shape, self.n, device=sigma.device), sigma, after, token).T
+        moved, residues = ((x_t != x0) & mask).sum(1), mask.sum(1)
+        expected = -torch.expm1(-sigma) * (self.n - 1) / self.n
+        share = (moved * move + (residues - moved) * stay) / (expected * move + (1.0 - expected) * stay)
+        # At much noise both costs vanish, and nothing depends on luck.
+        return torch.where(sigma < 5.0, share, residues) * torch.exp(-sigma)
 
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.double()
@@ -178,17 +217,33 @@ class Uniform(Graph):
         return (uniforms * self.n).long().clamp(max=self.n - 1)
 
     def posterior(self, log_score: Tensor, x_t: Tensor, sigma_t: Tensor, sigma_s: Tensor) -> Tensor:
-        # Tweedie (Lou et al. 2024, theorem 4.2): undo the step's noise in the marginal, then apply it as a likelihood.
-        step = (sigma_t - sigma_s)[:, None, None]
-        marginal = torch.softmax(_wide(log_score), -1)
-        earlier = (torch.exp(step) * marginal - torch.expm1(step) / self.n).clamp(min=0.0)
+        return self.tweedie(log_score, x_t, sigma_t - sigma_s)
+
+    def tweedie(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
+        # Undo the step's noise in the marginal, then apply it as a likelihood.
+        step = dsigma[:, None, None]
         likelihood = torch.exp(-step) * _one_hot(x_t, self.n) - torch.expm1(-step) / self.n
-        return (earlier * likelihood).float()
+        return (self._earlier(log_score, dsigma) * likelihood).float()
 
     def euler(self, log_score: Tensor, x_t: Tensor, dsigma: Tensor) -> Tensor:
         here = _one_hot(x_t, self.n)
         jump = torch.exp(log_score) * dsigma[:, None, None] / self.n * (1.0 - here)
         return jump + here * (1.0 - jump.sum(-1, keepdim=True)).clamp(min=0.0)
+
+    def letters(self, log_score: Tensor, sigma: Tensor) -> Tensor:
+        clean = self._earlier(log_score, sigma)
+        return (clean / clean.sum(-1, keepdim=True)).float()
+
+    def score_of(self, letters: Tensor, log_score: Tensor, x_t: Tensor, sigma: Tensor) -> Tensor:
+        # p_t(y) is proportional to n p(y) + e^sigma - 1; divided by e^sigma - 1, so that nothing is lost at high noise.
+        marginal = torch.log1p(self.n * letters * torch.exp(-log_expm1(sigma))[:, None, None])
+        return marginal - marginal.gather(-1, x_t[..., None])
+
+    def _earlier(self, log_score: Tensor, dsigma: Tensor) -> Tensor:
+        """The marginal of each residue given the others, `dsigma` of noise before; sums to 1 or, clamped, to more."""
+        step = dsigma[:, None, None]
+        marginal = torch.softmax(_wide(log_score), -1)
+        return (torch.exp(step) * marginal - torch.expm1(step) / self.n).clamp(min=0.0)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -46,6 +46,6 @@ def diffusion_loss(
     entropy = graph.score_entropy(scores, state.sigma, x_t, batch.tokens)
     per_residue = (entropy * state.dsigma[:, None]).masked_fill(~batch.mask, 0.0)
     of_sequence = per_residue.sum(1)
-    drawn = graph.mask_rate_drawn(x_t, state.sigma, batch.mask) * state.dsigma
+    drawn = graph.mask_rate_drawn(x_t, batch.tokens, state.sigma, batch.mask) * state.dsigma
     changed = ((x_t != batch.tokens) & batch.mask).sum(1)
     return Loss(of_sequence.sum(), torch.stack([of_sequence.detach(), drawn, changed.to(drawn)]))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import nn
 
@@ -17,12 +17,16 @@ from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.errors import CheckpointError, DataError, SeddWarning
 from sedd.evaluation.bound import Bound, Estimator
+from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
+from sedd.evaluation.mutations import parse, wild_type
+from sedd.evaluation.variants import VariantScore, scores
 from sedd.graphs import Graph, make_graph
 from sedd.heads import outputs
 from sedd.model import Transformer
 from sedd.plugins import registry
+from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.sampler import Sampler
+from sedd.sampling.rows import Projector
 from sedd.training import checkpoint
 
 
@@ -47,22 +51,98 @@ class Pretrained:
     trained_on: Mapping[str, Any]
     """`Dataset.fingerprint` of the training data."""
 
-    def sample(self, count: int, *, length: int | None = None, steps: int | None = None, seed: int = 0) -> list[str]:
-        """Generate sequences.
+    @property
+    def generation(self) -> Generation:
+        """The same model as a source of samples one by one, with their costs; `sedd sample` streams from it."""
+        return Generation(self.config, self.network, self.graph, self.backend, self.alphabet, self.lengths)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        length: int | None = None,
+        seed: int = 0,
+        project: Projector | None = None,
+        **options: Unpack[Choices],
+    ) -> list[str]:
+        """Generate sequences from nothing.
 
         Args:
             count: how many.
             length: residues in each; by default drawn from the lengths of the training data.
-            steps: denoising steps; by default `sampling.steps` of the configuration.
-            seed: the same seed gives the same samples.
+            seed: the same seed gives the same samples, whatever the batch size.
+            project: a constraint, called after each step as `project(tokens, free)` with token ids, (B, L), and where
+                they are not given, (B, L) bool; returns the token ids to go on with. Masked residues have the id n.
+            options: keys of the `sampling` section for this call: `predictor`, `steps`, `tokens_per_step`,
+                `noise_removal`, `temperature`, `top_p`, `batch_size`.
 
         Raises:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
-        options = self.config.sampling.model_copy(update={"steps": steps} if steps else {})
-        sampler = Sampler(self.graph, self.config.model, self.config.noise, self.backend, options)
-        lengths = self.lengths.of_samples(count, length, seed=seed)
-        return [self.alphabet.decode(tokens) for tokens in sampler(self.network, lengths, seed=seed)]
+        generation = self.generation
+        return generation.texts(generation.sample(count, length=length, seed=seed, project=project, **options))
+
+    def infill(
+        self,
+        templates: Sequence[str],
+        *,
+        num_per_template: int = 1,
+        seed: int = 0,
+        project: Projector | None = None,
+        **options: Unpack[Choices],
+    ) -> list[str]:
+        """Fill in templates; given residues stay as they are.
+
+        With `absorb` the rest is drawn from the model's distribution given them, as exactly as the predictor draws.
+        With `uniform` that distribution is approached as `sweeps` grow.
+
+        Args:
+            templates: such as `MK__AC?`: `_`, `?`, `.` or `<mask>` where a residue is to be drawn.
+            num_per_template: samples of each, one after the other.
+            seed: the same seed gives the same samples.
+            project: a constraint, as for `sample`.
+            options: as for `sample`, and `sweeps`.
+
+        Raises:
+            SamplingError: if a template is empty, has nothing to draw, is too long, or has more to draw than the noise
+                of the model reaches.
+            DataError: if a letter is not in the alphabet.
+        """
+        generation = self.generation
+        return generation.texts(
+            generation.infill(templates, num_per_template=num_per_template, seed=seed, project=project, **options)
+        )
+
+    def redesign(
+        self,
+        sequences: Sequence[str],
+        *,
+        share: float = 0.3,
+        num_per_template: int = 1,
+        seed: int = 0,
+        project: Projector | None = None,
+        **options: Unpack[Choices],
+    ) -> list[str]:
+        """Draw a random share of the residues of each sequence anew; the others stay as they are.
+
+        Args:
+            sequences: whole ones, without marks.
+            share: of the residues, rounded down, at least one; other residues for each sample.
+            num_per_template: samples of each, one after the other.
+            seed: the same seed gives the same samples.
+            project: a constraint, as for `sample`.
+            options: as for `infill`.
+
+        Raises:
+            SamplingError: as `infill`, and if the share is not in (0, 1].
+            DataError: if a letter is not in the alphabet.
+        """
+        generation = self.generation
+        return generation.texts(
+            generation.redesign(
+                sequences, share=share, num_per_template=num_per_template, seed=seed, project=project, **options
+            )
+        )
 
     def nelbo(self, sequences: Sequence[str], *, masks: int = 8, seed: int = 0) -> Bound:
         """Upper bound on -log p, nats per residue, over all residues of some sequences.
@@ -81,7 +161,69 @@ class Pretrained:
 
     def bound(self, data: Sequences, *, masks: int = 8, count: int | None = None, seed: int = 0) -> Bound:
         """The same for token ids: any object with `len` and integer arrays as items, at most `count` of them."""
-        estimate = Estimator(
+        return self._estimator(data, masks, count, seed)(self.network)
+
+    def likelihood(
+        self,
+        data: Sequences,
+        *,
+        masks: int = 8,
+        count: int | None = None,
+        seed: int = 0,
+        letters: Any = None,
+        letters_from: str = "the training data",
+        controls: bool = True,
+        each: Callable[[Sequence[SequenceBound]], object] | None = None,
+    ) -> Likelihood:
+        """The same with an interval, by mask rate, and beside controls; memory does not grow with the data.
+
+        Args:
+            data: any object with `len` and integer arrays as items.
+            masks: noise levels per sequence.
+            count: at most so many sequences; a keyed choice where there are more.
+            seed: keys the noise, the choice and the order of the shuffled control.
+            letters: (n,) letter counts of the training data (`Dataset.letter_counts`); without them, those of `data`.
+            letters_from: where `letters` come from, for people.
+            controls: whether to hold the bound against controls, which takes twice as long.
+            each: called with the bounds of some sequences at a time, in the order of the data.
+        """
+        if not len(data):
+            raise DataError("there are no sequences to evaluate; give at least one")
+        estimator = self._estimator(data, masks, count, seed)
+        return likelihood(
+            estimator, self.network, letters=letters, letters_from=letters_from, controls=controls, each=each
+        )
+
+    def score_variants(
+        self,
+        sequence: str,
+        mutations: Sequence[str],
+        *,
+        masks: int = 32,
+        bound: bool = True,
+        seed: int = 0,
+    ) -> list[VariantScore]:
+        """Compare point mutations of a sequence with the sequence itself; scores above 0 prefer the mutant.
+
+        Args:
+            sequence: the wild type, in the letters of the alphabet, at most `model.length` residues.
+            mutations: such as `A42G`, positions from 1; several at once joined with `:` or `,`.
+            masks: noise levels for the difference of the bounds; more of them lower its standard error.
+            bound: whether to compute that difference, which takes `masks` evaluations for each variant.
+            seed: keys the noise.
+
+        Raises:
+            DataError: if a mutation cannot be read or does not fit the sequence, or the sequence is too long.
+        """
+        wild = wild_type(sequence, self.alphabet, self.config.model.length)
+        parsed = [parse(text, wild, self.alphabet) for text in mutations]
+        # bfloat16 leaves two or three digits of a log-probability: enough for a mean over residues, too few for one.
+        precise = self.backend.model_copy(update={"precision": "float32"})
+        estimator = replace(self._estimator([wild], masks, 1, seed), backend=precise)
+        return list(scores(estimator, self.network, wild, parsed, bound=bound))
+
+    def _estimator(self, data: Sequences, masks: int, count: int | None, seed: int) -> Estimator:
+        return Estimator(
             data,
             self.graph,
             self.config.model,
@@ -92,7 +234,6 @@ class Pretrained:
             batch_size=self.config.evaluation.batch_size,
             seed=seed,
         )
-        return estimate(self.network)
 
 
 def load(

@@ -222,16 +222,35 @@ class Evaluation(Section):
 
 
 class Sampling(Section):
-    """How sequences are generated."""
+    """How sequences are generated. `sedd sample` and the Python API take the same options for one call."""
 
-    predictor: Literal["euler", "ancestral"] = "ancestral"
-    """`ancestral` draws from the posterior p(x_s | x_t) under the network; `euler` takes tau-leaping steps."""
+    predictor: Literal["euler", "analytic", "ancestral", "first_hitting"] = "ancestral"
+    """How noise is taken away. `euler`: tau-leaping; `analytic`: Tweedie's formula on the scores; `ancestral`: the
+    posterior p(x_s | x_t); `first_hitting` (`absorb` only): one residue after the other, exact."""
     steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 128
-    """Denoising steps, each one evaluation of the network."""
+    """Denoising steps, each at most one evaluation of the network; `first_hitting` has no use for it."""
+    tokens_per_step: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
+    """`first_hitting`: residues drawn from one evaluation. With more than 1 they are drawn independently of each
+    other: faster, and an approximation."""
     noise_removal: bool = True
     """Finish with one denoising step that leaves no mask and no noise."""
+    temperature: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 1.0
+    """Draw letters from p(x0 | the other residues)^(1/temperature). Anything but 1 changes the distribution: below 1
+    likelier and less diverse sequences."""
+    top_p: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1.0
+    """Draw only among the likeliest symbols that have this share of p(x0 | the other residues). Anything but 1 changes
+    the distribution."""
+    sweeps: Annotated[int, Interval(ge=0, le=10_000)] = 2
+    """Infilling with `uniform`: at the end, each drawn residue is drawn anew so many times, given all others. One
+    evaluation per residue; more of them come closer to the conditional distribution."""
     batch_size: Count = 64
     """Sequences at a time; changes memory, not results."""
+    at_steps: tuple[Count, ...] = (10_000, 25_000, 50_000)
+    """`fit`: optimizer steps at which samples and their quality are written to the run."""
+    every: Count | None = None
+    """`fit`: the same every so many optimizer steps besides."""
+    count: Count = 100
+    """`fit`: how many sequences each time."""
 
 
 class Checkpoint(Section):

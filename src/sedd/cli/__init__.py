@@ -16,7 +16,19 @@ from sedd.errors import SeddError
 __all__ = ["app", "main"]
 
 # Importing a module registers its commands, in the order of `sedd --help`.
-for _module in ("train", "trained", "forecast", "diagnose", "compare", "report", "data", "plugins"):
+for _module in (
+    "train",
+    "sample",
+    "evaluate",
+    "variants",
+    "quality",
+    "forecast",
+    "diagnose",
+    "compare",
+    "report",
+    "data",
+    "plugins",
+):
     import_module(f"sedd.cli.{_module}")
 
 

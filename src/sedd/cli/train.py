@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import Device, Overrides, app, data_progress, err, out
-from sedd.config import Config
 from sedd.data import open_data
 from sedd.devices import choose
 from sedd.diagnosis.api import diagnose
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runfile import load_config
-from sedd.sampling.writing import write_samples
 from sedd.training.run import Run
+from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
 FEW = 20
@@ -64,13 +63,12 @@ def train(
 
 def _final_samples(trainer: Trainer, count: int) -> Path | None:
     """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
-    if not count or trainer.config.prior_kept > Config.GENERATES_BELOW:
+    if not count or not generates(trainer.config):
         return None
-    kind = "txt" if trainer.data.alphabet.name == "text" else "fasta"
-    path = trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
-    origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
-    write_samples(path, trainer.sample(count), trainer.data.alphabet, **origin)
-    return path
+    options, there = trainer.config.sampling, samples_file(trainer)
+    if due(options, trainer.state.step) and there.exists() and options.count >= count:
+        return there  # `fit` has written these and more
+    return write_step(trainer, count)[0]
 
 
 def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:

@@ -28,6 +28,10 @@ from sedd.profile import BINS, EDGES, Bins, rounded
 Array = NDArray[np.float64]
 
 
+FACTOR = 0.35
+"""Weight of the first reading of `_stand_in`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """The split of one change of the training loss, nats per residue."""
@@ -235,8 +239,9 @@ def normalised(lines: Sequence[Line], predictor: Predictor) -> Array:
 def _stand_in(values: Array, other: Array) -> Array:
     """For bins without a measurement: what the nearest bin and the shape of the other time say.
 
-    Two readings, and their mean: the two times differ by the same factor as in the nearest bin; or by the same number
-    of nats, fading to none at mask rate 1, where no residue is seen and any two models that know the letters are alike.
+    Two readings, and a mean of them: the two times differ by the same factor as in the nearest bin; or by the same
+    number of nats, fading to none at mask rate 1, where no residue is seen and any two models that know the letters are
+    alike.
     Measured against networks evaluated where they were not trained, the first errs to one side and the second to the
     other.
     """
@@ -247,5 +252,5 @@ def _stand_in(values: Array, other: Array) -> Array:
     ratio = np.divide(near, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     left = np.minimum((1.0 - middle) / (1.0 - middle[closest]), 1.0)
-    found: Array = (ratio * shape + shape + (near - shape[closest]) * left) / 2
+    found: Array = FACTOR * ratio * shape + (1.0 - FACTOR) * (shape + (near - shape[closest]) * left)
     return found

@@ -1,1 +1,1 @@
-"""Generating sequences."""
+"""Generating sequences: from nothing, from a template, or from a sequence of which a share is drawn anew."""

@@ -1,30 +1,43 @@
-"""Generate sequences by walking the noise back from t = 1 to t = 0.
+"""Draw the free residues of templates from a model; a template without given residues is generation from nothing.
 
-* `ancestral` draws each residue from its posterior p(x_s | x_t) under the network (Lou et al. 2024, theorem 4.2, as
-  a proper distribution): exact for one residue; residues of one step are drawn independently given x_t, so the
-  distribution is that of the model in the limit of many steps.
-* `euler` takes tau-leaping steps (section 4.1): first order in the step size.
+| predictor               | draws from                                   | evaluations per sequence           |
+|-------------------------|----------------------------------------------|------------------------------------|
+| `first_hitting`         | the model, exactly (`absorb` only)           | residues drawn / `tokens_per_step` |
+| `ancestral`, `analytic` | the model as steps grow; one residue exactly | at most `steps` + 1                |
+| `euler`                 | the model as steps grow                      | at most `steps` + 1                |
 
-Cost: `steps` evaluations of the network, and one more for `noise_removal`.
+Templates: with `absorb` the model's conditional distribution given the given residues, exactly as above. With `uniform`
+it is approached by `sampling.sweeps`, see `sedd.sampling.sweeps`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sedd.config import Config
 from sedd.contracts import Backend, Noise
+from sedd.data import Sequences
 from sedd.errors import SamplingError
-from sedd.graphs import Graph
-from sedd.heads import Network, log_score
+from sedd.graphs import Absorb, Graph
+from sedd.heads import Network
 from sedd.randomness import generator
+from sedd.sampling.evaluations import Evaluations
+from sedd.sampling.first_hitting import first_hitting
+from sedd.sampling.levels import check, grid, start_rates
+from sedd.sampling.rows import Ids, Projector, Rows, Sample
+from sedd.sampling.sweeps import sweep
+from sedd.sampling.walk import KERNELS, walk
 from sedd.sections import Model, Sampling
+
+Report = Callable[[float], None]
+"""Told how many samples are done, in fractions."""
+
+
+def silent(done: float) -> None:
+    """Report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +46,13 @@ class Sampler:
 
     Args:
         graph: the forward process.
-        model: which head the network has.
-        noise: the schedule to walk back; its `sigma_max` is where sampling starts.
+        model: which head the network has, and whether it sees the noise.
+        noise: the schedule to walk back; its `sigma_max` is where sampling from nothing starts.
         backend: where to run.
         options: the sampling section.
+        project: a constraint, applied after each step.
+        economical: neither ask the network what it has answered already, nor keep finished sequences in the batch. It
+            changes the cost only; off, every step of every sequence costs one evaluation.
     """
 
     graph: Graph
@@ -44,83 +60,71 @@ class Sampler:
     noise: Noise
     backend: Backend
     options: Sampling
+    project: Projector | None = None
+    economical: bool = True
 
-    @torch.no_grad()
-    def __call__(self, network: Network, lengths: np.ndarray, *, seed: int) -> list[np.ndarray]:
-        """Draw one sequence of tokens for each length. The same seed gives the same samples, whatever the batch size.
+    def __call__(
+        self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = silent
+    ) -> Iterator[Sample]:
+        """Draw one sequence for each template, in their order; `graph.n` marks the residues to draw.
+
+        Sample i follows from (seed, i), whatever the batch size. From the `first` on: earlier ones in its batch are
+        drawn all the same, so that batches, and with them rounding, are those of an uninterrupted call.
 
         Raises:
-            SamplingError: if the noise stops too early to start from nothing, or a length is impossible.
+            SamplingError: if the model cannot draw a template, or the predictor does not fit the graph.
         """
-        self._check(lengths)
-        result: list[np.ndarray] = []
-        for first in range(0, len(lengths), self.options.batch_size):
-            chunk = np.asarray(lengths[first : first + self.options.batch_size])
-            tokens = self._batch(network, chunk, [generator(seed, "sample", first + i) for i in range(len(chunk))])
-            result += [row[:length] for row, length in zip(tokens.cpu().numpy(), chunk, strict=True)]
-        return result
-
-    def _check(self, lengths: np.ndarray) -> None:
-        kept = math.exp(-self.noise.sigma_max)
-        if kept > Config.GENERATES_BELOW:
+        if self.options.predictor == "first_hitting" and not isinstance(self.graph, Absorb):
             raise SamplingError(
-                f"this model was trained up to sigma_max={self.noise.sigma_max:g}, where {kept:.0%} of the residues "
-                f"are still visible: it has never seen an empty sequence and cannot generate from nothing. Train with "
-                "noise.sigma_max=6.9 (preset `uniref50`) to generate"
+                "predictor=first_hitting unmasks residues: it needs a model with graph.type=absorb, and this one has "
+                "uniform. Use ancestral"
             )
-        wrong = [int(length) for length in lengths if not 1 <= length <= self.model.length]
-        if wrong:
-            raise SamplingError(f"length {wrong[0]} is impossible: this model makes 1 to {self.model.length} residues")
+        for index in range(len(templates)):
+            check(templates[index], f"sequence {index + 1}", graph=self.graph, noise=self.noise, model=self.model)
+        return self._batches(network, templates, seed, first, report)
 
-    def _batch(self, network: Network, lengths: np.ndarray, random: list[np.random.Generator]) -> Tensor:
-        device = self.backend.device()
-        longest = int(lengths.max())
-        rows = torch.from_numpy(lengths).to(device)
-        mask = torch.arange(longest, device=device)[None] < rows[:, None]
+    def _batches(
+        self, network: Network, templates: Sequences, seed: int, first: int, report: Report
+    ) -> Iterator[Sample]:
+        size = self.options.batch_size
+        for start in range(first // size * size, len(templates), size):
+            chunk = [np.asarray(templates[index]) for index in range(start, min(start + size, len(templates)))]
+            results = self._batch(network, chunk, seed, start, report)
+            for place in range(max(first - start, 0), len(chunk)):
+                yield Sample(start + place, *results[place])
 
-        def uniforms() -> Tensor:
-            # Each sequence has its own stream and takes as many numbers as it is long: batching cannot change it.
-            drawn = np.zeros((len(lengths), longest), np.float64)
-            for row, (stream, length) in enumerate(zip(random, lengths, strict=True)):
-                drawn[row, :length] = stream.random(length)
-            return torch.from_numpy(drawn)
+    @torch.no_grad()
+    def _batch(
+        self, network: Network, chunk: list[Ids], seed: int, start: int, report: Report
+    ) -> dict[int, tuple[Ids, int]]:
+        random = [generator(seed, "sample", start + place) for place in range(len(chunk))]
+        rows = Rows(
+            chunk,
+            random,
+            graph=self.graph,
+            device=self.backend.device(),
+            project=self.project,
+            leave=self.economical,
+        )
+        options = self.options
+        evaluate = Evaluations(network, self.graph, self.model, self.backend, options, reuse=self.economical)
+        sweeps = options.sweeps if self._clamped(rows) else 0
 
-        x = self.graph.start((len(lengths), longest), uniforms()).to(device)
-        seen = None if int(lengths.min()) == longest else mask
-        for sigma_t, sigma_s in pairwise(self._grid()):
-            x = self._step(network, x, seen, float(sigma_t), float(sigma_s), uniforms())
-        return x
+        def part(share: float, before: float = 0.0) -> Report:
+            return lambda done: report(start + len(chunk) * (before + share * done))
 
-    def _grid(self) -> Tensor:
-        """Noise levels from sigma_max down to sigma_min, and to 0 with `noise_removal`."""
-        t = torch.linspace(1.0, 0.0, self.options.steps + 1, dtype=torch.float64)
-        grid = self.noise.total(t).clamp(min=0.0)
-        if self.options.noise_removal and grid[-1] > 0:
-            grid = torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
-        return grid
-
-    def _step(
-        self, network: Network, x: Tensor, mask: Tensor | None, sigma_t: float, sigma_s: float, u: Tensor
-    ) -> Tensor:
-        now, then = (torch.full((len(x),), sigma, device=x.device) for sigma in (sigma_t, sigma_s))
-        with self.backend.autocast():
-            output = network(x, now, mask)
-        scores = log_score(output, x, now, graph=self.graph, model=self.model)
-        # An Euler step onto sigma = 0 could leave masks behind; noise removal is the exact posterior in both cases.
-        if self.options.predictor == "euler" and sigma_s > 0:
-            weights = self.graph.euler(scores, x, torch.full_like(now, sigma_t - sigma_s))
+        rates = start_rates(self.graph, self.noise, rows.free.sum(1).cpu(), torch.from_numpy(rows.lengths))
+        rows.retire(~rows.free.any(1))  # nothing to draw
+        if options.predictor == "first_hitting":
+            first_hitting(rows, evaluate, rates, noise=self.noise, options=options, report=part(1.0))
         else:
-            weights = self.graph.posterior(scores, x, now, then)
-        return categorical(weights, u)
+            levels = grid(self.noise, rates, steps=options.steps, removal=options.noise_removal)
+            walk(rows, evaluate, levels, kernel=KERNELS[options.predictor], report=part(0.5 if sweeps else 1.0))
+        if sweeps and len(rows):
+            sweep(rows, evaluate, noise=self.noise, sweeps=sweeps, report=part(0.5, before=0.5))
+        rows.retire_all()
+        return rows.done
 
-
-def categorical(weights: Tensor, u: Tensor) -> Tensor:
-    """Draw an index along the last axis with probability proportional to `weights`, by inversion of `u` in [0, 1).
-
-    In float64: cumulative sums in float32 lose the tail once a symbol's share is below about 1e-7.
-    """
-    there = weights.cpu() if weights.device.type == "mps" else weights  # Apple GPUs have no float64
-    cumulative = there.double().cumsum(-1)
-    u = u.to(there.device, torch.float64)
-    drawn = torch.searchsorted(cumulative, (u * cumulative[..., -1])[..., None].contiguous(), right=True)[..., 0]
-    return drawn.clamp(max=weights.shape[-1] - 1).to(weights.device)
+    def _clamped(self, rows: Rows) -> bool:
+        """Whether given residues stand beside noise that cannot tell them apart."""
+        return not isinstance(self.graph, Absorb) and not bool((rows.free == rows.seen).all())

@@ -31,8 +31,8 @@ from sedd.noising import corruption_uniforms, noise_state, path_positions
 from sedd.profile import BINS, Bins, bin_of, mask_range, widths
 from sedd.randomness import seed_for
 from sedd.runfile import load_config
+from sedd.sampling.generation import Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.sampler import Sampler
 from sedd.training import checkpoint
 from sedd.training.ema import EmaNetwork
 from sedd.training.optimizer import make_optimizer, moments, set_moments
@@ -41,6 +41,7 @@ from sedd.training.recording import Recorder
 from sedd.training.records import bound_line, rollback_line, skipped_line, train_line
 from sedd.training.report import StepReport
 from sedd.training.run import Run
+from sedd.training.samples import SamplesAtSteps
 from sedd.training.signals import StopRequest
 from sedd.training.state import TrainState, Window
 from sedd.training.tracking import TrackerSessions
@@ -134,11 +135,13 @@ class Trainer:
                 Display(config.training.n_iters, every=config.training.log_every, enabled=progress)
             )
             recorder = Recorder(self.run, config, self.data, trackers, display.say)
+            samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always something to go back to
             for report in self._saved_if_it_fails():
                 bound = report.bound or bound
-                alarms = [alarm for line in self._record(report) for alarm in recorder.write(line)]
+                lines = (*self._record(report), *samples(report))
+                alarms = [alarm for line in lines for alarm in recorder.write(line)]
                 display.update(report)
                 if stop.number is not None or self._saves_at(report):
                     self.save()
@@ -201,9 +204,10 @@ class Trainer:
         Raises:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
-        sampler = Sampler(self.graph, self.config.model, self.config.noise, self.backend, self.config.sampling)
-        lengths = self.lengths.of_samples(count, length, seed=seed)
-        return [self.data.alphabet.decode(tokens) for tokens in sampler(self.ema.network, lengths, seed=seed)]
+        generation = Generation(
+            self.config, self.ema.network, self.graph, self.backend, self.data.alphabet, self.lengths
+        )
+        return generation.texts(generation.sample(count, length=length, seed=seed))
 
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""

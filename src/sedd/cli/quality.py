@@ -1,0 +1,171 @@
+"""`sedd quality`: how good generated sequences are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sedd.cli.app import app, data_progress, err, out
+from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
+from sedd.data.bytestream import ByteStream
+from sedd.data.readers import read_fasta
+from sedd.errors import DataError
+from sedd.evaluation.quality import Quality, TrainingIndex, judge, quality_figure
+from sedd.evaluation.quality.alignment import blast_like
+from sedd.evaluation.quality.figure import need_matplotlib
+from sedd.evaluation.quality.table import LEGEND, quality_table
+from sedd.pretrained import Pretrained, load
+from sedd.sections import Data
+
+
+@app.command()
+def quality(
+    subject: Annotated[
+        Path, typer.Argument(metavar="SAMPLES|RUN", help="A FASTA of samples, or a run to sample from.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Natural sequences (FASTA or store); default for a run: its held-out set.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Training sequences, for novelty; default for a run: its training set.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Of a run: how many sequences to sample.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples and same numbers.")] = 0,
+    align: Annotated[
+        bool, typer.Option("--align", help="Align with the nearest training sequence (Biopython).")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Of a run: device backend.")] = "auto",
+    plot: Annotated[Path | None, typer.Option(help="Draw the numbers into this file (PNG).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How good samples are, beside held-out natural sequences and shuffled ones."""
+    show_quality(
+        subject,
+        reference=reference,
+        train=train,
+        samples=samples,
+        seed=seed,
+        align=align,
+        device=device,
+        plot=plot,
+        as_json=as_json,
+    )
+
+
+def show_quality(
+    subject: Path,
+    *,
+    reference: str | None = None,
+    train: str | None = None,
+    samples: int = 200,
+    seed: int = 0,
+    align: bool = False,
+    device: str = "auto",
+    plot: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Judge a FASTA of samples, or a run by `samples` sequences drawn from it, and print the outcome.
+
+    Raises:
+        SeddError: if something is missing or cannot be used; says what.
+    """
+    if plot is not None:
+        need_matplotlib()
+    if align:
+        blast_like()
+    judged = _judge_run if subject.is_dir() else _judge_file
+    found = judged(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        quality_figure(found).savefig(plot)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+        return
+    # Rich takes files and pipes for 80 columns wide.
+    wide = Console(file=out.file, width=100, highlight=False)
+    (out if out.is_terminal else wide).print(quality_table(found), soft_wrap=False)
+    for line in (found.sentence, *found.notes, LEGEND):
+        out.print(line, markup=False)
+    if plot is not None:
+        err.print(f"The picture is in {plot}", markup=False)
+
+
+def _judge_file(
+    file: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
+) -> Quality:
+    if reference is None:
+        raise DataError(f"{file}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
+    options = Data(min_length=1)
+    sequences = _read(file, PROTEIN)
+    with data_progress() as progress:
+        natural = open_whole(options, reference, PROTEIN, progress=progress)
+        training = None if train is None else open_whole(options, train, PROTEIN, progress=progress)
+    return _judge(sequences, natural, training, alphabet=PROTEIN, longest=None, align=align, seed=seed)
+
+
+def _judge_run(
+    run: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
+) -> Quality:
+    model = load(run, device=device)
+    natural, training = _own_data(model, run) if reference is None or train is None else (None, None)
+    with data_progress() as progress:
+        if reference is not None:
+            natural = open_whole(model.config.data, reference, model.alphabet, progress=progress)
+        if train is not None:
+            training = open_whole(model.config.data, train, model.alphabet, progress=progress)
+    sequences = model.sample(samples, seed=seed)
+    longest = model.config.model.length
+    return _judge(sequences, natural, training, alphabet=model.alphabet, longest=longest, align=align, seed=seed)
+
+
+def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences | None]:
+    """What the run was measured and trained on.
+
+    Raises:
+        DataError: if its configuration gives other data now.
+    """
+    with data_progress() as progress:
+        dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
+    if dataset.fingerprint != model.trained_on:
+        raise DataError(
+            f"{run} was trained on other data than data.train={model.config.data.train} gives now; name natural and "
+            "training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
+        )
+    return dataset.valid, dataset.train
+
+
+def _judge(
+    sequences: Sequence[str],
+    natural: Sequences | None,
+    training: Sequences | None,
+    *,
+    alphabet: Alphabet,
+    longest: int | None,
+    align: bool,
+    seed: int,
+) -> Quality:
+    assert natural is not None  # noqa: S101  # the run's own, where none is named
+    index = None if training is None else TrainingIndex.of(training, alphabet)
+    return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+
+
+def _read(file: Path, alphabet: Alphabet) -> list[str]:
+    """Samples of a FASTA file. Nothing is repaired: a letter outside the alphabet is a fault of the sampler."""
+    if not file.exists():
+        raise DataError(f"{file}: neither a run nor a FASTA file of samples")
+    sequences = []
+    for record in read_fasta(ByteStream(file)):
+        text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("ascii", "replace")
+        try:
+            alphabet.encode(text)
+        except DataError as error:
+            raise DataError(f"{file}:{record.line}: {record.name}: {error}") from None
+        if not text:
+            raise DataError(f"{file}:{record.line}: {record.name} is empty; expected at least one residue")
+        sequences.append(text)
+    return sequences

@@ -1,0 +1,108 @@
+"""`sedd sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sedd.cli.app import RunPath, app, err
+from sedd.errors import SamplingError
+from sedd.pretrained import Pretrained, load
+from sedd.sampling.generation import Choices, Request
+from sedd.sampling.sampler import Report
+from sedd.sampling.templates import read_templates
+from sedd.sampling.writing import write_stream, written
+
+COUNT = 10
+"""Sequences, unless said otherwise."""
+
+
+@app.command()
+def sample(
+    run: RunPath,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="How many sequences; default: 10.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Residues; default: lengths of the training set.")] = None,
+    template: Annotated[Path | None, typer.Option(help="FASTA of templates such as MK__AC? to fill in.")] = None,
+    num_per_template: Annotated[int, typer.Option(min=1, help="Sequences for each template.")] = 1,
+    redesign: Annotated[
+        float | None, typer.Option(help="Draw this random share of each sequence of --template anew.")
+    ] = None,
+    predictor: Annotated[
+        str | None, typer.Option(help="euler, analytic, ancestral, first_hitting; default: the run's.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the run's.")] = None,
+    tokens_per_step: Annotated[
+        int | None, typer.Option(min=1, help="first_hitting: residues per evaluation; above 1 an approximation.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Other than 1: changes the distribution.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Other than 1: changes the distribution.")] = None,
+    sweeps: Annotated[int | None, typer.Option(min=0, help="uniform, templates: Gibbs sweeps at the end.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences at a time.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: print.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out where it was interrupted.")] = False,
+    device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
+) -> None:
+    """Generate sequences from a trained model: from nothing, from templates, or by redesigning a share of sequences."""
+    model = load(run, device=device)
+    options = Choices(
+        predictor=predictor,
+        steps=steps,
+        tokens_per_step=tokens_per_step,
+        temperature=temperature,
+        top_p=top_p,
+        sweeps=sweeps,
+        batch_size=batch_size,
+    )
+    _refuse(count, length, template, redesign, to, resume)
+    if template is None:
+        request = model.generation.sample(COUNT if count is None else count, length=length, seed=seed, **options)
+    else:
+        request = _from_file(model, template, num_per_template, redesign, seed, options)
+    _write(model, request, run, to, resume)
+
+
+def _refuse(
+    count: int | None, length: int | None, template: Path | None, redesign: float | None, to: Path | None, resume: bool
+) -> None:
+    """Options that contradict each other."""
+    if template is not None and (count is not None or length is not None):
+        raise SamplingError("--count and --length do not go with --template; use --num-per-template")
+    if redesign is not None and template is None:
+        raise SamplingError("--redesign needs sequences: give a FASTA with --template")
+    if resume and to is None:
+        raise SamplingError("--resume needs the file to go on with: give --out")
+
+
+def _from_file(model: Pretrained, path: Path, each: int, share: float | None, seed: int, options: Choices) -> Request:
+    names, texts = zip(*read_templates(path, model.alphabet), strict=True)
+    if share is None:
+        return model.generation.infill(texts, names=names, num_per_template=each, seed=seed, **options)
+    return model.generation.redesign(texts, share=share, names=names, num_per_template=each, seed=seed, **options)
+
+
+def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resume: bool) -> None:
+    def describe(index: int) -> dict[str, object]:
+        return {"run": run, "step": model.step, **request.describe(index)}
+
+    total = len(request.templates)
+    first = written(to, model.alphabet, describe) if resume and to is not None else 0
+    with _progress(total) as report:
+        samples = model.generation.draw(request, first=first, report=report) if first < total else iter(())
+        write_stream(to, samples, model.alphabet, describe, append=first > 0)
+    if to is not None:
+        already = f", {first} of them drawn before" if first else ""
+        err.print(f"{total} {'sequence' if total == 1 else 'sequences'} in {to}{already}", markup=False)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Report]:
+    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=int(done))

@@ -1,0 +1,87 @@
+"""`sedd score-variants`: point mutations, as protein language models score them."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import track
+
+from sedd.cli.app import RunPath, app, err
+from sedd.errors import DataError
+from sedd.evaluation.mutations import Row, WildType, read_mutations, read_wild_types
+from sedd.evaluation.variants import VariantScore
+from sedd.pretrained import Pretrained, load
+
+COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr")
+AT_ONCE = 1_024
+"""Variants between two writes."""
+
+
+@app.command("score-variants")
+def score_variants(
+    run: RunPath,
+    wildtype: Annotated[Path, typer.Argument(help="FASTA of the sequence, or of several.")],
+    mutations: Annotated[Path, typer.Argument(help="CSV with a mutation such as A42G (or A42G:L50P) on each line.")],
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; default: print.")] = None,
+    masks: Annotated[int, typer.Option(min=1, help="Noise levels for the difference of the bounds.")] = 32,
+    bound: Annotated[
+        bool, typer.Option("--bound/--no-bound", help="Compute the difference of the bounds; slower by far.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same masks.")] = 0,
+    weights: Annotated[Literal["ema", "model"], typer.Option(help="Averaged or raw weights.")] = "ema",
+    which: Annotated[
+        Literal["best", "latest"], typer.Option(help="Of a run: the checkpoint with the best bound, or the latest.")
+    ] = "best",
+    device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
+) -> None:
+    """Score point mutations of a sequence; above 0 the model prefers the mutant."""
+    model = load(run, which=which, weights=weights, device=device)
+    if model.alphabet.name not in ("protein", "esm"):
+        raise DataError(
+            f"{run} was trained with the alphabet {model.alphabet.name!r}; variants are scored for proteins, with a "
+            "model that was trained with data.alphabet=protein or esm"
+        )
+    wild = read_wild_types(wildtype, model.alphabet, model.config.model.length)
+    rows = read_mutations(mutations, wild, model.alphabet)
+    if to is not None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext(sys.stdout) if to is None else to.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row, score in _watched(_scored(model, wild, rows, masks=masks, bound=bound, seed=seed), len(rows)):
+            writer.writerow((row.name, *_cells(score)))
+    if to is not None:
+        err.print(f"{len(rows):,} variants in {to}", markup=False)
+
+
+def _scored(
+    model: Pretrained, wild: dict[str, WildType], rows: Sequence[Row], *, masks: int, bound: bool, seed: int
+) -> Iterator[tuple[Row, VariantScore]]:
+    """In the order of the file; within so many rows, those of one wild type are scored together."""
+    for first in range(0, len(rows), AT_ONCE):
+        window = rows[first : first + AT_ONCE]
+        found: dict[int, VariantScore] = {}
+        for name in dict.fromkeys(row.name for row in window):
+            places = [place for place, row in enumerate(window) if row.name == name]
+            texts = [window[place].mutation.text for place in places]
+            sequence = model.alphabet.decode(wild[name].tokens)
+            scores = model.score_variants(sequence, texts, masks=masks, bound=bound, seed=seed)
+            found |= dict(zip(places, scores, strict=True))
+        yield from ((row, found[place]) for place, row in enumerate(window))
+
+
+def _watched(pairs: Iterable[tuple[Row, VariantScore]], total: int) -> Iterable[tuple[Row, VariantScore]]:
+    if not err.is_terminal:
+        return pairs
+    return track(pairs, description="scoring", total=total, console=err, transient=True)
+
+
+def _cells(score: VariantScore) -> tuple[str, ...]:
+    numbers = (score.log_odds, score.bound_difference, score.stderr)
+    return (score.mutation, *("" if number is None else f"{number:.6g}" for number in numbers))

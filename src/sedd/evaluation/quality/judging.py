@@ -1,0 +1,251 @@
+"""Samples, held-out natural sequences and shuffled ones under every metric, and which of them are nearer to nature.
+
+Natural sequences are split in two: the *reference*, which distances are measured from, and the *held-out half*, which
+shows what a perfect model would reach. Shuffled sequences are the held-out half with the residues of each in random
+order: right letters, right lengths, no order. Samples and held-out half are cut to equally many residues, because the
+divergence of small samples is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from sedd.data import PROTEIN, Alphabet
+from sedd.errors import DataError
+from sedd.evaluation.quality.alignment import identity
+from sedd.evaluation.quality.complexity import low_complexity_share, repeat_share
+from sedd.evaluation.quality.composition import CLASSES, CompositionSpread, class_share
+from sedd.evaluation.quality.diversity import PairDistance, uniqueness
+from sedd.evaluation.quality.kmers import KmerDivergence
+from sedd.evaluation.quality.lengths import LengthDistance
+from sedd.evaluation.quality.novelty import CLOSE, Neighbours, TrainingIndex
+from sedd.evaluation.quality.packed import Packed, Rows
+from sedd.evaluation.quality.quality import Answer, Quality, Row
+from sedd.evaluation.quality.statistic import Floats, Statistic, bootstrap_weights
+
+Z95 = 1.96
+LEAST = 10
+"""With fewer sequences in a set, the bootstrap says nothing about its spread."""
+FAR_FEWER = 0.5
+"""With a smaller part of the samples than this in use, a note says so."""
+
+
+def judge(
+    samples: Rows,
+    natural: Rows,
+    *,
+    alphabet: Alphabet = PROTEIN,
+    training: TrainingIndex | None = None,
+    longest: int | None = None,
+    align: bool = False,
+    most: int = 2_000,
+    draws: int = 200,
+    seed: int = 0,
+) -> Quality:
+    """Judge generated sequences.
+
+    Args:
+        samples: as letters or as arrays of ids.
+        natural: held-out sequences, in the same way; what the model did not train on.
+        alphabet: what ids and letters mean.
+        training: an index of the training set, for novelty.
+        longest: natural sequences are cut to so many residues, as in training.
+        align: align each sample with its nearest training sequence too; needs the extra `align`.
+        most: judge at most so many samples.
+        draws: bootstrap draws.
+        seed: keys the choice and order of sequences, the shuffling and the bootstrap.
+
+    Raises:
+        DataError: if there are no samples or fewer than two natural sequences, one is empty, or a letter is not in the
+            alphabet.
+        SeddError: if `align` is on and there is no training set or no Biopython.
+    """
+    _check(samples, natural, align=align, training=training)
+    given = Packed.drawn(samples, alphabet, most=most, seed=seed)
+    half = min(len(natural) // 2, -(-3 * len(given) // 2))  # some to spare, in case they are shorter
+    drawn = Packed.drawn(natural, alphabet, most=3 * most + half, longest=longest, seed=seed)
+    sets = Sets.of(given, drawn.part(0, half), drawn.part(half, len(drawn)), seed=seed)
+    near = {} if training is None else {name: training.nearest(each) for name, each in sets.all.items()}
+    metrics = [*_distances(sets), *_levels(sets), *_neighbours(sets, near, training if align else None)]
+    weights = {name: bootstrap_weights(len(each), draws, seed=seed, which=name) for name, each in sets.all.items()}
+    weights["shuffled"] = weights["held_out"]  # the same sequences: what only their letters decide cancels
+    rows = tuple(_row(metric, weights, certain=sets.smallest >= LEAST) for metric in metrics)
+    return Quality(
+        rows=rows,
+        samples=len(sets.samples),
+        samples_residues=sets.samples.residues,
+        held_out=len(sets.held_out),
+        held_out_residues=sets.held_out.residues,
+        reference=len(sets.reference),
+        training=None if training is None else training.searched,
+        notes=tuple(_notes(rows, sets, given, training, near)),
+    )
+
+
+def _check(samples: Rows, natural: Rows, *, align: bool, training: TrainingIndex | None) -> None:
+    if not len(samples):
+        raise DataError("there are no samples to judge; expected at least one sequence")
+    if len(natural) < 2:
+        raise DataError(
+            f"{len(natural)} natural sequence(s) to compare with; expected at least 2, and better hundreds: one half "
+            "is the reference, the other shows how near natural sequences come to it"
+        )
+    if align and training is None:
+        raise DataError("aligning needs the training set; give it too (--train on the command line)")
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The four sets of sequences that are compared."""
+
+    samples: Packed
+    held_out: Packed
+    shuffled: Packed
+    reference: Packed
+
+    @staticmethod
+    def of(samples: Packed, held_out: Packed, reference: Packed, *, seed: int) -> Sets:
+        """Samples and held-out sequences cut to about as many residues."""
+        residues = min(samples.residues, held_out.residues)
+        samples, held_out = samples.of_residues(residues), held_out.of_residues(residues)
+        return Sets(samples, held_out, held_out.shuffled(seed=seed), reference)
+
+    @property
+    def all(self) -> dict[str, Packed]:
+        """By name."""
+        return {
+            "samples": self.samples,
+            "held_out": self.held_out,
+            "shuffled": self.shuffled,
+            "reference": self.reference,
+        }
+
+    @property
+    def smallest(self) -> int:
+        """Sequences of the smallest set."""
+        return min(len(each) for each in self.all.values())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row to be: the statistic of each set; without one of the reference it is a distance from it."""
+
+    name: str
+    title: str
+    unit: str
+    of: Mapping[str, Statistic]
+
+
+def _distances(sets: Sets) -> Iterator[Metric]:
+    """How far each set is from the reference."""
+    columns = {name: each for name, each in sets.all.items() if name != "reference"}
+    equal = min(each.residues for each in columns.values())
+    # Cut to the last residue: the bias of a divergence depends on how many there are.
+    lengths = {name: LengthDistance(each, sets.reference) for name, each in columns.items()}
+    yield Metric("length_distance", "length distance", "of the mean length", lengths)
+    for k, name in ((1, "letter"), (2, "2mer"), (3, "3mer")):
+        title = "letter divergence" if k == 1 else f"{k}-mer divergence"
+        found = {column: KmerDivergence(each.cut(equal), sets.reference, k) for column, each in columns.items()}
+        yield Metric(f"{name}_divergence", title, "nats", found)
+
+
+def _levels(sets: Sets) -> Iterator[Metric]:
+    """What each set is like; good is what the reference is like."""
+
+    def of(measure: Callable[[Packed], Statistic]) -> dict[str, Statistic]:
+        return {name: measure(each) for name, each in sets.all.items()}
+
+    if _is_protein(sets.samples.alphabet):
+        yield Metric("low_complexity", "low complexity", "share", of(low_complexity_share))
+        yield Metric("repeats", "repeats", "share", of(repeat_share))
+    yield Metric("letter_spread", "letter spread", "nats", of(CompositionSpread))
+    yield Metric("uniqueness", "uniqueness", "share", of(uniqueness))
+    yield Metric("diversity", "diversity, 3-mers", "share", of(PairDistance))
+    if _is_protein(sets.samples.alphabet):
+        for name, letters in CLASSES.items():
+            yield Metric(name, f"{name} {letters}", "share", of(partial(class_share, letters=letters)))
+
+
+def _neighbours(sets: Sets, near: Mapping[str, Neighbours], aligned: TrainingIndex | None) -> Iterator[Metric]:
+    """How near each set is to the training set."""
+    if not near:
+        return
+    yield Metric("novelty", "novelty, 5-mers", "share", {name: each.novelty for name, each in near.items()})
+    yield Metric("copies", "close copies", "share", {name: each.copies for name, each in near.items()})
+    if aligned is not None:
+        found = {name: identity(each, near[name], aligned) for name, each in sets.all.items()}
+        yield Metric("identity", "identity to nearest", "share", found)
+
+
+def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row:
+    values = {name: statistic(weights[name]) for name, statistic in metric.of.items()}
+    target = values.get("reference")
+    far = {name: each if target is None else np.abs(each - target) for name, each in values.items()}
+
+    def against(name: str, other: str) -> Answer:
+        gap = far[name] - far[other]
+        if not certain or abs(gap[0]) <= max(Z95 * float(np.std(gap[1:])), 1e-12):
+            return "cannot tell"
+        return "beats" if gap[0] < 0 else "loses"
+
+    half = {name: Z95 * float(np.std(each[1:])) for name, each in values.items()}
+    return Row(
+        name=metric.name,
+        title=metric.title,
+        unit=metric.unit,
+        samples=float(values["samples"][0]),
+        held_out=float(values["held_out"][0]),
+        shuffled=float(values["shuffled"][0]),
+        reference=None if target is None else float(target[0]),
+        samples_half=half["samples"],
+        held_out_half=half["held_out"],
+        shuffled_half=half["shuffled"],
+        differ=against("held_out", "shuffled") == "beats",
+        against_shuffled=against("samples", "shuffled"),
+        against_held_out=against("samples", "held_out"),
+    )
+
+
+def _notes(
+    rows: tuple[Row, ...], sets: Sets, given: Packed, training: TrainingIndex | None, near: Mapping[str, Neighbours]
+) -> Iterator[str]:
+    by_name = {row.name: row for row in rows}
+    if sets.smallest < LEAST:
+        yield f"Fewer than {LEAST} sequences in one of the sets: nothing can be told apart. Give more."
+    if len(sets.samples) < FAR_FEWER * len(given):
+        yield (
+            f"Only {len(sets.samples):,} of {len(given):,} samples are used, as many residues as the held-out half "
+            "has; give more natural sequences."
+        )
+    if not _is_protein(sets.samples.alphabet):
+        yield "Low complexity, repeats and kinds of residues are for proteins, and left out for text."
+    lost = [row.title for row in rows if row.differ and row.against_shuffled == "loses"]
+    spread = by_name["letter_spread"]
+    if lost and spread.against_held_out == "loses" and spread.samples < spread.held_out:
+        yield (
+            f"Shuffled sequences keep the letters of each natural sequence. Those of the samples differ less from "
+            f"sequence to sequence ({1000 * spread.samples:.1f} against {1000 * spread.held_out:.1f} nats/1000): the "
+            f"likely reason why the samples lose to shuffled sequences on {', '.join(lost)}."
+        )
+    if training is None:
+        yield "No training set was given: novelty is left out."
+        return
+    if training.searched < training.total:
+        yield f"Neighbours are those among {training.searched:,} of {training.total:,} training sequences."
+    exact = int(near["samples"].exact.sum())
+    if exact:
+        yield f"{exact:,} of {len(sets.samples):,} samples are training sequences, letter for letter."
+    copies = by_name["copies"]
+    if copies.samples > copies.held_out and copies.against_held_out == "loses":
+        yield (
+            f"{copies.samples:.1%} of the samples share {CLOSE:.0%} of their 5-mers with one training sequence, "
+            f"against {copies.held_out:.1%} of held-out ones: the model repeats its training set."
+        )
+
+
+def _is_protein(alphabet: Alphabet) -> bool:
+    return set("ACDEFGHIKLMNPQRSTVWY") <= set(alphabet.symbols) and alphabet.name != "text"

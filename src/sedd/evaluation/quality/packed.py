@@ -1,0 +1,134 @@
+"""A set of sequences as one array, so that every metric is a few numpy calls over all residues."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.data import Alphabet, Permutation, Sequences, crop
+from sedd.errors import DataError
+from sedd.randomness import generator
+
+Ints = NDArray[np.int64]
+Rows = Sequence[str] | Sequences
+"""Sequences as letters, or as arrays of ids."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Sequences one after the other."""
+
+    tokens: NDArray[Any]
+    """(residues,): ids of the alphabet, in its type."""
+    offsets: Ints
+    """(sequences + 1,): sequence i is `tokens[offsets[i]:offsets[i + 1]]`."""
+    alphabet: Alphabet
+
+    @staticmethod
+    def of(rows: Iterable[NDArray[Any]], alphabet: Alphabet) -> Packed:
+        """From arrays of ids."""
+        arrays = [np.asarray(row, alphabet.dtype) for row in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in arrays])]).astype(np.int64)
+        return Packed(np.concatenate([*arrays, np.empty(0, alphabet.dtype)]), offsets, alphabet)
+
+    @staticmethod
+    def drawn(rows: Rows, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0) -> Packed:
+        """At most `most` sequences in a keyed order, cut at a keyed place to at most `longest` residues.
+
+        Raises:
+            DataError: if a sequence is empty or not of the alphabet; names it, counted from 1.
+        """
+        chosen = Permutation(len(rows), seed, 0)(np.arange(min(len(rows), most), dtype=np.int64)).tolist()
+        ids = (_checked(rows[index], index, alphabet) for index in chosen)
+        if longest is not None:
+            ids = (crop(row, seed=seed, sample=i, max_length=longest) for i, row in zip(chosen, ids, strict=True))
+        return Packed.of(ids, alphabet)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def residues(self) -> int:
+        """How many in all."""
+        return len(self.tokens)
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """(sequences,), residues."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def owner(self) -> NDArray[np.int32]:
+        """(residues,): which sequence each belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), self.lengths)
+
+    def row(self, index: int) -> NDArray[Any]:
+        """The ids of one sequence."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    def part(self, first: int, last: int) -> Packed:
+        """Sequences `first` to `last`, without the last."""
+        begin, end = int(self.offsets[first]), int(self.offsets[last])
+        return Packed(self.tokens[begin:end], self.offsets[first : last + 1] - begin, self.alphabet)
+
+    def of_residues(self, most: int) -> Packed:
+        """The first sequences with at most `most` residues together; at least one sequence."""
+        count = int(np.searchsorted(self.offsets, most, side="right")) - 1
+        return self.part(0, max(1, min(count, len(self))))
+
+    def cut(self, residues: int) -> Packed:
+        """Exactly the first `residues` residues; the last sequence loses its end."""
+        count = int(np.searchsorted(self.offsets, residues, side="left"))
+        return Packed(self.tokens[:residues], np.minimum(self.offsets[: count + 1], residues), self.alphabet)
+
+    def shuffled(self, *, seed: int = 0) -> Packed:
+        """The residues of each sequence in random order: same letters, same lengths, no order."""
+        keys = generator(seed, "shuffle").random(self.residues)
+        return Packed(self.tokens[np.lexsort((keys, self.owner))], self.offsets, self.alphabet)
+
+    def per_sequence(self, counted: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums over the residues of each sequence, (sequences,), of one number per residue."""
+        return np.bincount(self.owner, counted.astype(np.float64), minlength=len(self)).astype(np.float64)
+
+    def kmers(self, k: int) -> tuple[Ints, NDArray[np.int32]]:
+        """The codes of all stretches of k residues, and the sequence of each: two of (stretches,)."""
+        starts = max(self.residues - k + 1, 0)
+        codes = np.zeros(starts, np.int64)
+        for place in range(k):
+            codes = codes * self.alphabet.n + self.tokens[place : place + starts]
+        inside = self.owner[:starts] == self.owner[k - 1 : k - 1 + starts]
+        return codes[inside], self.owner[:starts][inside]
+
+
+def _checked(row: str | NDArray[Any], index: int, alphabet: Alphabet) -> NDArray[Any]:
+    try:
+        ids = ids_of(row, alphabet) if isinstance(row, str) else np.asarray(row)
+    except DataError as error:
+        raise DataError(f"sequence {index + 1}: {error}") from None
+    if not len(ids):
+        raise DataError(f"sequence {index + 1} is empty; expected at least one residue")
+    if ids.min() < 0 or ids.max() >= alphabet.n:
+        raise DataError(
+            f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; the alphabet {alphabet.name!r} has 0 to "
+            f"{alphabet.n - 1}"
+        )
+    return ids
+
+
+def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:
+    """The ids of what `Alphabet.decode` wrote: single characters, and names such as ESM's `<cls>`.
+
+    Raises:
+        DataError: if a letter is not in the alphabet.
+    """
+    names = {symbol: number for number, symbol in enumerate(alphabet.symbols) if len(symbol) > 1}
+    if "<" not in text or not names:
+        return alphabet.encode(text)
+    pieces = [piece for piece in re.split(f"({'|'.join(map(re.escape, names))})", text) if piece]
+    return np.concatenate([np.array([names[p]]) if p in names else alphabet.encode(p) for p in pieces])

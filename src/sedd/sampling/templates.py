@@ -1,0 +1,169 @@
+"""Templates: sequences in which some residues are given and others are to be drawn, such as `MK__AC?`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sedd.data import Alphabet
+from sedd.data.bytestream import ByteStream, DamagedError
+from sedd.errors import DataError, SamplingError
+from sedd.randomness import generator
+from sedd.sampling.rows import Ids
+
+MARKS = ("_", "?", ".")
+"""Symbols for a residue to draw, besides `<mask>` and the alphabet's own; those that the alphabet has as real symbols
+(`.` in `esm`, `?` in a text) stand for themselves."""
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """Templates without given residues: as many as `lengths`, made when they are asked for."""
+
+    lengths: np.ndarray
+    mark: int
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Ids:
+        return np.full(int(self.lengths[index]), self.mark, np.int64)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Each template `times` times, one after the other."""
+
+    templates: Sequence[Ids]
+    times: int
+
+    def __len__(self) -> int:
+        return self.times * len(self.templates)
+
+    def __getitem__(self, index: int) -> Ids:
+        return self.templates[index // self.times]
+
+
+@dataclass(frozen=True)
+class Redesigns:
+    """Each sequence `times` times, a random `share` of its residues to be drawn; which, decides (seed, sample)."""
+
+    sequences: Sequence[Ids]
+    times: int
+    share: float
+    mark: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.times * len(self.sequences)
+
+    def __getitem__(self, index: int) -> Ids:
+        template = self.sequences[index // self.times].copy()
+        count = max(1, int(self.share * len(template) + 1e-9))
+        template[generator(self.seed, "redesign", index).choice(len(template), count, replace=False)] = self.mark
+        return template
+
+
+def parse(text: str, alphabet: Alphabet, name: str) -> Ids:
+    """Ids of a template, (length,) int64; `alphabet.n` marks the residues to draw.
+
+    Raises:
+        SamplingError: if it is empty, or nothing in it is to be drawn.
+        DataError: if a symbol is neither in the alphabet nor a mark.
+    """
+    ids = _ids(text, alphabet, name)
+    if not (ids == alphabet.mask_id).any():
+        marks = " or ".join(_marks(alphabet))
+        raise SamplingError(f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn")
+    return ids
+
+
+def whole(text: str, alphabet: Alphabet, name: str) -> Ids:
+    """Ids of a sequence without marks, (length,) int64.
+
+    Raises:
+        SamplingError: if it is empty, or has a mark.
+        DataError: if a symbol is not in the alphabet.
+    """
+    ids = _ids(text, alphabet, name)
+    if (ids == alphabet.mask_id).any():
+        raise SamplingError(
+            f"{name}: residue {int((ids == alphabet.mask_id).argmax()) + 1} is a mark; redesign chooses by itself what "
+            "to draw. Give sequences without marks, or use them as templates without a share"
+        )
+    return ids
+
+
+def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
+    if not text:
+        raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC")
+    pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
+    letters = "".join(pieces[::2])
+    if letters.upper() != letters and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
+        letters = letters.upper()
+    if len(pieces) == 1:
+        return _encoded(letters, alphabet, name, text).astype(np.int64)
+    given = np.concatenate([np.append(np.full(len(piece), True), False) for piece in pieces[::2]])[:-1]
+    ids = np.full(len(given), alphabet.mask_id, np.int64)
+    ids[given] = _encoded(letters, alphabet, name, text)
+    return ids
+
+
+def _encoded(letters: str, alphabet: Alphabet, name: str, text: str) -> Ids:
+    try:
+        return alphabet.encode(letters)
+    except DataError:
+        known = {symbol for symbol in alphabet.symbols if len(symbol) == 1}
+        wrong = next(letter for letter in letters if letter not in known)
+        at = text.upper().find(wrong) if wrong not in text else text.find(wrong)
+        raise DataError(
+            f"{name}: {wrong!r} at position {at + 1} is not in the model's alphabet {alphabet.name!r}, and no mark for "
+            f"a residue to draw ({' '.join(_marks(alphabet))})"
+        ) from None
+
+
+def _marks(alphabet: Alphabet) -> list[str]:
+    return [mark for mark in dict.fromkeys((*MARKS, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
+
+
+def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
+    """Names and texts in a file: FASTA, or for models of text one template per line.
+
+    Raises:
+        DataError: if there is no such file, or nothing in it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
+    try:
+        found = list(_lines(path) if alphabet.name == "text" else _records(path))
+    except (DamagedError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if not found:
+        raise DataError(f"{path}: there is nothing in it; expected at least one template")
+    return found
+
+
+def _records(path: Path) -> Iterator[tuple[str, str]]:
+    """FASTA, plain or gzip. Not the reader of training data, to which the `>` of `<mask>` is a header."""
+    name, pieces = "", list[str]()
+    lines = b"".join(ByteStream(path).blocks()).decode("utf-8", "backslashreplace").splitlines()
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line.startswith(">"):
+            if name:
+                yield name, "".join(pieces)
+            name, pieces = (line[1:].split() or [f"line-{number}"])[0], []
+        elif line and not name:
+            raise DataError(f"{path}:{number}: expected a FASTA header that starts with '>', got {line[:40]!r}")
+        else:
+            pieces.append(line)
+    if name:
+        yield name, "".join(pieces)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return ((f"line-{number}", line) for number, line in enumerate(lines, 1) if line)

@@ -1,0 +1,93 @@
+"""Samples and their quality while a run trains, with averaged weights.
+
+Every draw has a generator of its own, so the training curve is the same with samples and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sedd.config import Config
+from sedd.errors import SeddError
+from sedd.evaluation.quality import Quality, TrainingIndex, judge
+from sedd.sampling.writing import write_samples
+from sedd.sections import Sampling
+from sedd.training.report import StepReport
+
+if TYPE_CHECKING:
+    from sedd.training.trainer import Trainer
+
+MOST_SEARCHED = 20_000
+"""Training sequences searched for neighbours: 80 MB for proteins, kept from the first samples to the end."""
+
+
+def due(options: Sampling, step: int) -> bool:
+    """Whether samples are written after optimizer step `step`."""
+    return step in options.at_steps or (options.every is not None and step % options.every == 0)
+
+
+def generates(config: Config) -> bool:
+    """Whether the noise goes far enough to start from nothing."""
+    return config.prior_kept <= Config.GENERATES_BELOW
+
+
+def samples_file(trainer: Trainer) -> Path:
+    """Where the samples of the current step belong."""
+    kind = "txt" if trainer.data.alphabet.name == "text" else "fasta"
+    return trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
+
+
+def write_step(trainer: Trainer, count: int) -> tuple[Path, list[str]]:
+    """Write samples of the current weights to the run; returns where, and the samples."""
+    path, sequences = samples_file(trainer), trainer.sample(count)
+    origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
+    write_samples(path, sequences, trainer.data.alphabet, **origin)
+    return path, sequences
+
+
+class SamplesAtSteps:
+    """Call it after every step: writes samples where `sampling.at_steps` and `sampling.every` say so.
+
+    Args:
+        trainer: whose averaged weights are sampled from.
+        say: shows a line of text to a person.
+    """
+
+    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
+        self._trainer, self._say = trainer, say
+        self._excused = False
+
+    def __call__(self, report: StepReport) -> list[dict[str, Any]]:
+        """The line for the metrics file, if samples are due and can be judged."""
+        options = self._trainer.config.sampling
+        if report.skipped or not due(options, report.step):
+            return []
+        if not generates(self._trainer.config):
+            self._excuse("this model's noise stops too early to generate from nothing (see noise.sigma_max)")
+            return []
+        path, sequences = write_step(self._trainer, options.count)
+        try:
+            quality = self._judged(sequences)
+        except SeddError as error:  # too few held-out sequences, for example: no reason to end a run
+            self._excuse(f"the samples in {path} are not judged: {error}")
+            return []
+        self._say(f"Samples of step {report.step:,} in {path}. {quality.sentence}")
+        return [{"kind": "samples", "step": report.step, **quality.numbers()}]
+
+    def _judged(self, sequences: list[str]) -> Quality:
+        data = self._trainer.data
+        longest = self._trainer.config.model.length
+        return judge(sequences, data.valid, alphabet=data.alphabet, training=self._index, longest=longest)
+
+    @cached_property
+    def _index(self) -> TrainingIndex:
+        data = self._trainer.data
+        return TrainingIndex.of(data.train, data.alphabet, most=MOST_SEARCHED)
+
+    def _excuse(self, why: str) -> None:
+        if not self._excused:
+            self._say(f"No quality of samples in this run: {why}")
+        self._excused = True

@@ -1,0 +1,156 @@
+"""`sedd evaluate` and `sedd score-variants`: what they print and write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import sedd
+from sedd import cli
+
+runner = CliRunner()
+FASTA = ">a one\nMKVLAAGIVG\n>b\nMKKLLPTAAA\n>c\nAAAACCCCDDDDEEEEFFFFGGGGHHHHIIII\n"
+
+
+def sedd_(*arguments: str | Path) -> str:
+    result = runner.invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def error(*arguments: str | Path) -> str:
+    with pytest.raises(sedd.SeddError) as caught:
+        sedd_(*arguments)
+    return str(caught.value)
+
+
+@pytest.fixture(params=["absorb", "uniform"])
+def run(request, tiny, tmp_path) -> Path:
+    sedd.Trainer(tiny(f"graph.type={request.param}"), run=tmp_path / "run").fit(progress=False)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def absorb(tiny, tmp_path) -> Path:
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    return tmp_path / "run"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_evaluate_prints_the_bound_how_sure_it_is_the_mask_rates_and_the_controls(run):
+    printed = sedd_("evaluate", run, "--device", "cpu", "--sequences", "20", "--masks", "4")
+    for words in (
+        "nats per residue, 95 % interval", "bits per residue, perplexity", "from which sequences", "from which masks",
+        "20 of 256 sequences", "10% to 25%", "uniform", "unigram", "composition", "shuffled", "the training data",
+    ):  # fmt: skip
+        assert words in printed, words
+    assert "shuffled" not in sedd_("evaluate", run, "--device", "cpu", "--sequences", "9", "--no-controls")
+
+
+def test_the_json_holds_everything_and_all_the_keys_it_ever_had(run, tmp_path):
+    (tmp_path / "some.fasta").write_text(FASTA)
+    found = json.loads(sedd_("evaluate", run, tmp_path / "some.fasta", "--device", "cpu", "--json", "--masks", "4"))
+    before = {"step", "nats", "stderr", "bits", "perplexity", "trained", "sequences", "residues", "cropped"}
+    assert before | {"profile", "up_to", "up_to_stderr"} <= set(found)
+    assert {"interval", "half_sequences", "half_masks", "sd_sequences", "sd_masks", "rates", "letters"} <= set(found)
+    assert set(found["controls"]) == {"uniform", "unigram", "composition", "shuffled"}
+    assert (found["sequences"], found["residues"], found["cropped"], found["masks"]) == (3, 44, 1, 4)
+    assert found["interval"][0] < found["nats"] < found["interval"][1]
+    assert found["letters"] == "the training data"
+
+
+def test_evaluate_writes_a_row_for_each_sequence_with_the_ids_of_the_file(run, tmp_path):
+    (tmp_path / "some.fasta").write_text(FASTA)
+    to = tmp_path / "deep" / "each.csv"
+    printed = sedd_("evaluate", run, tmp_path / "some.fasta", "--device", "cpu", "--per-sequence", to)
+    assert "3 sequences in" in printed
+    found = rows(to)
+    assert [(row["id"], row["residues"]) for row in found] == [("a", "10"), ("b", "10"), ("c", "24")]
+    overall = json.loads(sedd_("evaluate", run, tmp_path / "some.fasta", "--device", "cpu", "--json"))
+    mean = sum(float(row["nats"]) * int(row["residues"]) for row in found) / 44
+    assert mean == pytest.approx(overall["nats"], abs=1e-4)
+
+
+def test_all_sequences_are_in_the_table_and_those_without_names_have_numbers(absorb, tmp_path):
+    printed = sedd_("evaluate", absorb, "--device", "cpu", "--per-sequence", tmp_path / "each.csv", "--no-controls")
+    assert "ids are numbers in the order of the data" in " ".join(printed.split())
+    assert [row["id"] for row in rows(tmp_path / "each.csv")] == [str(number) for number in range(1, 257)]
+
+
+def test_other_weights_and_other_checkpoints_can_be_evaluated(absorb):
+    common = ("--device", "cpu", "--sequences", "20", "--no-controls", "--json")
+    averaged, raw, latest = (
+        json.loads(sedd_("evaluate", absorb, *common, *more))
+        for more in ((), ("--weights", "model"), ("--which", "latest"))
+    )
+    assert averaged["nats"] != raw["nats"]
+    assert latest["step"] == 8
+    checkpoint = absorb / "checkpoints" / "step-00000008"
+    assert json.loads(sedd_("evaluate", checkpoint, *common)) == latest
+
+
+def test_data_of_a_user_are_evaluated_with_the_letters_of_the_run(tiny, tmp_path):
+    sedd.Trainer(tiny(), data=[[1, 2, 3], [4, 5], [6, 7]], run=tmp_path / "run").fit(progress=False)
+    (tmp_path / "some.fasta").write_text(FASTA)
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("step-00000008")
+    for path in (tmp_path / "run", checkpoint):
+        found = json.loads(sedd_("evaluate", path, tmp_path / "some.fasta", "--device", "cpu", "--json"))
+        assert found["letters"] == "the training data"
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    found = json.loads(sedd_("evaluate", tmp_path / "run", tmp_path / "some.fasta", "--device", "cpu", "--json"))
+    assert found["letters"] == "the evaluated sequences themselves"
+
+
+def test_score_variants_writes_a_row_for_each_mutation(run, tmp_path):
+    (tmp_path / "wild.fasta").write_text(FASTA[:50].split(">c")[0])
+    (tmp_path / "some.csv").write_text("id,mutation\nb,M1A\na,M1A\nb,K2R:K3R\n")
+    to = tmp_path / "deep" / "scores.csv"
+    common = (run, tmp_path / "wild.fasta", tmp_path / "some.csv", "--device", "cpu", "--masks", "4")
+    sedd_("score-variants", *common, "--out", to)
+    found = rows(to)
+    assert [(row["id"], row["mutation"]) for row in found] == [("b", "M1A"), ("a", "M1A"), ("b", "K2R:K3R")]
+    model = sedd.load(run, device="cpu")
+    (score,) = model.score_variants("MKVLAAGIVG", ["M1A"], masks=4)
+    assert float(found[1]["log_odds"]) == pytest.approx(score.log_odds, rel=1e-4)
+    assert float(found[1]["bound_difference"]) == pytest.approx(score.bound_difference, rel=1e-4)
+    printed = sedd_("score-variants", *common, "--no-bound").splitlines()
+    assert printed[0] == "id,mutation,log_odds,bound_difference,stderr"
+    assert printed[1].endswith(",,")
+
+
+def test_score_variants_says_what_is_wrong_before_it_writes(absorb, tmp_path):
+    (tmp_path / "wild.fasta").write_text(">a\nMKVL\n")
+    (tmp_path / "some.csv").write_text("M1A\nA2K\n")
+    words = error("score-variants", absorb, tmp_path / "wild.fasta", tmp_path / "some.csv", "-o", tmp_path / "to.csv")
+    assert "some.csv:2: A2K: residue 2 of the wild type is K, not A" in words
+    assert not (tmp_path / "to.csv").exists()
+
+
+def test_score_variants_refuses_a_model_of_text(tiny, tmp_path):
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    config = tiny(
+        f"data.train={tmp_path / 'text.txt'}", "data.alphabet=text", "data.chunk_length=16", "data.holdout=0.3"
+    )
+    sedd.Trainer(config, run=tmp_path / "run").fit(progress=False)
+    (tmp_path / "wild.fasta").write_text(">a\nMKVL\n")
+    words = error("score-variants", tmp_path / "run", tmp_path / "wild.fasta", tmp_path / "wild.fasta")
+    assert "alphabet 'text'" in words
+    assert "nats per residue" in sedd_("evaluate", tmp_path / "run", tmp_path / "text.txt", "--device", "cpu")
+
+
+def test_an_empty_or_missing_file_is_one_message(absorb, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty.fasta").write_text("")
+    for name, words in (("empty.fasta", "the file is empty"), ("nowhere.fasta", "no such file")):
+        monkeypatch.setattr(sys, "argv", ["sedd", "evaluate", str(absorb), str(tmp_path / name)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
