@@ -285,8 +285,15 @@ WRONG = [
     ({"steps": [-1]}, sedd.ConfigError, "steps count from 0"),
     ({"data": "nowhere.fasta"}, sedd.DataError, "nowhere.fasta"),
     ({"run": "nowhere"}, sedd.CheckpointError, "no such file"),
-    ({"symbols": 300}, sedd.ConfigError, "256 at most"),
 ]
+
+
+def test_large_alphabets_are_forecast_where_there_is_a_closed_form(tiny):
+    found = sedd.forecast(tiny(), symbols=5000, steps=[0])
+    assert found.full.untrained == pytest.approx(found.full.mask_rate_max * math.log(5000), rel=1e-3)
+    for other in ("graph.type=uniform", "model.head=score"):
+        with pytest.raises(sedd.ConfigError, match="256 at most"):
+            sedd.forecast(tiny(other), symbols=300)
 
 
 @pytest.mark.parametrize(("arguments", "error", "words"), WRONG, ids=[str(arguments) for arguments, *_ in WRONG])

@@ -207,6 +207,40 @@ def test_a_bound_that_does_not_improve_for_so_many_steps_is_a_plateau(config):
     assert not stalled.verdict().went_wrong
 
 
+def test_a_bound_that_improves_again_ends_the_plateau(config):
+    patient = config.replace(monitoring={"patience": 300})
+    bounds = [bound(step, 2.5) for step in range(100, 501, 100)] + [bound(600, 2.4)]
+    monitor = watch(patient, run(patient, learning) + bounds)
+    assert ("patience", "learning") in rules(monitor)
+    assert monitor.verdict().kind == "healthy"
+
+
+def test_a_bound_before_the_first_logged_line_can_be_judged(config):
+    patient = config.replace(monitoring={"patience": 100})
+    (alarm,) = watch(patient, [bound(100, 2.4), bound(200, 2.5)]).alarms
+    assert (alarm.rule, alarm.step) == ("patience", 200)
+
+
+def test_every_divergence_says_since_when_so_that_a_rollback_knows_where_to_go(config):
+    skips = [{"kind": "skipped", "step": 300, "skipped": count} for count in range(1, 60)]
+    monitors = (
+        watch(config, run(config, learning, steps=300) + skips),
+        watch(config, run(config, lambda step: 3.0 + 0.1 * step, steps=60)),
+        watch(config, run(config, lambda step: learning(step) + (step > 300))),
+    )
+    for monitor in monitors:
+        diverging = [alarm for alarm in monitor.alarms if alarm.diverging]
+        assert diverging
+        assert all("since" in alarm.numbers for alarm in diverging)
+
+
+def test_remedies_are_computed_once_while_a_rule_keeps_firing(config, monkeypatch):
+    calls = []
+    monkeypatch.setattr("sedd.diagnosis.remedies.of_divergence", lambda *_: calls.append(1) or ())
+    watch(config, run(config, lambda step: 20.0 if step > 300 else learning(step), steps=900))
+    assert 0 < len(calls) < 10
+
+
 def test_a_model_that_stays_at_the_letters_is_a_plateau(config):
     monitor = watch(config, run(config, lambda _: H1, steps=900, noise=0.003))
     assert ("letters_only", "learning") in rules(monitor)

@@ -56,6 +56,13 @@ def test_accumulation_does_not_change_the_curve(tiny, graph, budget):
     assert np.allclose(curves[0], curves[2], rtol=2e-5)
 
 
+def test_fit_ends_with_a_verdict(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    assert trainer.verdict is None
+    trainer.fit(progress=False)
+    assert trainer.verdict == sedd.diagnose(tmp_path / "run").verdict
+
+
 def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tiny):
     first, again, other = (losses(sedd.Trainer(tiny(f"seed={seed}"))) for seed in (0, 0, 1))
     assert first == again

@@ -11,7 +11,6 @@ import typer
 from sedd.cli.app import Device, Overrides, app, data_progress, err, out
 from sedd.data import open_data
 from sedd.devices import choose
-from sedd.diagnosis.api import diagnose
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runfile import load_config
@@ -79,8 +78,9 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
         rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
     elif exact is not None:
         rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
-    verdict, run = diagnose(trainer.run.path, config=trainer.config).verdict, trainer.run
-    rows["verdict"] = f"{verdict.kind}; sedd diagnose {run.path} says why"
+    run = trainer.run
+    if trainer.verdict is not None:
+        rows["verdict"] = f"{trainer.verdict.kind}; sedd diagnose {run.path} says why"
     rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
     if samples:
         rows["samples"] = str(samples)

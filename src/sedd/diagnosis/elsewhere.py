@@ -308,7 +308,7 @@ def _rules(found: Elsewhere, forecast: Forecast, *, diverges: bool) -> Iterator[
             f"places, at most by {per_1000:.2f} (steps {first:,} to {last:,}); a model that learns nothing climbs by "
             f"{expected:.2f} there",
             {"per_1000": per_1000, "expected": expected},
-            remedies.of_rise(forecast.config, cause, forecast.preschool_time),
+            remedies.of_rise(forecast.config, forecast.preschool_time) if cause == "curriculum" else (),
         )
     high = np.flatnonzero(losses > rules.max_loss)
     if len(high):

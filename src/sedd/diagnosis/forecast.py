@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sedd.config import Config
 from sedd.contracts import Curriculum, checked_difficulty
 from sedd.diagnosis.letters import Letters
-from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy
+from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy, predictable
 from sedd.errors import ConfigError
 from sedd.graphs import Absorb, Graph, make_graph
 from sedd.learning_rate import learning_rate
@@ -194,11 +194,14 @@ def make_forecast(
         throughput: residues per second, for durations.
 
     Raises:
-        ConfigError: if a step is negative, or the alphabet has more than 256 symbols.
+        ConfigError: if a step is negative, or the alphabet has more than 256 symbols and there is no closed form.
     """
     graph = make_graph(config.graph.type, len(letters.frequencies))
-    if graph.n > MOST_SYMBOLS:
-        raise ConfigError(f"an alphabet of {graph.n} symbols: a forecast is made for {MOST_SYMBOLS} at most")
+    if not predictable(graph, config.model):
+        raise ConfigError(
+            f"an alphabet of {graph.n} symbols: with graph.type={config.graph.type} and model.head={config.model.head} "
+            f"a forecast is made for {MOST_SYMBOLS} at most"
+        )
     predictors = both_predictors(graph, config.model, letters.frequencies)
     if trained is not None:
         predictors["run"] = trained

@@ -80,6 +80,7 @@ class Monitor:
         self.config, self.rules, self.predictors = config, config.monitoring, predictors
         self.history = History()
         self.alarms: list[Alarm] = []
+        self._step = 0
         self._firing: set[tuple[str, Cause]] = set()
         self._steps: list[float] = []  # change from each line to the next at the same mask rates
         self._totals: list[Bins] = []  # of all lines after the warm-up, up to each of them
@@ -89,6 +90,7 @@ class Monitor:
     def observe(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Take in one line of the metrics file; returns the alarms that it raises."""
         self.history = self.history.with_record(record)
+        self._step = record["step"]
         found: list[Alarm] = []
         judged: frozenset[str] = frozenset()  # rules that were looked at, and may fall silent
         match record["kind"]:
@@ -100,9 +102,9 @@ class Monitor:
                 found = [alarm for rule in self._line_rules() for alarm in rule]
                 self._keep_best()
             case "bound":
-                found = list(self._patience())
+                judged, found = frozenset({"patience"}), list(self._patience())
             case "skipped":
-                found = list(self._skipped())
+                judged, found = frozenset({"skipped"}), list(self._skipped())
             case "rollback":
                 self._go_back(record)
         return self._new(found, judged)
@@ -182,7 +184,8 @@ class Monitor:
             candidates = [(self.change(now, self.recent(count, skip=RECENT), (RECENT, count)), since)]
             if self._best is not None:
                 candidates.append((self.change(now, self._best, (RECENT, REFERENCE)), self._best_step))
-            worst = max(candidates, key=lambda candidate: candidate[0].nats)
+            told = [candidate for candidate in candidates if math.isfinite(candidate[0].nats)]
+            worst = max(told, key=lambda candidate: candidate[0].nats, default=None)
         nothing = self._over("untrained", now)
         hopeless = len(lines) >= RECENT and nothing > HOPELESS
         if worst is not None and worst[0].beyond(NOTICEABLE):
@@ -193,11 +196,10 @@ class Monitor:
                 "profile",
                 cause,
                 "critical" if critical and cause != "data" else "warning",
-                f"at the same mask rates the loss is {change.nats:.3f} nats per masked residue worse than around step "
+                f"at the same mask rates the loss is {change.nats:.3f} nats per {self._unit} worse than around step "
                 f"{since:,} ({change.level:.3f} then; luck explains {SURE * change.stderr:.3f})"
                 + (f", and {nothing:.2f} times that of a model that knows nothing" if nothing > 1.0 else ""),
                 {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since},
-                self._cure(cause, since),
             )
         elif hopeless:
             cause = self._cause(lines[0].step)
@@ -206,8 +208,7 @@ class Monitor:
                 cause,
                 "critical",
                 f"the loss is {nothing:.2f} times that of a model that knows nothing",
-                {"over_untrained": nothing},
-                self._cure(cause, lines[0].step),
+                {"over_untrained": nothing, "since": lines[0].step},
             )
 
     def _letters(self) -> Iterator[Alarm]:
@@ -221,7 +222,6 @@ class Monitor:
                 f"the letters of the last sequences are not those of the training set: their divergence from them is "
                 f"{now:.3f} nats per residue, usually {usual:.4f}",
                 {"shift": now, "usual": usual},
-                remedies.of_data(self.history.lines),
             )
 
     def strange_letters(self) -> bool:
@@ -249,12 +249,11 @@ class Monitor:
         per_1000 = found.change * CLOCK / distance
         if per_1000 <= self.rules.max_rise or found.change <= 0:
             return
-        # What the profile rule blames on the model is its business; here a rise is shared out as it is.
         blamed = max((("curriculum", found.difficulty), ("little signal", found.draw), ("learning", found.learning)),
                      key=lambda part: part[1])  # fmt: skip
         cause: Cause = blamed[0]  # type: ignore[assignment]  # one of the three above
-        if cause == "learning" and not self._is_firing("profile"):
-            cause = "little signal"
+        if cause == "learning" and not any(rule == "profile" for rule, _ in self._firing):
+            cause = "little signal"  # that rule knows what luck does; a rise alone does not
         yield self._alarm(
             "max_rise",
             cause,
@@ -262,8 +261,13 @@ class Monitor:
             f"the loss climbs by {per_1000:.2f} nats per 1,000 steps (limit {self.rules.max_rise:g}); from step "
             f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, luck "
             f"{found.draw:+.3f}",
-            {"per_1000": per_1000, "difficulty": found.difficulty, "learning": found.learning, "draw": found.draw},
-            remedies.of_rise(self.config, cause, self._gentle),
+            {
+                "per_1000": per_1000,
+                "difficulty": found.difficulty,
+                "learning": found.learning,
+                "draw": found.draw,
+                "since": found.first,
+            },
         )
 
     def _high(self) -> Iterator[Alarm]:
@@ -281,8 +285,7 @@ class Monitor:
             "warning" if worse else "info",
             f"the loss is {line.loss:.2f} (limit {self.rules.max_loss:g}); a model that knows nothing would have "
             f"{line.loss / nothing:.2f} on the same draws",
-            {"loss": line.loss, "over_untrained": nothing},
-            self._cure(cause, line.step) if worse else (),
+            {"loss": line.loss, "over_untrained": nothing, "since": line.step},
         )
 
     def _oscillation(self) -> Iterator[Alarm]:
@@ -296,15 +299,13 @@ class Monitor:
         over = np.array([self._over("unigram", line.bins) for line in lines])
         at_fixed_rate = _scatter(over) if np.isfinite(over).all() else 0.0
         unstable = at_fixed_rate > 0.5 * measured
-        needed = math.ceil(self.config.training.log_every * (measured / self.rules.max_oscillation) ** 2)
         yield self._alarm(
             "max_oscillation",
             "instability" if unstable else "little signal",
             "warning" if unstable else "info",
             f"the loss scatters by {measured:.0%} from line to line (limit {self.rules.max_oscillation:.0%}); with the "
             f"luck of the draw taken out, by {at_fixed_rate:.0%}",
-            {"scatter": measured, "without_luck": at_fixed_rate},
-            self._cure("instability", lines[0].step) if unstable else remedies.of_noise(self.config, needed),
+            {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step},
         )
 
     def _letters_only(self) -> Iterator[Alarm]:
@@ -325,7 +326,6 @@ class Monitor:
                 f"since step {since:,} the model knows no more than how often each letter occurs (its loss "
                 f"is {over:.4f} times that of the letters), and it is not improving",
                 {"over_unigram": over, "since": since},
-                remedies.of_letters_only(self.config),
             )
 
     def _patience(self) -> Iterator[Alarm]:
@@ -341,7 +341,6 @@ class Monitor:
                 f"the held-out bound has not improved since step {best.step:,} ({best.nats:.4f} nats per residue; now "
                 f"{last.nats:.4f})",
                 {"best": best.nats, "now": last.nats, "since": best.step},
-                remedies.of_plateau(self.config),
             )
 
     def _skipped(self) -> Iterator[Alarm]:
@@ -357,8 +356,7 @@ class Monitor:
             "instability",
             "critical" if share > 0.2 else "warning",
             f"{recent} of the last {recent + min(span, step):,} steps were skipped: their gradient was not finite",
-            {"skipped": recent, "share": share},
-            remedies.of_skips(self.config),
+            {"skipped": recent, "share": share, "since": max(0, step - span)},
         )
 
     # What it is ----------------------------------------------------------------------------------------------------
@@ -380,8 +378,28 @@ class Monitor:
             return math.nan
         return float(bins.loss.sum() / max(float(bins.drawn @ predictor.values), 1e-12))
 
-    def _cure(self, cause: Cause, since: int) -> tuple[str, ...]:
-        return remedies.of_divergence(self.config, self.history.lines, cause, since)
+    @property
+    def _unit(self) -> str:
+        return "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
+
+    def _remedies(self, alarm: Alarm) -> tuple[str, ...]:
+        """What to do, for the rules that a curriculum or luck can make fire, and for all else that goes wrong."""
+        match alarm.rule, alarm.cause:
+            case "max_rise", "curriculum":
+                return remedies.of_rise(self.config, self._gentle)
+            case "max_oscillation", "little signal":
+                return remedies.of_noise(self.config, alarm.numbers["scatter"])
+            case "letters_only", _:
+                return remedies.of_letters_only(self.config)
+            case "patience", _:
+                return remedies.of_plateau(self.config)
+            case "skipped", _:
+                return remedies.of_skips(self.config)
+            case _, "data":
+                return remedies.of_data(self.history.lines)
+            case _, "learning" | "instability":
+                return remedies.of_divergence(self.config, self.history.lines, int(alarm.numbers["since"]))
+        return ()
 
     @cached_property
     def _gentle(self) -> int | None:
@@ -398,20 +416,15 @@ class Monitor:
         severity: Severity,
         message: str,
         numbers: Mapping[str, float],
-        what_to_do: tuple[str, ...],
     ) -> Alarm:
-        step = self.history.lines[-1].step if self.history.lines else self.history.skipped[-1][0]
         plain = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
-        return Alarm(step, rule, cause, severity, message, plain, what_to_do)
-
-    def _is_firing(self, rule: str) -> bool:
-        return any(firing == rule for firing, _ in self._firing)
+        return Alarm(self._step, rule, cause, severity, message, plain)
 
     def _new(self, found: list[Alarm], judged: frozenset[str]) -> list[Alarm]:
         """Those that were not firing already, or became worse; a rule that is quiet again may fire anew."""
         severe = {(a.rule, a.cause, a.severity) for a in self.alarms[-50:]}
         new = [
-            alarm
+            replace(alarm, remedies=self._remedies(alarm))  # computed for these only: a rule may fire at every line
             for alarm in found
             if (alarm.rule, alarm.cause) not in self._firing
             or (alarm.severity == "critical" and (alarm.rule, alarm.cause, "critical") not in severe)

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 CELLS = 6
 """Cells of the quadrature in each bin of mask rate."""
 MOST_SYMBOLS = 256
-"""In larger alphabets listing what a residue can become takes too long."""
+"""In larger alphabets listing what a residue can become takes too long; where there is a closed form, no matter."""
 MOST_AT_ONCE = 4_000_000
 """Numbers in one chunk of the quadrature."""
 
@@ -67,6 +67,11 @@ def unigram(graph: Graph, frequencies: Array) -> Predictor:
     return _constant(graph, Model(head="normalised"), torch.from_numpy(np.log(known)).float(), frequencies)
 
 
+def predictable(graph: Graph, model: Model) -> bool:
+    """Whether `both_predictors` takes no more than moments."""
+    return graph.n <= MOST_SYMBOLS or (isinstance(graph, Absorb) and model.head == "normalised")
+
+
 def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
     """`untrained` and `unigram`."""
     return {"untrained": untrained(graph, model), "unigram": unigram(graph, frequencies)}
@@ -100,6 +105,9 @@ def entropy(frequencies: Array) -> float:
 
 def _constant(graph: Graph, model: Model, output: Tensor, frequencies: Array) -> Predictor:
     """A network that always puts out `output`, on letters drawn with `frequencies`."""
+    if isinstance(graph, Absorb) and model.head == "normalised":  # P is the cross-entropy, whatever the mask rate
+        cross_entropy = -float(frequencies @ torch.log_softmax(output.double(), -1).numpy())
+        return Predictor(EDGES, cross_entropy * EDGES)
     # Within a cell P is smooth, but at 0 it may grow like log(1/m): cells shrink towards it.
     first = EDGES[1] * np.linspace(0.0, 1.0, 25)[:-1] ** 4
     rest = [np.linspace(a, b, CELLS, endpoint=False) for a, b in pairwise(EDGES[1:])]

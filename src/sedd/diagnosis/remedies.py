@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from sedd.config import Config
-from sedd.diagnosis.alarms import Cause
 from sedd.diagnosis.history import Line
 
 CALM = 0.95
@@ -21,13 +21,9 @@ def two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def of_rise(config: Config, cause: Cause, needed: int | None) -> tuple[str, ...]:
-    """The loss climbs faster than the rule allows; `needed` is the `preschool_time` that would not."""
+def of_rise(config: Config, needed: int | None) -> tuple[str, ...]:
+    """The curriculum climbs faster than the rule allows; `needed` is the `preschool_time` that would not."""
     limit = config.monitoring.max_rise
-    if cause == "little signal":
-        return ("wait: within what luck does, nothing climbs",)
-    if cause != "curriculum":
-        return ()
     found = ["nothing is wrong: the curriculum explains the rise, and the held-out bound does not see it"]
     if needed is not None and needed > config.curriculum.preschool_time:
         found.append(
@@ -37,10 +33,8 @@ def of_rise(config: Config, cause: Cause, needed: int | None) -> tuple[str, ...]
     return tuple(found)
 
 
-def of_divergence(config: Config, lines: Sequence[Line], cause: Cause, since: int) -> tuple[str, ...]:
+def of_divergence(config: Config, lines: Sequence[Line], since: int) -> tuple[str, ...]:
     """The model got worse after step `since`."""
-    if cause == "data":
-        return of_data(lines)
     optim = config.optim
     before = [line for line in lines if line.step <= since] or list(lines[:1])
     now, good = lines[-1].lr, before[-1].lr
@@ -76,8 +70,9 @@ def of_data(lines: Sequence[Line]) -> tuple[str, ...]:
     )
 
 
-def of_noise(config: Config, log_every: int) -> tuple[str, ...]:
-    """The loss scatters by luck alone."""
+def of_noise(config: Config, scatter: float) -> tuple[str, ...]:
+    """The loss scatters by luck alone, by this share of itself from line to line."""
+    log_every = math.ceil(config.training.log_every * (scatter / config.monitoring.max_oscillation) ** 2)
     found = []
     if config.curriculum.mode == "scale":
         found.append("curriculum.mode=truncate draws noise levels that scatter less")

@@ -10,7 +10,7 @@ from sedd.data import Dataset
 from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.monitor import Monitor
-from sedd.diagnosis.predictors import MOST_SYMBOLS, both_predictors
+from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.graphs import make_graph
 from sedd.training.records import data_line
 from sedd.training.run import Run
@@ -33,7 +33,7 @@ class Recorder:
     ) -> None:
         letters = Letters.of(data, longest=config.model.length)
         graph = make_graph(config.graph.type, data.alphabet.n)
-        known = data.alphabet.n <= MOST_SYMBOLS
+        known = predictable(graph, config.model)
         self.monitor = Monitor(config, both_predictors(graph, config.model, letters.frequencies) if known else {})
         self._run, self._trackers, self._say = run, trackers, say
         written = run.read_metrics()

@@ -136,10 +136,12 @@ class Run:
         """
         if not self.metrics.exists():
             return
-        lines = self.read_metrics()
-        kept = [line for line in lines if line["step"] <= step and line.get("skipped", 0) <= skipped]
+        kept: list[dict[str, Any]] = []
+        dropped: list[dict[str, Any]] = []
+        for line in self.read_metrics():
+            (kept if line["step"] <= step and line.get("skipped", 0) <= skipped else dropped).append(line)
         if aside is not None:
-            write_atomically(self.path / aside, _lines(line for line in lines if line not in kept))
+            write_atomically(self.path / aside, _lines(dropped))
         write_atomically(self.metrics, _lines(kept))
 
 

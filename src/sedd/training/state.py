@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,9 @@ class TrainState:
     """What the next line of the metrics file sums up."""
 
     def to_json(self) -> dict[str, Any]:
-        return _plain(self)
+        """Plain data that `from_json` reads back, bit for bit."""
+        window = _fields(self.window) | {"bins": self.window.bins.to_json()}
+        return _fields(self) | {"cursor": asdict(self.cursor), "profile": self.profile.to_json(), "window": window}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> TrainState:
@@ -98,13 +100,5 @@ class TrainState:
         return TrainState(**data | {"cursor": Cursor(**data["cursor"]), "profile": profile, "window": window})
 
 
-def _plain(part: TrainState | Window | Cursor) -> dict[str, Any]:
-    values = {each.name: getattr(part, each.name) for each in fields(part)}
-    return {
-        name: value.to_json()
-        if isinstance(value, Bins)
-        else _plain(value)
-        if hasattr(value, "__dataclass_fields__")
-        else value
-        for name, value in values.items()
-    }
+def _fields(part: TrainState | Window) -> dict[str, Any]:
+    return {each.name: getattr(part, each.name) for each in fields(part)}

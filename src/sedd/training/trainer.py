@@ -19,7 +19,7 @@ from sedd.contracts import Curriculum, checked_difficulty
 from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data, split
 from sedd.data.user import user_dataset
 from sedd.devices import choose
-from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.graphs import make_graph
@@ -106,6 +106,8 @@ class Trainer:
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
         self.state = TrainState()
+        self.verdict: Verdict | None = None
+        """What the monitor says of the run, after `fit`."""
         self._owns_run = False
         if resume:
             self.restore()
@@ -153,6 +155,7 @@ class Trainer:
                         f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
                     )
                     stop.obey()
+            self.verdict = recorder.monitor.verdict()
         return bound or self.evaluate()
 
     def _saved_if_it_fails(self) -> Iterator[StepReport]:
