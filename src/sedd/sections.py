@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from sedd.contracts import Fraction, Steps, refuse_switches
 
@@ -186,8 +186,17 @@ class Training(Section):
     """Optimizer steps between lines of the metrics file."""
     eval_every: Count = 1_000
     """Optimizer steps between evaluations of the held-out bound."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the transformer's blocks with torch: about a tenth faster on CPUs, more on GPUs, after a minute or less
+    at the start. `auto` compiles where there is a compiler and the run is expected to take longer than 20 minutes."""
     max_skipped: Count = 100
     """Consecutive non-finite steps after which training stops with an error."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _yaml_switch(cls, value: object) -> object:
+        """YAML reads `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class Monitoring(Section):
