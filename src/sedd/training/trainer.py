@@ -87,6 +87,7 @@ class Trainer:
         self.run = Run(Path(run)) if run is not None else Run.fresh()
         self.run.check(self.config, resume=resume)
         self.backend = choose(self.config.device)
+        self.backend.prepare()
         self.device = self.backend.device()
         self.data = self._open(data)
         self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)
