@@ -17,10 +17,16 @@ REST: dict[str, object] = {"options": {}, "source": {}, "tally": {}}
 SEQUENCES = ["ACD", "WY", "", "MKTAYIAK"]
 
 
+def append(writer: StoreWriter, sequence: str) -> None:
+    ids = writer.alphabet.encode(sequence)
+    writer.extend(ids.tobytes(), np.array([len(ids)]))
+
+
 def write(path: Path, sequences: list[str], alphabet: Alphabet = PROTEIN) -> TokenStore:
     writer = StoreWriter(path, alphabet, Written())
     for sequence in sequences:
-        writer.append(sequence)
+        append(writer, sequence)
+    writer.seal()
     writer.finish(dict(REST))
     return TokenStore.open(path)
 
@@ -61,15 +67,16 @@ def test_the_offsets_are_an_ordinary_npy_file(tmp_path: Path) -> None:
 def test_a_writer_goes_on_where_another_was_saved(tmp_path: Path) -> None:
     write(tmp_path / "whole", SEQUENCES)
     writer = StoreWriter(tmp_path / "s", PROTEIN, Written())
-    writer.append(SEQUENCES[0])
-    writer.append(SEQUENCES[1])
+    append(writer, SEQUENCES[0])
+    append(writer, SEQUENCES[1])
     saved = writer.save()
-    writer.append("LOST"[:1])
+    append(writer, "LOST"[:1])
     writer.save()
     writer.close()
     writer = StoreWriter(tmp_path / "s", PROTEIN, saved)
     for sequence in SEQUENCES[2:]:
-        writer.append(sequence)
+        append(writer, sequence)
+    writer.seal()
     writer.finish(dict(REST))
     for name in ("tokens.bin", "offsets.npy", "manifest.json"):
         assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

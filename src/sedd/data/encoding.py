@@ -40,11 +40,11 @@ class Encoded(NamedTuple):
     lengths: NDArray[np.int64]
     """Residues in each sequence."""
     keys: NDArray[np.uint64]
-    """Of each record that was kept: what decides its side, the hash of its sequence, or of its id if `names` are kept."""
+    """What decides the side of each kept record: the hash of its sequence, or of its id where clusters do."""
     pieces: NDArray[np.int64]
     """Sequences that each of these records was split into."""
     names: tuple[tuple[str, int], ...]
-    """Id and line of each of these records, where keys are those of ids."""
+    """Id and line of each of these records, where clusters decide."""
     tally: Tally
 
 
@@ -111,7 +111,7 @@ class FastaEncoder:
             return [], everything
         joined = b">".join([part.partition(b"\n")[2] for part in parts]).replace(b"\n", b"")
         kinds = np.frombuffer(joined.translate(self._kinds), np.uint8)
-        marks = np.flatnonzero(kinds)
+        marks = np.flatnonzero(kinds != _LETTER)
         separators = marks[kinds[marks] == _SEPARATOR]
         if len(separators) != len(parts) - 1:  # a header glued to a sequence
             return [], everything

@@ -172,6 +172,17 @@ def lengths_of(source: Sequences, indices: Ints) -> Ints:
     return np.asarray(found, np.int64)
 
 
+def length_counts(source: Sequences, survey: Ints) -> tuple[Ints, Ints]:
+    """The lengths that occur, ascending, and how many sequences have each: of all where the source knows (a store
+    does), without reading anything of them; else of the items in `survey`."""
+    known = getattr(source, "length_counts", None)
+    if known is not None:
+        lengths, counts = known
+        return np.asarray(lengths, np.int64), np.asarray(counts, np.int64)
+    lengths, counts = np.unique(lengths_of(source, survey), return_counts=True)
+    return lengths, counts.astype(np.int64)
+
+
 def split(batch: GlobalBatch, accum: int) -> list[GlobalBatch]:
     """At most `accum` micro-batches of nearly equal numbers of sequences; neighbours in length stay together."""
     parts = min(accum, len(batch))

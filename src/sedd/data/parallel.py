@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle  # noqa: S403  # between this process and those it started, never from a file
+import pickle
 import signal
 import subprocess
 import sys
@@ -141,6 +141,7 @@ def serve(replies: int) -> None:
         function = pickle.load(requests)  # noqa: S301  # from the process that started this one
         while True:
             item = pickle.load(requests)  # noqa: S301  # from the process that started this one
+            reply: tuple[Any, DataError | None]
             try:
                 reply = function(item), None
             except DataError as error:

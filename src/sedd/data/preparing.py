@@ -103,6 +103,18 @@ def opened(out: Path) -> Prepared:
     return Prepared(out, train, valid, Tally.from_dict(train.manifest["tally"]))
 
 
+def verify(out: Path) -> list[TokenStore]:
+    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes.
+
+    Raises:
+        DataError: if there is none, or one is damaged.
+    """
+    parts = [path for path in (out, out / "train", out / "valid") if is_store(path)]
+    if not parts:
+        raise DataError(f"{out}: no token store; expected a directory that `sedd data prepare` wrote")
+    return [TokenStore.open(path, verify=True) for path in parts]
+
+
 def _complete(source: Path, out: Path, options: PrepareOptions) -> bool:
     """Whether `out` is what would be written; an error if it is something else, False if it is not there."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

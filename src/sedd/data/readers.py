@@ -238,9 +238,7 @@ def _tidy(part: bytes, lines: int, start: Position) -> Record | None:
     return Record(name.decode("ascii"), sequence, start.line, start.offset)
 
 
-def _untidy(
-    path: Path, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...]
-) -> Iterator[Record]:
+def _untidy(path: Path, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...]) -> Iterator[Record]:
     """The records of `part`, whatever is in it; more than one where a header is glued to a sequence."""
     header, _, body = part.partition(newline)
     if b"\r" in header[:-1]:
