@@ -162,10 +162,9 @@ class Batches:
 
 def lengths_of(source: Sequences, indices: Ints) -> Ints:
     """Residues of some items, without reading them where the source knows."""
-    lengths_at, lengths = getattr(source, "lengths_at", None), getattr(source, "lengths", None)
-    if lengths_at is not None:
+    if (lengths_at := getattr(source, "lengths_at", None)) is not None:
         found = lengths_at(indices)
-    elif lengths is not None:
+    elif (lengths := getattr(source, "lengths", None)) is not None:  # asked for second: a store computes them all
         found = np.asarray(lengths)[indices]
     else:
         found = [len(source[int(i)]) for i in indices]
