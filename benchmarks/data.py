@@ -11,8 +11,9 @@ is removed at the end. Three tables:
   the highest resident memory of the process that reads and writes, and of a worker (importing sedd takes most of it).
   CPU seconds are those of all processes together: they tell more than seconds where the machine has other work, too;
 * opening a store of so many sequences, and what a training run asks of it before its first batch: seconds, and how
-  much memory that adds to the process, shared pages of the files included;
-* drawing batches from 1 to 100 million residues of data: microseconds per 1,000 residues, the median of nine windows.
+  much memory that adds to the process: its own, and pages of the files, which all processes share;
+* drawing batches from 1 to 100 million residues of data: CPU microseconds per 1,000
+  residues, the median of nine windows.
 
 `--toy` takes sizes that need seconds, to see that it runs; its numbers mean nothing.
 """
@@ -22,7 +23,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -140,13 +140,13 @@ def large_store(path: Path, sequences: int) -> None:
     write_json(path / MANIFEST, about | REST)
 
 
-def resident() -> float:
-    """Resident memory of this process in MB, from /proc; nan where there is none."""
+def resident() -> np.ndarray:
+    """Resident memory of this process in MB, its own and that of files, which is shared; nan where Linux is not."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        rows = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return np.full(2, np.nan)
+    return np.array([int(rows[name].split()[0]) for name in ("RssAnon", "RssFile")]) / 1e3
 
 
 def opening(folder: Path, sequences: int) -> None:
@@ -165,16 +165,17 @@ def opening(folder: Path, sequences: int) -> None:
         "plan a window of 64 batches of 32": lambda: batches[0].window(0),
         "load one batch": lambda: load(opened[0], batches[0].window(0)[0], seed=0, max_length=512),
     }
-    print(f"\n| a store of {sequences:,} sequences | milliseconds | MB |\n|---|---|---|")
+    print(f"\n| a store of {sequences:,} sequences | milliseconds | own MB | shared MB |\n|---|---|---|---|")
     for name, step in steps.items():
         before, began = resident(), time.perf_counter()
         step()
-        print(f"| {name} | {(time.perf_counter() - began) * 1e3:.1f} | {resident() - before:.1f} |", flush=True)
+        took, (own, shared) = time.perf_counter() - began, resident() - before
+        print(f"| {name} | {took * 1e3:.1f} | {own:.1f} | {shared:.1f} |", flush=True)
 
 
 def drawing(folder: Path, residues: list[int], windows: int) -> None:
     """The third table."""
-    print("\n| residues of data | µs per 1,000 residues drawn | against the smallest |\n|---|---|---|")
+    print("\n| residues of data | CPU µs per 1,000 residues drawn | against the smallest |\n|---|---|---|")
     stores, taken = {}, {}
     for size in residues:
         some = lengths(max(2, size // 300), 1)
@@ -189,10 +190,10 @@ def drawing(folder: Path, residues: list[int], windows: int) -> None:
     for number in range(windows + 1):  # in turns, so that what else the machine does falls on all; the first warms up
         for size, store in stores.items():
             plan = Batches(store, seed=number, batch_size=32, max_length=512)
-            began = time.perf_counter()
+            began = time.process_time()  # other work of the machine must not count
             batches = plan.window(0)
             drawn = sum(load(store, batch, seed=0, max_length=512).residues for batch in batches)
-            taken[size].append((time.perf_counter() - began) / drawn * 1e9)
+            taken[size].append((time.process_time() - began) / drawn * 1e9)
     smallest = float(np.median(taken[residues[0]][1:]))
     for size in residues:
         median = float(np.median(taken[size][1:]))
