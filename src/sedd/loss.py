@@ -85,7 +85,14 @@ def diffusion_loss(
 
 
 def noised_loss(
-    network: Network, given: Noised, *, graph: Graph, model: Model, selective: bool = False, keys: Tensor | None = None
+    network: Network,
+    given: Noised,
+    *,
+    graph: Graph,
+    model: Model,
+    selective: bool = False,
+    keys: Tensor | None = None,
+    always_mask: bool = False,
 ) -> Loss:
     """The same for a batch that is corrupted already.
 
@@ -96,9 +103,11 @@ def noised_loss(
         model: which head the network has.
         selective: whether the network is a `Transformer`, which answers where it is asked and draws dropout by `keys`.
         keys: (batch,) of its dropout, see `Transformer.forward`.
+        always_mask: give the network a mask of residues also where there are no pads: a compiled one is compiled once
+            more for each case that it meets.
     """
     batch, state, places = given.batch, given.state, given.places
-    mask = None if batch.full else batch.mask
+    mask = None if batch.full and not always_mask else batch.mask
     if selective:
         output = network(given.x_t, state.sigma, mask, places=places, keys=keys)
     else:

@@ -330,6 +330,7 @@ class Trainer:
                     model=self.config.model,
                     selective=self._selective,
                     keys=micro.keys.to(self.device),
+                    always_mask=self.compiled,
                 )
             (loss.total / work.residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             parts.append(loss.parts)
