@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sedd.data.batch import Batch
@@ -29,16 +30,18 @@ class Noised:
     state: NoiseState
     """The noise of each sequence, (batch,)."""
     places: Tensor
-    """(N,) where the loss looks, as places in the flattened tokens."""
+    """(M,) where the loss looks, as places in the flattened tokens; filled up to one of few sizes."""
+    count: int
+    """How many of them are real, the first ones."""
 
     def to(self, device: torch.device) -> Noised:
         """The same on another device."""
         x_t, places = (each.to(device, non_blocking=True) for each in (self.x_t, self.places))
-        return Noised(self.batch.to(device), x_t, self.state.to(device), places)
+        return Noised(self.batch.to(device), x_t, self.state.to(device), places, self.count)
 
     def pinned(self) -> Noised:
         """The same in memory that a GPU can read by itself."""
-        return Noised(self.batch.pinned(), self.x_t.pin_memory(), self.state, self.places.pin_memory())
+        return Noised(self.batch.pinned(), self.x_t.pin_memory(), self.state, self.places.pin_memory(), self.count)
 
 
 def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> Noised:
@@ -52,7 +55,17 @@ def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -
     """
     x_t = graph.corrupt(batch.tokens, state.sigma, uniforms)
     places = (graph.can_move(x_t) & batch.mask).flatten().nonzero()[:, 0]
-    return Noised(batch, x_t, state, places)
+    count = len(places)
+    return Noised(batch, x_t, state, F.pad(places, (0, _filled(count, x_t.numel()) - count)), count)
+
+
+def _filled(count: int, positions: int) -> int:
+    """`count` rounded up, by a 32nd of all positions or less, and at least to one step.
+
+    Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must come back.
+    """
+    step = max(8, 1 << (positions // 32).bit_length() - 1) if positions >= 32 else 8
+    return max(1, -(-count // step)) * step
 
 
 @dataclass(frozen=True)
@@ -106,10 +119,10 @@ def noised_loss(
         always_mask: give the network a mask of residues also where there are no pads: a compiled one is compiled once
             more for each case that it meets.
     """
-    batch, state, places = given.batch, given.state, given.places
+    batch, state, places = given.batch, given.state, given.places[: given.count]
     mask = None if batch.full and not always_mask else batch.mask
     if selective:
-        output = network(given.x_t, state.sigma, mask, places=places, keys=keys)
+        output = network(given.x_t, state.sigma, mask, places=given.places, keys=keys)[: given.count]
     else:
         output = network(given.x_t, state.sigma, mask)
         check_output(output, given.x_t, graph=graph, model=model)
