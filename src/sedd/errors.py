@@ -31,6 +31,10 @@ class TrainingError(SeddError):
     """Training that cannot go on, for example because every gradient is non-finite."""
 
 
+class GroupError(SeddError):
+    """Processes that train together and lost each other, or do not do the same."""
+
+
 class SamplingError(SeddError):
     """A request for samples that the model cannot honour."""
 

@@ -1,0 +1,62 @@
+"""One process of a group: trains as it is told, and writes what it saw. `tests.processes` starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import sedd
+from tests.conftest import TINY
+
+torch.set_num_threads(1)
+RANK = int(os.environ.get("RANK", 0))
+
+
+class Poisoned(nn.Module):
+    """Knows only the letters; in one process, on one call, its output is not a number. Begins at random."""
+
+    def __init__(self, rank: int, call: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(21, 20)
+        nn.init.normal_(self.table.weight, generator=torch.Generator().manual_seed(RANK))
+        self.bad, self.calls = (rank == RANK) * call, 0
+
+    def forward(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+        output: Tensor = self.table(tokens)
+        if self.training:
+            self.calls += 1
+            if self.calls == self.bad:
+                return output * torch.nan
+        return output
+
+
+def main(spec: dict[str, Any]) -> None:
+    run = Path(spec["run"])
+    trainer = sedd.Trainer(
+        sedd.load_config("quickstart", *TINY, *spec["overrides"]),
+        model=Poisoned(*spec["poison"]) if spec["poison"] else None,
+        run=run,
+        resume=spec["resume"],
+    )
+    found: dict[str, Any] = {"resumed": trainer.state.step, "losses": [], "norms": [], "skipped": [], "letters": []}
+    for report in trainer.steps():
+        found["losses"].append(report.loss)
+        found["norms"].append(report.grad_norm)
+        found["skipped"].append(report.skipped)
+        found["letters"].append(report.letters)
+        if report.step == spec["stop"]:
+            break
+    trainer.save()
+    bound = trainer.evaluate()
+    found |= {"nats": bound.nats, "stderr": bound.stderr, "samples": trainer.sample(5, length=7)}
+    (run.parent / f"{run.name}.{RANK}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
