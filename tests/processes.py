@@ -18,6 +18,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
+def sedd_command(*arguments: str) -> list[str]:
+    """The command line, in a process of its own."""
+    return [sys.executable, "-m", "sedd", *arguments]
+
+
 def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python ARGUMENTS` in so many processes, with torchrun; with one, without it."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "--no-python"]

@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 
 from sedd.contracts import Backend
-from sedd.errors import DeviceError, GroupError
+from sedd.errors import DeviceError, LostError
 
 T = TypeVar("T")
+NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""Environment variables that torchrun sets for each process."""
+RENDEZVOUS = "SEDD_RENDEZVOUS"
+"""Environment variable of `--supervise`: the URL of a file where the processes find each other."""
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for another before it gives up: the first may be judging samples meanwhile."""
 
@@ -38,13 +42,17 @@ class Place:
     local_size: int = 1
     """How many there are on this machine."""
 
+    def environment(self) -> dict[str, str]:
+        """The variables that torchrun would set."""
+        return dict(zip(NUMBERS, map(str, (self.rank, self.size, self.local_rank, self.local_size)), strict=True))
 
-def launched() -> Place:
-    """The place that torchrun gave this process; without torchrun, alone."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if not all(name in os.environ for name in names):
-        return Place()
-    return Place(*(int(os.environ[name]) for name in names[:4]))
+
+def launched() -> Place | None:
+    """The place that torchrun or `--supervise` gave this process; None without them."""
+    meeting = RENDEZVOUS in os.environ or ("MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ)
+    if not meeting or any(name not in os.environ for name in NUMBERS):
+        return None
+    return Place(*(int(os.environ[name]) for name in NUMBERS))
 
 
 class World:
@@ -110,7 +118,11 @@ class Group(World):
             # What the host knows goes over gloo: stop flags and file lists need not wait for the device.
             name = backend.process_group()
             dist.init_process_group(
-                name if device.type == "cpu" else f"cpu:gloo,{device.type}:{name}", timeout=PATIENCE
+                name if device.type == "cpu" else f"cpu:gloo,{device.type}:{name}",
+                init_method=os.environ.get(RENDEZVOUS, "env://"),
+                rank=place.rank,
+                world_size=place.size,
+                timeout=PATIENCE,
             )
             atexit.register(leave)
 
@@ -151,7 +163,7 @@ def join(backend: Backend) -> World:
         DeviceError: if this machine has fewer devices than processes.
     """
     place = launched()
-    if place.size == 1:
+    if place is None or place.size == 1:
         return ALONE
     if Group.current is None:
         device = backend.device(place.local_rank)
@@ -198,7 +210,7 @@ def leave() -> None:
     Group.current = None
 
 
-def lost(error: BaseException) -> GroupError | None:
+def lost(error: BaseException) -> LostError | None:
     """What to tell if `error` comes from another process that is no longer there; None if it does not."""
     group = Group.current
     signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
@@ -207,7 +219,7 @@ def lost(error: BaseException) -> GroupError | None:
     if not isinstance(error, group.dist.DistError) and not any(sign in str(error) for sign in signs):
         return None
     first = str(error).strip().splitlines()[0]
-    return GroupError(
+    return LostError(
         f"process {group.rank} of {group.size} lost another one, whose own message says why ({first[:200]}). "
         "Resume with --resume; --supervise does that by itself"
     )
