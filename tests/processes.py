@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.worker import work
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,33 +26,27 @@ def sedd_command(*arguments: str) -> list[str]:
 
 
 def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python ARGUMENTS` in so many processes, with torchrun; with one, without it."""
+    """Run `python ARGUMENTS` in so many processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "--no-python"]
-    command = [sys.executable, *arguments]
-    if count > 1:
-        command = [sys.executable, *launcher, *command]
+    command = [sys.executable, *launcher, sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
 
 
-def train(
-    run: Path,
-    count: int,
-    *overrides: str,
-    stop: int | None = None,
-    resume: bool = False,
-    poison: tuple[int, int] | None = None,
-) -> list[dict[str, Any]]:
+def train(run: Path, *overrides: str, count: int, **options: Any) -> list[dict[str, Any]]:
     """Train in so many processes; what each of them saw.
 
     Args:
         run: the run directory.
-        count: how many processes.
         overrides: of the tiny configuration.
-        stop: end after this step, with a checkpoint.
-        resume: go on from the last checkpoint.
-        poison: a rank, and the call of the network at which it gets numbers that are none.
+        count: how many processes.
+        options: of `tests.worker.work`.
     """
-    spec = {"run": str(run), "overrides": overrides, "stop": stop, "resume": resume, "poison": poison}
-    done = torchrun(count, "-W", "error", "-m", "tests.worker", json.dumps(spec))
+    given = json.dumps([str(run), overrides, options])
+    done = torchrun(count, "-W", "error", "-m", "tests.worker", given)
     assert done.returncode == 0, done.stderr
     return [json.loads((run.parent / f"{run.name}.{rank}.json").read_text()) for rank in range(count)]
+
+
+def train_here(run: Path, *overrides: str, **options: Any) -> list[dict[str, Any]]:
+    """The same in this process."""
+    return [work(run, *overrides, **options)]

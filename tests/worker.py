@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import sedd
 from tests.conftest import TINY
 
-torch.set_num_threads(1)
 RANK = int(os.environ.get("RANK", 0))
 
 
@@ -36,27 +35,41 @@ class Poisoned(nn.Module):
         return output
 
 
-def main(spec: dict[str, Any]) -> None:
-    run = Path(spec["run"])
+def work(
+    run: Path, *overrides: str, stop: int | None = None, resume: bool = False, poison: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Train the tiny model, and tell everything that was seen.
+
+    Args:
+        run: the run directory.
+        overrides: of the tiny configuration.
+        stop: end after this step, with a checkpoint.
+        resume: go on from the last one.
+        poison: a rank, and the call of the network at which its output is not a number.
+    """
     trainer = sedd.Trainer(
-        sedd.load_config("quickstart", *TINY, *spec["overrides"]),
-        model=Poisoned(*spec["poison"]) if spec["poison"] else None,
+        sedd.load_config("quickstart", *TINY, *overrides),
+        model=Poisoned(*poison) if poison else None,
         run=run,
-        resume=spec["resume"],
+        resume=resume,
     )
+    if RANK == 0:
+        trainer.run.begin(trainer.config, resume=resume)
     found: dict[str, Any] = {"resumed": trainer.state.step, "losses": [], "norms": [], "skipped": [], "letters": []}
     for report in trainer.steps():
         found["losses"].append(report.loss)
         found["norms"].append(report.grad_norm)
         found["skipped"].append(report.skipped)
-        found["letters"].append(report.letters)
-        if report.step == spec["stop"]:
+        found["letters"].append(list(report.letters))
+        if report.step == stop:
             break
     trainer.save()
     bound = trainer.evaluate()
-    found |= {"nats": bound.nats, "stderr": bound.stderr, "samples": trainer.sample(5, length=7)}
-    (run.parent / f"{run.name}.{RANK}.json").write_text(json.dumps(found))
+    return found | {"nats": bound.nats, "stderr": bound.stderr, "samples": trainer.sample(5, length=7)}
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    torch.set_num_threads(1)
+    path, settings, options = json.loads(sys.argv[1])
+    seen = work(Path(path), *settings, **options)
+    Path(f"{path}.{RANK}.json").write_text(json.dumps(seen))

@@ -63,7 +63,7 @@ def main() -> None:
 
 def _fail(message: str, code: int = 2) -> NoReturn:
     if err.quiet:
-        time.sleep(1.0)  # what the first process has to say too, it says alone: this one is then ended
+        time.sleep(5.0)  # what the first process has to say too, it says alone: this one is ended meanwhile
         err.quiet = False
     err.print(f"[red]error:[/red] {escape(message)}")
     sys.exit(code)

@@ -30,7 +30,10 @@ def train(
     config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
     overrides: Overrides = None,
     device: Device = None,
-    run: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<date-time>.")] = None,
+    # torchrun, under Python 3.11, takes `--run` for the beginning of its own `--run-path`.
+    run: Annotated[
+        Path | None, typer.Option("--run", "--run-dir", help="Run directory; by default runs/<date-time>.")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
