@@ -4,7 +4,8 @@
 
 Where processes have shares of each tensor, each writes its own: `model-00001-of-00002.safetensors`. A tensor that is in
 several of these files is what `torch.cat` makes of them, so that any number of processes, or a program that knows
-nothing of processes, can read them. (`torch.distributed.checkpoint` does not hash what it writes.)
+nothing of processes, can read them. (`torch.distributed.checkpoint` does not hash what it writes, and reading must not
+need `torch.distributed`.)
 
 The manifest lists the size and SHA-256 of every other file. A checkpoint is written beside its place, each file and
 the directory synced, and renamed; so one that is there is complete, and a flipped bit is found.
