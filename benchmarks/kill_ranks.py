@@ -31,7 +31,7 @@ MODEL = (
     "model.n_blocks=2",
     "model.n_heads=2",
     "model.length=60",
-    "model.dropout=0",
+    "model.dropout=0.1",
     "optim.warmup=10",
     "optim.grad_clip=0",
     "curriculum.preschool_time=100",
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--size", type=int, default=2)
     parser.add_argument("--strategy", choices=["ddp", "fsdp2"], default="ddp")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--longest", type=float, default=8.0, help="seconds between two kills, at most")
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,12 +21,12 @@ import sedd
 from sedd.backends import Cuda
 from sedd.data.order import GlobalBatch
 from sedd.training import checkpoint
-from sedd.training.division import micros
+from sedd.training.division import pieces
 from sedd.training.world import ALONE, Place, World, at_place, check_devices
 from tests.conftest import TINY
-from tests.processes import sedd_command, torchrun, train, train_here
+from tests.processes import environment, sedd_command, torchrun, train, train_here
 
-PLAIN = ("model.dropout=0", "model.n_blocks=2", "optim.grad_clip=100")
+PLAIN = ("model.dropout=0.1", "model.n_blocks=2", "optim.grad_clip=100")
 FEW = (*PLAIN, "training.batch_size=2", "training.accum=2")
 """Four sequences in a step: three processes need stand-ins."""
 
@@ -185,16 +187,16 @@ class Rank(World):
 def test_every_sequence_is_dealt_to_one_process_and_all_have_as_many_parts(sequences, accum, size, lengths):
     residues = np.sort(np.random.default_rng(lengths).integers(1, 30, sequences))
     plan = GlobalBatch(np.arange(sequences) + 100, np.arange(sequences), residues)
-    dealt = [micros(plan, accum, Rank(Place(rank, size))) for rank in range(size)]
+    dealt = [pieces(plan, accum, Rank(Place(rank, size))) for rank in range(size)]
     assert len({len(mine) for mine in dealt}) == 1
     assert len(dealt[0]) <= accum
-    real = [micro for mine in dealt for micro in mine if micro.weight]
-    assert all((plan.samples[micro.where] == micro.batch.samples).all() for micro in real)
-    assert sorted(int(s) for micro in real for s in micro.batch.samples) == plan.samples.tolist()
-    assert all([micro.last for micro in mine] == [False] * (len(mine) - 1) + [True] for mine in dealt)
-    one = micros(plan, accum * size, ALONE)
+    real = [piece for mine in dealt for piece in mine if piece.weight]
+    assert all((plan.samples[piece.where] == piece.batch.samples).all() for piece in real)
+    assert sorted(int(s) for piece in real for s in piece.batch.samples) == plan.samples.tolist()
+    assert all([piece.last for piece in mine] == [False] * (len(mine) - 1) + [True] for mine in dealt)
+    one = pieces(plan, accum * size, ALONE)
     turn = [dealt[number % size][number // size].batch.samples.tolist() for number in range(len(one))]
-    assert turn == [micro.batch.samples.tolist() for micro in one]
+    assert turn == [piece.batch.samples.tolist() for piece in one]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
@@ -214,13 +216,36 @@ def test_recomputing_needs_blocks():
         sedd.Trainer(config, model=torch.nn.Embedding(21, 20))
 
 
-def test_one_process_never_imports_the_distributed_trainer(tmp_path):
-    program = (
-        "import sys, sedd\n"
-        "from tests.conftest import TINY\n"
-        "list(sedd.Trainer(sedd.load_config('quickstart', *TINY, 'distributed.strategy=fsdp2')).steps())\n"
-        "new = {name for name in sys.modules if name.startswith('torch.distributed')} - before\n"
-        "assert not new, new\n"
+ALONE_IMPORTS = """
+import builtins
+
+real, seen = builtins.__import__, set()
+
+
+def spy(name, globals=None, *more, **others):
+    if name.startswith("torch.distributed"):
+        seen.add((globals or {}).get("__name__", ""))
+    return real(name, globals, *more, **others)
+
+
+builtins.__import__ = spy
+import sedd
+from tests.conftest import TINY
+
+trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY, "distributed.strategy=fsdp2"), run="run")
+trainer.fit(progress=False)
+trainer.sample(2)
+assert not {name for name in seen if name.startswith("sedd")}, seen
+"""
+
+
+def test_one_process_imports_nothing_distributed(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE_IMPORTS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
     )
-    done = torchrun(1, "-c", "import torch, sys\nbefore = set(sys.modules)\n" + program)
     assert done.returncode == 0, done.stderr

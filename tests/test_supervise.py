@@ -64,7 +64,7 @@ def after_next(run: Path, seen: str | None) -> str | None:
 
 
 def test_a_group_whose_members_are_killed_ends_with_the_weights_of_an_undisturbed_run(supervisor, tmp_path):
-    steps = ("training.n_iters=120", "checkpoint.every=3", "training.eval_every=50", "model.dropout=0")
+    steps = ("training.n_iters=120", "checkpoint.every=3", "training.eval_every=50", "model.dropout=0.1")
     watched = supervisor(*steps, "optim.grad_clip=100")
 
     def kill() -> None:

@@ -147,11 +147,14 @@ class Backend(Part):
         """The device of the process with this rank on its machine."""
 
     def fast_bfloat16(self) -> bool:
-        """Whether bfloat16 matrix products are faster than float32 ones here."""
+        """Whether the hardware has instructions for bfloat16 matrix products; whether they pay is measured then."""
         return False
 
+    def prepare(self) -> None:
+        """Set up what training on this device gains from; called once before it begins."""
+
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which the network runs."""
+        """The context in which the network runs; `precision: auto` was settled by `sedd.devices.choose`."""
         if self.precision == "bfloat16" or (self.precision == "auto" and self.fast_bfloat16()):
             return torch.autocast(self.device().type, dtype=torch.bfloat16)
         return nullcontext()

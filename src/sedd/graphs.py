@@ -51,6 +51,10 @@ class Graph(ABC):
         """
 
     @abstractmethod
+    def can_move(self, x_t: Tensor) -> Tensor:
+        """(batch, length) bool: where the reverse process can change something, and so where the loss looks."""
+
+    @abstractmethod
     def score_entropy(self, log_score: Tensor, sigma: Tensor, x_t: Tensor, x0: Tensor) -> Tensor:
         """Denoising score entropy of each residue per unit of sigma (Lou et al. 2024, equation 9), (batch, length).
 
@@ -125,6 +129,9 @@ class Absorb(Graph):
     def corrupt(self, x0: Tensor, sigma: Tensor, uniforms: Tensor) -> Tensor:
         return torch.where(uniforms[..., 0] < -torch.expm1(-_column(sigma, x0)), self.mask, x0)
 
+    def can_move(self, x_t: Tensor) -> Tensor:
+        return x_t == self.mask
+
     def score_entropy(self, log_score: Tensor, sigma: Tensor, x_t: Tensor, x0: Tensor) -> Tensor:
         log_odds = log_expm1(sigma)[:, None, None]
         relative = log_score + log_odds  # log s_y - log r: for a normalised model this is log p(y)
@@ -181,6 +188,9 @@ class Uniform(Graph):
     def corrupt(self, x0: Tensor, sigma: Tensor, uniforms: Tensor) -> Tensor:
         drawn = (uniforms[..., 1] * self.n).long().clamp(max=self.n - 1)
         return torch.where(uniforms[..., 0] < -torch.expm1(-_column(sigma, x0)), drawn, x0)
+
+    def can_move(self, x_t: Tensor) -> Tensor:
+        return torch.ones_like(x_t, dtype=torch.bool)
 
     def score_entropy(self, log_score: Tensor, sigma: Tensor, x_t: Tensor, x0: Tensor) -> Tensor:
         # p(y|x0) / p(x0|x0) for y != x0. The textbook 1 - n / (esigm1 + n) cancels; this does not, at either end.

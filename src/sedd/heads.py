@@ -29,13 +29,22 @@ def outputs(graph: Graph, model: Model) -> int:
     return graph.n if model.head == "normalised" else graph.states
 
 
-def log_score(output: Tensor, x_t: Tensor, sigma: Tensor, *, graph: Graph, model: Model) -> Tensor:
-    """Log-scores from the network's `output`, (batch, length, `outputs`); always float32."""
+def check_output(output: Tensor, x_t: Tensor, *, graph: Graph, model: Model) -> None:
+    """Hold what a network returned for `x_t` to its shape.
+
+    Raises:
+        ConfigError: if it is another one.
+    """
     if output.shape != (expected := (*x_t.shape, outputs(graph, model))):
         raise ConfigError(
             f"the network returned shape {tuple(output.shape)}; model.head={model.head} with this alphabet needs "
             f"(batch, length, outputs) = {expected}"
         )
+
+
+def log_score(output: Tensor, x_t: Tensor, sigma: Tensor, *, graph: Graph, model: Model) -> Tensor:
+    """Log-scores from the network's `output`, (batch, length, `outputs`); always float32."""
+    check_output(output, x_t, graph=graph, model=model)
     output = output.float()
     log_odds = log_expm1(sigma)[:, None, None]
     absorb = isinstance(graph, Absorb)

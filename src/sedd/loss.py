@@ -1,4 +1,7 @@
-"""The training loss: score entropy times d sigma / dt, summed over residues (Lou et al. 2024, equation 10)."""
+"""The training loss: score entropy times d sigma / dt, summed over residues (Lou et al. 2024, equation 10).
+
+The network is asked only where the loss looks: with `absorb` at masked residues, with `uniform` at all but pads.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,47 @@ from torch import Tensor
 
 from sedd.data.batch import Batch
 from sedd.graphs import Graph
-from sedd.heads import Network, log_score
+from sedd.heads import Network, check_output, log_score
+from sedd.model import Transformer
 from sedd.noising import NoiseState
 from sedd.sections import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Noised:
+    """A batch with noise on it, and where the loss looks."""
+
+    batch: Batch
+    """Clean tokens (batch, length) and the mask of residues."""
+    x_t: Tensor
+    """(batch, length) noisy tokens."""
+    state: NoiseState
+    """The noise of each sequence, (batch,)."""
+    places: Tensor
+    """(N,) where the loss looks, as places in the flattened tokens."""
+
+    def to(self, device: torch.device) -> Noised:
+        """The same on another device."""
+        x_t, places = (each.to(device, non_blocking=True) for each in (self.x_t, self.places))
+        return Noised(self.batch.to(device), x_t, self.state.to(device), places)
+
+    def pinned(self) -> Noised:
+        """The same in memory that a GPU can read by itself."""
+        return Noised(self.batch.pinned(), self.x_t.pin_memory(), self.state, self.places.pin_memory())
+
+
+def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> Noised:
+    """Corrupt a batch; on the host this leaves nothing to wait for on the device.
+
+    Args:
+        batch: clean tokens (batch, length) and the mask of residues.
+        state: the noise of each sequence, (batch,).
+        uniforms: (batch, length, 2) draws from [0, 1) for the corruption.
+        graph: the forward process.
+    """
+    x_t = graph.corrupt(batch.tokens, state.sigma, uniforms)
+    places = (graph.can_move(x_t) & batch.mask).flatten().nonzero()[:, 0]
+    return Noised(batch, x_t, state, places)
 
 
 @dataclass(frozen=True)
@@ -40,12 +81,42 @@ def diffusion_loss(
         graph: the forward process.
         model: which head the network has.
     """
-    x_t = graph.corrupt(batch.tokens, state.sigma, uniforms)
-    output = network(x_t, state.sigma, None if batch.full else batch.mask)
-    scores = log_score(output, x_t, state.sigma, graph=graph, model=model)
-    entropy = graph.score_entropy(scores, state.sigma, x_t, batch.tokens)
-    per_residue = (entropy * state.dsigma[:, None]).masked_fill(~batch.mask, 0.0)
-    of_sequence = per_residue.sum(1)
-    drawn = graph.mask_rate_drawn(x_t, batch.tokens, state.sigma, batch.mask) * state.dsigma
-    changed = ((x_t != batch.tokens) & batch.mask).sum(1)
+    return noised_loss(network, noised(batch, state, uniforms, graph=graph), graph=graph, model=model)
+
+
+def noised_loss(
+    network: Network, given: Noised, *, graph: Graph, model: Model, selective: bool = False, keys: Tensor | None = None
+) -> Loss:
+    """The same for a batch that is corrupted already.
+
+    Args:
+        network: as in `diffusion_loss`.
+        given: what it sees.
+        graph: the forward process.
+        model: which head the network has.
+        selective: whether the network is a `Transformer`, which answers where it is asked and draws dropout by `keys`.
+        keys: (batch,) of its dropout, see `Transformer.forward`.
+    """
+    batch, state, places = given.batch, given.state, given.places
+    mask = None if batch.full else batch.mask
+    if selective:
+        output = network(given.x_t, state.sigma, mask, places=places, keys=keys)
+    else:
+        output = network(given.x_t, state.sigma, mask)
+        check_output(output, given.x_t, graph=graph, model=model)
+        output = output.flatten(0, 1)[places]
+    # Each residue that the loss looks at, as a sequence of one.
+    rows = places // batch.tokens.shape[1]
+    x_t, x0 = (tokens.flatten()[places, None] for tokens in (given.x_t, batch.tokens))
+    sigma = state.sigma[rows]
+    scores = log_score(output[:, None], x_t, sigma, graph=graph, model=model)
+    entropy = graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * state.dsigma[rows]
+    of_sequence = torch.zeros_like(state.sigma).index_add(0, rows, entropy)
+    drawn = graph.mask_rate_drawn(given.x_t, batch.tokens, state.sigma, batch.mask) * state.dsigma
+    changed = ((given.x_t != batch.tokens) & batch.mask).sum(1)
     return Loss(of_sequence.sum(), torch.stack([of_sequence.detach(), drawn, changed.to(drawn)]))
+
+
+def answers_where_asked(network: object) -> bool:
+    """Whether a network takes `places` and `keys`."""
+    return isinstance(network, Transformer)

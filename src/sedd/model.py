@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sedd.dropout import Dropout, streams
 from sedd.sections import Model
 
 
@@ -85,8 +86,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, fused: bool)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         weights = weights.masked_fill(~mask[:, None, None, :], -torch.inf)
-    mixed: Tensor = torch.softmax(weights, -1).to(v.dtype) @ v
+    # In the type of the products: the sum is float32 inside, and half as much goes through memory.
+    mixed: Tensor = torch.softmax(weights, -1, dtype=weights.dtype) @ v
     return mixed
+
+
+class Gelu(nn.Module):
+    """GELU with the tanh approximation, as in SEDD."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return F.gelu(x, approximate="tanh")
+        # The same function, 1 + tanh(z) = 2 sigmoid(2 z): compiled for CPUs, exp is many times faster than tanh.
+        wide = x.float()
+        inner = 2.0 * math.sqrt(2.0 / math.pi) * (wide + 0.044715 * wide * wide * wide)
+        return (wide * torch.sigmoid(inner)).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -95,20 +109,34 @@ class Block(nn.Module):
     def __init__(self, config: Model) -> None:
         super().__init__()
         size = config.hidden_size
-        self.n_heads, self.dropout, self.attention = config.n_heads, config.dropout, config.attention
+        self.n_heads, self.attention = config.n_heads, config.attention
+        self.dropout = Dropout(config.dropout)
         self.norm1 = LayerNorm(size)
         self.attn_qkv = nn.Linear(size, 3 * size, bias=False)
         self.attn_out = nn.Linear(size, size, bias=False)
         self.norm2 = LayerNorm(size)
-        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(approximate="tanh"), nn.Linear(4 * size, size))
+        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), Gelu(), nn.Linear(4 * size, size))
         self.adaLN_modulation = _zero(nn.Linear(config.cond_dim, 6 * size))
 
-    def forward(self, x: Tensor, condition: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition)[:, None].float().chunk(6, -1)
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        stream: Tensor | None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        modulation = self.adaLN_modulation(condition)[:, None].float()
+        shift1, scale1, gate1 = modulation[..., : 3 * x.shape[-1]].chunk(3, -1)
         attended = self._attention(self.norm1(x) * (1 + scale1) + shift1, angles, mask)
-        x = x + gate1 * F.dropout(attended, self.dropout, self.training)
+        x = x + gate1 * self.dropout(attended, stream)
+        if places is not None:  # from here on every residue is on its own, and only some are asked for
+            x, modulation, stream = picked(x, modulation, stream, places)
+        shift2, scale2, gate2 = modulation[..., 3 * x.shape[-1] :].chunk(3, -1)
         mixed = self.mlp(self.norm2(x) * (1 + scale2) + shift2)
-        out: Tensor = x + gate2 * F.dropout(mixed, self.dropout, self.training)
+        # The same numbers with their bits turned: another draw.
+        out: Tensor = x + gate2 * self.dropout(mixed, None if stream is None else ~stream)
         return out
 
     def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
@@ -123,6 +151,18 @@ class Block(nn.Module):
         return out
 
 
+def picked(
+    x: Tensor, modulation: Tensor, stream: Tensor | None, places: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The residues at flat `places`, (N, ...), each with the modulation of its sequence."""
+    rows = places // x.shape[1]
+    return (
+        x.flatten(0, 1)[places],
+        modulation[:, 0][rows],
+        None if stream is None else stream.flatten(0, 1)[places],
+    )
+
+
 class OutputLayer(nn.Module):
     """Final norm and projection; zero at the start, so that an untrained network knows nothing."""
 
@@ -132,8 +172,9 @@ class OutputLayer(nn.Module):
         self.linear = _zero(nn.Linear(config.hidden_size, outputs))
         self.adaLN_modulation = _zero(nn.Linear(config.cond_dim, 2 * config.hidden_size))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        shift, scale = self.adaLN_modulation(condition)[:, None].float().chunk(2, -1)
+    def forward(self, x: Tensor, condition: Tensor, rows: Tensor | None) -> Tensor:
+        modulation = self.adaLN_modulation(condition).float()
+        shift, scale = (modulation[:, None] if rows is None else modulation[rows]).chunk(2, -1)
         projected: Tensor = self.linear(self.norm_final(x) * (1 + scale) + shift)
         return projected
 
@@ -149,30 +190,44 @@ class Transformer(nn.Module):
 
     def __init__(self, config: Model, *, states: int, outputs: int) -> None:
         super().__init__()
-        self.time_conditioning = config.time_conditioning
+        self.time_conditioning, self.dropout = config.time_conditioning, config.dropout
         self.vocab_embed = Embedding(states, config.hidden_size)
         self.sigma_map = SigmaEmbedding(config.cond_dim)
         self.rotary_emb = Rotary(config.hidden_size // config.n_heads)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_blocks))
         self.output_layer = OutputLayer(config, outputs)
 
-    def forward(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        sigma: Tensor,
+        mask: Tensor | None = None,
+        *,
+        places: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
         """Run the network.
 
         Args:
             tokens: (batch, length) noisy tokens.
             sigma: (batch,) cumulative noise.
             mask: (batch, length), False at pads; None where there are no pads.
+            places: (N,) where an answer is wanted, as places in the flattened `tokens`; None means everywhere. What
+                only the others need is not computed.
+            keys: (batch,) int64 below 2^31, what the dropout of each sequence is drawn by; None draws them.
 
         Returns:
-            (batch, length, outputs).
+            (batch, length, outputs), or (N, outputs) at `places`.
         """
         condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
         angles = self.rotary_emb(tokens.shape[1])
+        drops = streams(tokens, keys, len(self.blocks)) if self.training and self.dropout else [None] * len(self.blocks)
         x = self.vocab_embed(tokens)
-        for block in self.blocks:
-            x = block(x, condition, angles, mask)
-        out: Tensor = self.output_layer(x, condition)
+        last = len(self.blocks) - 1
+        for number, (block, stream) in enumerate(zip(self.blocks, drops, strict=True)):
+            x = block(x, condition, angles, mask, stream, places if number == last else None)
+        rows = None if places is None else places // tokens.shape[1]
+        out: Tensor = self.output_layer(x, condition, rows)
         return out
 
 

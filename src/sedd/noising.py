@@ -38,6 +38,9 @@ class NoiseState:
     def to(self, device: torch.device) -> NoiseState:
         return NoiseState(self.sigma.to(device), self.dsigma.to(device))
 
+    def __getitem__(self, rows: slice) -> NoiseState:
+        return NoiseState(self.sigma[rows], self.dsigma[rows])
+
     @property
     def mask_rate(self) -> Tensor:
         """1 - e^(-sigma): the chance that a residue is masked (`absorb`) or resampled (`uniform`)."""
@@ -79,3 +82,8 @@ def corruption_uniforms(seed: int, samples: np.ndarray, lengths: np.ndarray, lon
     for row, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
         drawn[row, :length] = generator(seed, "corrupt", int(sample)).random((int(length), 2), np.float32)
     return torch.from_numpy(drawn)
+
+
+def dropout_keys(seed: int, samples: np.ndarray) -> Tensor:
+    """(B,) int64 below 2^31: what the dropout of each sequence is drawn by."""
+    return torch.tensor([int(generator(seed, "dropout", int(sample)).integers(2**31)) for sample in samples])

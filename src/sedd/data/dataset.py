@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from sedd.data.synthetic import SyntheticSource
 from sedd.data.tally import Tally
 from sedd.errors import DataError
 from sedd.sections import Data
+from sedd.speed import cache_directory
 
 LEAST_SYNTHETIC_VALID = 256
 
@@ -197,10 +197,7 @@ def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
 
 
 def _cache_directory(data: Data) -> Path:
-    if data.cache is not None:
-        return Path(data.cache).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sedd"
+    return cache_directory() if data.cache is None else Path(data.cache).expanduser()
 
 
 def _cache_name(path: Path, options: PrepareOptions) -> str:

@@ -28,6 +28,11 @@ class LengthDistribution:
         marks = np.quantile(lengths, np.linspace(0.0, 1.0, 257), method="nearest")
         return LengthDistribution(tuple(int(mark) for mark in marks))
 
+    @property
+    def mean(self) -> float:
+        """Mean length in residues."""
+        return float(np.mean(self.quantiles))
+
     def of_samples(self, count: int, length: int | None, *, seed: int) -> np.ndarray:
         """Lengths of `count` samples: all `length` if it is given, drawn otherwise.
 

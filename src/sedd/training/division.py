@@ -22,8 +22,8 @@ from sedd.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
-class Micro:
-    """A micro-batch of this process."""
+class Piece:
+    """A part of a step that this process computes at once: a micro-batch."""
 
     batch: GlobalBatch
     where: slice
@@ -34,18 +34,18 @@ class Micro:
     """Whether the gradients are put together after it."""
 
 
-def micros(plan: GlobalBatch, accum: int, world: World) -> list[Micro]:
+def pieces(plan: GlobalBatch, accum: int, world: World) -> list[Piece]:
     """The micro-batches of this process: as many for each, because each one ends in work for all."""
-    pieces = split(plan, accum * world.size)
-    ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-    rounds = -(-len(pieces) // world.size)
+    parts = split(plan, accum * world.size)
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    rounds = -(-len(parts) // world.size)
     mine = []
     for turn in range(rounds):
         number = turn * world.size + world.rank
-        stand_in = number >= len(pieces)
-        piece = _first_of(pieces[0]) if stand_in else pieces[number]
-        end = len(piece) if stand_in else ends[number]
-        mine.append(Micro(piece, slice(end - len(piece), end), int(not stand_in), turn + 1 == rounds))
+        stand_in = number >= len(parts)
+        part = _first_of(parts[0]) if stand_in else parts[number]
+        end = len(part) if stand_in else ends[number]
+        mine.append(Piece(part, slice(end - len(part), end), int(not stand_in), turn + 1 == rounds))
     return mine
 
 
@@ -54,31 +54,29 @@ def _first_of(batch: GlobalBatch) -> GlobalBatch:
 
 
 def put_together(
-    world: World, done: list[Micro], parts: np.ndarray, mask_rates: np.ndarray, letters: tuple[int, ...], *, total: int
-) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """What every sequence of a step said, in the order of the step, for all processes.
+    world: World, done: list[Piece], parts: np.ndarray, letters: tuple[int, ...], *, total: int
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What every sequence of a step said, (3, total) in the order of the step, and its letters, for all processes.
 
     Args:
         world: the processes.
         done: the micro-batches of this one.
         parts: `Loss.parts` of its sequences, (3, batch).
-        mask_rates: their mask rates, (batch,).
         letters: how often each symbol occurs in them.
         total: sequences in the step.
     """
     if world.size == 1:
-        return parts, mask_rates, letters
-    table = np.zeros((4, total))
+        return parts, letters
+    table = np.zeros((3, total))
     first = 0
-    for micro in done:
-        here = slice(first, first + len(micro.batch))
+    for piece in done:
+        here = slice(first, first + len(piece.batch))
         first = here.stop
-        if micro.weight:
-            table[:3, micro.where] = parts[:, here]
-            table[3, micro.where] = mask_rates[here]
+        if piece.weight:
+            table[:, piece.where] = parts[:, here]
     summed = world.total(np.concatenate([table.ravel(), np.array(letters, np.float64)]))
     table, counts = summed[: table.size].reshape(table.shape), summed[table.size :]
-    return table[:3], table[3], tuple(int(count) for count in counts)
+    return table, tuple(int(count) for count in counts)
 
 
 @dataclass(frozen=True)

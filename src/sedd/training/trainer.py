@@ -15,27 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from sedd.config import Config
-from sedd.contracts import Curriculum, checked_difficulty
-from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, Sequences, load, open_data
+from sedd.contracts import Curriculum
+from sedd.data import Batches, Cursor, Dataset, Sequences, open_data
 from sedd.data.user import user_dataset
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Alarm, Verdict
-from sedd.errors import CheckpointError, ConfigError, DataError, GroupError, TrainingError
+from sedd.errors import CheckpointError, ConfigError, GroupError, TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.graphs import make_graph
 from sedd.heads import outputs
 from sedd.learning_rate import learning_rate
-from sedd.loss import diffusion_loss
+from sedd.loss import answers_where_asked, noised_loss
 from sedd.model import Transformer
-from sedd.noising import corruption_uniforms, noise_state, path_positions
 from sedd.profile import BINS, Bins, bin_of, mask_range, widths
 from sedd.randomness import seed_for
 from sedd.runfile import load_config
 from sedd.sampling.generation import Generation
 from sedd.sampling.lengths import LengthDistribution
 from sedd.training import checkpoint, division
-from sedd.training.division import DividedEstimator, Micro, micros
+from sedd.training.compiling import compile_blocks, falling_back, should_compile
+from sedd.training.division import DividedEstimator
 from sedd.training.ema import EmaNetwork
+from sedd.training.loading import Loader, Work
 from sedd.training.optimizer import make_optimizer
 from sedd.training.parallel import same_everywhere, spread
 from sedd.training.progress import Display
@@ -48,9 +49,6 @@ from sedd.training.signals import StopRequest
 from sedd.training.state import TrainState, Window
 from sedd.training.tracking import TrackerSessions
 from sedd.training.world import at_place, join
-
-MOST_LETTERS = 1024
-"""In larger alphabets the symbols of a step are not counted."""
 
 
 class Trainer:
@@ -98,6 +96,7 @@ class Trainer:
         self.data = self._open(data)
         self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)
         self.network = self._network(model)
+        self._selective = answers_where_asked(self.network)
         self.ema = EmaNetwork(self.network, self.config.ema)
         self.parallel = spread(self.world, self.config, self.network, self.ema.network, known=model is None)
         self.optimizer = make_optimizer(self.network, self.config)
@@ -111,6 +110,14 @@ class Trainer:
             max_length=self.config.model.length,
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
+        # How long it will take is measured: processes must not come to different conclusions.
+        share = self._residues_per_step() / self.world.size
+        self.compiled = all(self.world.gather(should_compile(self.config, self.network, share, self.backend)))
+        """Whether the network is compiled, see `training.compile`."""
+        if self.compiled:
+            compile_blocks(self.network)
+        pin = self.device.type == "cuda"
+        self.loader = Loader(self.config, self.data, self.batches, self.graph, pin=pin, world=self.world)
         self.state = TrainState()
         self.verdict: Verdict | None = None
         """What the monitor says of the run, after `fit`."""
@@ -304,22 +311,24 @@ class Trainer:
     def _step(self) -> StepReport:
         config, state = self.config, self.state
         began = time.perf_counter()
-        difficulty = checked_difficulty(config.curriculum, state.step)
         rate = state.lr_scale * learning_rate(config, state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        plan, cursor = self.batches.at(state.cursor)
-        residues = plan.residues
-        mine = micros(plan, config.training.accum, self.world)
-        parts, mask_rates, letters = self._gradient(plan, mine, difficulty)
+        work = self.loader(state.step, state.cursor)
+        residues, difficulty = work.residues, work.difficulty
+        mine = self._gradient(work) if not self.compiled else self._compiled_gradient(work)
         norm = self.parallel.clip(config.optim.grad_clip)
         # The one place where the host waits for the device: whether to step decides every clock.
-        *flat, norm_value = torch.cat([parts.flatten(), norm.to(parts)[None]]).tolist()
-        found, mask_rates, letters = division.put_together(
-            self.world, mine, np.array(flat).reshape(3, -1), mask_rates, letters, total=len(plan)
+        *flat, norm_value = torch.cat([mine.flatten(), norm.to(mine)[None]]).tolist()
+        parts, letters = division.put_together(
+            self.world,
+            [micro.piece for micro in work.micros],
+            np.array(flat).reshape(3, -1),
+            work.letters,
+            total=len(work.mask_rates),
         )
         low, high = mask_range(config.noise, difficulty, config.curriculum.mode)
-        bins = _binned(found, mask_rates, residues=residues, expected=widths(low, high))
+        bins = _binned(parts, work.mask_rates, residues=residues, expected=widths(low, high))
         loss = float(bins.loss.sum()) / residues
         skipped = not (math.isfinite(loss) and math.isfinite(norm_value))
         if not skipped:
@@ -342,56 +351,40 @@ class Trainer:
             bins=Bins() if skipped else bins,
             letters=letters,
         )
-        self.state = self._advance(report, cursor, seconds)
+        self.state = self._advance(report, work.after, seconds)
         return report
 
-    def _gradient(
-        self, plan: GlobalBatch, mine: list[Micro], difficulty: float
-    ) -> tuple[Tensor, np.ndarray, tuple[int, ...]]:
-        """Add the gradient of the step's mean loss per residue, of which this process computes the parts `mine`.
-
-        Returns `Loss.parts` of its sequences, (3, batch) on the device, their mask rates, (batch,) on the host, and how
-        often each symbol occurs.
-        """
-        config = self.config
-        u = path_positions(config.seed, plan.samples)
-        parts, mask_rates = [], []
-        letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
+    def _gradient(self, work: Work) -> Tensor:
+        """Add the gradient of the step's mean loss per residue; `Loss.parts` of the sequences of this process, on the
+        device."""
+        parts = []
         self.network.train()
-        for part in mine:
-            micro = part.batch
-            batch = self._read(micro)
-            if len(letters) and part.weight:
-                letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
-            batch = batch.to(self.device)
-            draws = corruption_uniforms(config.seed, micro.samples, micro.lengths, batch.tokens.shape[1])
-            positions = torch.from_numpy(u[part.where])
-            noise = noise_state(config.noise, positions, difficulty=difficulty, mode=config.curriculum.mode)
-            self.backend.seed(seed_for(config.seed, "dropout", int(micro.samples.min())))
-            with self.parallel.micro(last=part.last):
+        for micro in work.micros:
+            self.backend.seed(micro.seed)
+            with self.parallel.micro(last=micro.piece.last):
                 with self.backend.autocast():
-                    loss = diffusion_loss(
+                    loss = noised_loss(
                         self.parallel.forward,
-                        batch,
-                        noise.to(self.device),
-                        draws.to(self.device),
+                        micro.given.to(self.device),
                         graph=self.graph,
-                        model=config.model,
+                        model=self.config.model,
+                        selective=self._selective,
+                        keys=micro.keys.to(self.device),
                     )
-                scaled = loss.total * (part.weight * self.parallel.loss_scale) / plan.residues
+                scaled = loss.total * (micro.piece.weight * self.parallel.loss_scale) / work.residues
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             parts.append(loss.parts)
-            mask_rates.append(noise.mask_rate.double().numpy())
-        return torch.cat(parts, 1), np.concatenate(mask_rates), tuple(letters.tolist())
+        return torch.cat(parts, 1)
 
-    def _read(self, micro: GlobalBatch) -> Batch:
-        batch = load(self.data.train, micro, seed=self.config.seed, max_length=self.config.model.length)
-        if int(batch.tokens.max()) >= self.graph.n or int(batch.tokens.min()) < 0:
-            raise DataError(
-                f"a training sequence has ids outside 0 to {self.graph.n - 1}, those of alphabet "
-                f"{self.data.alphabet.name!r} (among items {micro.indices.min()} to {micro.indices.max()})"
-            )
-        return batch
+    def _compiled_gradient(self, work: Work) -> Tensor:
+        """The same; a network that cannot be compiled goes on without."""
+
+        def again() -> Tensor:
+            self.compiled = False
+            self.optimizer.zero_grad(set_to_none=True)
+            return self._gradient(work)
+
+        return falling_back(self.network, lambda: self._gradient(work), again=again)
 
     def _advance(self, report: StepReport, cursor: Cursor, seconds: float) -> TrainState:
         state = replace(self.state, cursor=cursor, seconds=self.state.seconds + seconds)
@@ -489,6 +482,9 @@ class Trainer:
         if data is None:
             return open_data(self.config.data, seed=self.config.seed)
         return data if isinstance(data, Dataset) else user_dataset(data, self.config.data, seed=self.config.seed)
+
+    def _residues_per_step(self) -> float:
+        return self.batches.batch_sequences * self.lengths.mean
 
     def _network(self, model: nn.Module | None) -> nn.Module:
         if model is None:

@@ -1,0 +1,62 @@
+"""Dropout whose masks are a function of a key for each sequence, not of a stream that advances.
+
+So they do not depend on how a step is split up, on the device, or on compilation. They cost a few integer operations
+per activation, which compile into the kernels around them; drawing from torch's generator costs a quarter of a step
+on CPUs. The hash multiplies and shifts 32-bit integers that overflow (constants: `lowbias32`, Wellons 2018).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_GOLDEN = -1640531527
+"""2^32 divided by the golden ratio, as a signed number."""
+_MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
+
+
+def streams(tokens: Tensor, keys: Tensor | None, count: int) -> list[Tensor]:
+    """`count` independent (batch, length, 1) int32 random numbers, one for each residue.
+
+    Args:
+        tokens: (batch, length), for shape and device.
+        keys: (batch,) int64 below 2^31; None draws them from torch's generator.
+        count: how many.
+    """
+    batch, length = tokens.shape
+    if keys is None:
+        keys = torch.randint(1 << 31, (batch,), device=tokens.device)
+    positions = torch.arange(length, device=tokens.device, dtype=torch.int32) * _GOLDEN
+    numbers = torch.arange(1, count + 1, device=tokens.device, dtype=torch.int32) * _MULTIPLIERS[0]
+    rows = _mixed(_mixed(keys.to(torch.int32))[:, None] ^ positions)
+    return list(_mixed(rows[None, ..., None] ^ numbers[:, None, None, None]))
+
+
+class Dropout(nn.Module):
+    """Zeroes a share `p` of the activations and scales the others by 1 / (1 - p)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.threshold = round(p * 2**32) - 2**31
+
+    def forward(self, x: Tensor, stream: Tensor | None) -> Tensor:
+        """`x` (..., size) with masks drawn by `stream` (..., 1) int32; as it is where that is None."""
+        if stream is None:
+            return x
+        columns = torch.arange(x.shape[-1], device=x.device, dtype=torch.int32) * _GOLDEN
+        bits = (stream ^ columns) * _MULTIPLIERS[0]
+        bits = (bits ^ _shifted(bits, 15)) * _MULTIPLIERS[1]
+        return torch.where(bits >= self.threshold, x * (1.0 / (1.0 - self.p)), 0.0)
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """Every bit of the result depends on every bit; a bijection of int32."""
+    bits = (bits ^ _shifted(bits, 16)) * _MULTIPLIERS[0]
+    bits = (bits ^ _shifted(bits, 15)) * _MULTIPLIERS[1]
+    return bits ^ _shifted(bits, 16)
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """To the right, with zeros from the left."""
+    return (bits >> by) & ((1 << (32 - by)) - 1)

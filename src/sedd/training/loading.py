@@ -1,0 +1,126 @@
+"""What a step works on, prepared in the background while the device is busy with the step before.
+
+All of it is a function of (configuration, optimizer step, position in the data), so that it can be prepared early, and
+again where a skipped step or a rollback made the guess wrong.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sedd.config import Config
+from sedd.contracts import checked_difficulty
+from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, load
+from sedd.errors import DataError
+from sedd.graphs import Graph
+from sedd.loss import Noised, noised
+from sedd.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
+from sedd.randomness import seed_for
+from sedd.training.division import Piece, pieces
+from sedd.training.world import ALONE, World
+
+MOST_LETTERS = 1024
+"""In larger alphabets the symbols of a step are not counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Micro:
+    """One pass through the network."""
+
+    given: Noised
+    """On the host."""
+    keys: torch.Tensor
+    """(batch,) of the dropout of each sequence."""
+    seed: int
+    """For networks that draw their dropout from torch's generator."""
+    piece: Piece
+    """Which part of the step it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What one optimizer step does."""
+
+    difficulty: float
+    residues: int
+    """In all sequences of the step: what its loss is normalised by."""
+    micros: tuple[Micro, ...]
+    """Those of this process."""
+    mask_rates: np.ndarray
+    """(sequences,) of the step, in its order."""
+    letters: tuple[int, ...]
+    """How often each symbol occurs in `micros`; empty for very large alphabets."""
+    after: Cursor
+    """Where the next step reads."""
+
+
+class Loader:
+    """Prepares steps, one ahead.
+
+    Args:
+        config: of the run.
+        data: what it trains on.
+        batches: the order in which it does.
+        graph: the forward process.
+        pin: put batches into memory that a GPU can read by itself.
+        world: the processes that share a step.
+    """
+
+    def __init__(
+        self, config: Config, data: Dataset, batches: Batches, graph: Graph, *, pin: bool, world: World = ALONE
+    ) -> None:
+        self.config, self.data, self.batches, self.graph, self.pin = config, data, batches, graph, pin
+        self.world = world
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sedd-loader")
+        self._ahead: tuple[int, Cursor, Future[Work]] | None = None
+
+    def __call__(self, step: int, cursor: Cursor) -> Work:
+        """The work of optimizer step `step` at position `cursor`; begins with that of the next one."""
+        if self._ahead is None or self._ahead[:2] != (step, cursor):
+            self._begin(step, cursor)
+        assert self._ahead is not None  # noqa: S101  # tells the type checker
+        work = self._ahead[2].result()
+        self._begin(step + 1, work.after)
+        return work
+
+    def _begin(self, step: int, cursor: Cursor) -> None:
+        self._ahead = step, cursor, self._thread.submit(self._prepare, step, cursor)
+
+    def _prepare(self, step: int, cursor: Cursor) -> Work:
+        config = self.config
+        difficulty = checked_difficulty(config.curriculum, step)
+        plan, after = self.batches.at(cursor)
+        u = torch.from_numpy(path_positions(config.seed, plan.samples))
+        noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
+        letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
+        micros = []
+        for piece in pieces(plan, config.training.accum, self.world):
+            part = piece.batch
+            batch = self._read(part)
+            if len(letters) and piece.weight:
+                letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
+            draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
+            given = noised(batch, noise[piece.where], draws, graph=self.graph)
+            micros.append(
+                Micro(
+                    given.pinned() if self.pin else given,
+                    dropout_keys(config.seed, part.samples),
+                    seed_for(config.seed, "dropout", int(part.samples.min())),
+                    piece,
+                )
+            )
+        rates = noise.mask_rate.double().numpy()
+        return Work(difficulty, plan.residues, tuple(micros), rates, tuple(letters.tolist()), after)
+
+    def _read(self, part: GlobalBatch) -> Batch:
+        batch = load(self.data.train, part, seed=self.config.seed, max_length=self.config.model.length)
+        if int(batch.tokens.max()) >= self.graph.n or int(batch.tokens.min()) < 0:
+            raise DataError(
+                f"a training sequence has ids outside 0 to {self.graph.n - 1}, those of alphabet "
+                f"{self.data.alphabet.name!r} (among items {part.indices.min()} to {part.indices.max()})"
+            )
+        return batch
