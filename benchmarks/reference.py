@@ -72,7 +72,8 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(rotated(q, *rotary), rotated(k, *rotary), v, seen)
         x = x + gate1 * F.dropout(self.out(mixed.transpose(1, 2).reshape(x.shape)), self.dropout, self.training)
         mlp = self.mlp(self.norm2(x) * (1 + scale2) + shift2)
-        return x + gate2 * F.dropout(mlp, self.dropout, self.training)
+        out: Tensor = x + gate2 * F.dropout(mlp, self.dropout, self.training)
+        return out
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -111,7 +112,8 @@ class Network(nn.Module):
         shift, scale = self.modulation(c)[:, None].chunk(2, -1)
         x = self.linear(self.norm(x) * (1 + scale) + shift)
         x = x - torch.log(torch.expm1(sigma))[:, None, None] - math.log(self.n)
-        return x.scatter(-1, tokens[..., None], 0.0)
+        scores: Tensor = x.scatter(-1, tokens[..., None], 0.0)
+        return scores
 
 
 def score_entropy(log_score: Tensor, sigma: Tensor, x_t: Tensor, x0: Tensor) -> Tensor:
@@ -157,8 +159,9 @@ class ChunkedRows:
     def batches(self, size: int) -> Iterator[tuple[Tensor, None]]:
         """(B, L) tokens; there are no pads."""
         while True:
-            for rows in torch.from_numpy(self.random.permutation(len(self.rows))).split(size):
-                yield self.rows[rows], None
+            order = self.random.permutation(len(self.rows))
+            for first in range(0, len(order), size):
+                yield self.rows[order[first : first + size]], None
 
 
 class Reference:
@@ -211,7 +214,7 @@ class Reference:
                 shadow.sub_((1 - decay) * (shadow - parameter))
         tick("average")
         self.steps += 1
-        return float(loss), tokens.numel() if seen is None else int(seen.sum())
+        return float(loss.detach()), tokens.numel() if seen is None else int(seen.sum())
 
     def averaged(self) -> Network:
         """A copy of the network with the averaged weights, in eval mode."""

@@ -1,17 +1,19 @@
 """What samplers cost and how far from the truth what they draw is; and what float32 Gumbel noise gets wrong.
 
-    python benchmarks/sampling.py [SEQUENCES [TIMED]]
+    python benchmarks/sampling.py [--graph absorb|uniform] [SEQUENCES [TIMED]]
     python benchmarks/sampling.py --noise
 
-The first draws sequences of 256 residues from the built-in source with every predictor (`absorb`), and prints:
+The first draws sequences of 256 residues from the built-in source with every predictor, and prints:
 
-* evaluations of the network per sequence, for a time-free head;
-* CPU seconds per 100 sequences with the network of the preset `quickstart` (1 million parameters, time-free, untrained:
-  when residues are unmasked does not depend on what it has learnt), measured on TIMED sequences, 8 by default;
+* evaluations of the network per sequence, for a time-free head with `absorb`; what is best for `uniform` depends on the
+  noise, so there the network sees it;
+* CPU seconds per 100 sequences with the network of the preset `quickstart` (1 million parameters, untrained: when
+  residues change depends little on what it has learnt), measured on TIMED sequences, 8 by default; left out for 0;
 * the Kullback-Leibler divergence of the letter pairs of SEQUENCES sequences, 200 by default, from those of the source,
   10^-3 nats per pair, with the bias of a finite sample taken off, and its standard error; and what the sequences cost
   under the source beyond its entropy, 10^-3 nats per residue. The model is the source itself, whose conditional
-  distributions are known, so all of it is the sampler's error.
+  distributions are known (for `uniform`, those of a hidden Markov chain: what is seen of a residue is the residue or,
+  with the chance that the noise says, any letter), so all of it is the sampler's error.
 
 The second prints how much too often or too rarely a masked residue becomes each letter where a symbol is drawn as the
 maximum of log-weights plus Gumbel noise from float32 uniforms, exactly, by summing over all 2^24 of them.
@@ -19,7 +21,7 @@ maximum of log-weights plus Gumbel noise from float32 uniforms, exactly, by summ
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -29,7 +31,7 @@ from torch import Tensor
 import sedd
 from sedd.backends import Cpu
 from sedd.data.synthetic import FREQUENCIES, Chain
-from sedd.graphs import make_graph
+from sedd.graphs import Absorb, Graph, make_graph
 from sedd.heads import Network, outputs
 from sedd.model import Transformer
 from sedd.sampling.categorical import categorical
@@ -39,8 +41,9 @@ from sedd.sampling.templates import Blanks
 from sedd.sections import Sampling
 
 LENGTH = 256
-GRAPH = make_graph("absorb", 20)
-ROWS: tuple[tuple[str, dict[str, object], bool], ...] = (
+Choices = tuple[tuple[str, dict[str, object], bool], ...]
+"""What a row is called, its options, and whether what is known is not asked again."""
+ABSORB: Choices = (
     ("euler, 1024 steps", {"predictor": "euler", "steps": 1024}, True),
     ("euler, 256 steps", {"predictor": "euler", "steps": 256}, True),
     ("analytic, 256 steps", {"predictor": "analytic", "steps": 256}, True),
@@ -53,18 +56,24 @@ ROWS: tuple[tuple[str, dict[str, object], bool], ...] = (
     ("first_hitting, 16 tokens per step", {"predictor": "first_hitting", "tokens_per_step": 16}, True),
     ("euler, 1024 steps, nothing saved", {"predictor": "euler", "steps": 1024}, False),
 )
+UNIFORM: Choices = tuple(
+    (f"{predictor}, {steps} steps", {"predictor": predictor, "steps": steps}, True)
+    for predictor in ("euler", "ancestral")
+    for steps in (1024, 256, 64, 16)
+)
 
 
 class Source:
-    """The perfect network for a chain: p(letter | the visible residues), by messages from both sides."""
+    """The perfect network for a chain: p(letter | what the other residues show), by messages from both sides."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, graph: Graph) -> None:
+        self.graph = graph
         self.first = torch.from_numpy(chain.frequencies)
         self.transition = torch.from_numpy(chain.transition)
 
     def __call__(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, L) tokens to (B, L, 20) log-probabilities at masked residues."""
-        seen = torch.nn.functional.one_hot(tokens, 21)[..., :20].double() + (tokens == 20).double()[..., None]
+        """(B, L) tokens to (B, L, 20) log-probabilities; what a residue shows of itself is left out."""
+        seen = self.likelihood(tokens, sigma)
         left, right = torch.empty_like(seen), torch.empty_like(seen)
         left[:, 0], right[:, -1] = self.first, 1.0
         for i in range(1, tokens.shape[1]):
@@ -74,41 +83,60 @@ class Source:
             right[:, -i - 1] = message / message.sum(-1, keepdim=True)
         return torch.log(left * right).float()
 
+    def likelihood(self, tokens: Tensor, sigma: Tensor) -> Tensor:
+        """(B, L, 20): the chance of what is seen if the residue is each letter, up to a factor."""
+        letters = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
+        if isinstance(self.graph, Absorb):
+            return letters + (tokens == self.graph.mask).double()[..., None]
+        kept = torch.exp(-sigma.double())[:, None, None]
+        return kept * letters + (1.0 - kept) / 20
 
-def untrained(config: sedd.Config) -> Network:
+
+def untrained(config: sedd.Config, graph: Graph) -> Network:
     """The network of `quickstart`, as it is before training."""
-    return Transformer(config.model, states=GRAPH.states, outputs=outputs(GRAPH, config.model)).eval()
+    return Transformer(config.model, states=graph.states, outputs=outputs(graph, config.model)).eval()
 
 
-def table(sequences: int, timed: int) -> None:
+def table(kind: str, sequences: int, timed: int) -> None:
     """Draw with every predictor, print a line for each."""
-    config = sedd.load_config("quickstart", "model.time_conditioning=false", f"model.length={LENGTH}")
+    graph, time_free = make_graph(kind, 20), kind == "absorb"
+    config = sedd.load_config(
+        "quickstart",
+        f"graph.type={kind}",
+        f"model.time_conditioning={str(not time_free).lower()}",
+        f"model.length={LENGTH}",
+    )
     chain = Chain(config.data.synthetic.order)
     entropy = (chain.letter_entropy + (LENGTH - 1) * chain.rate) / LENGTH
-    source, network = Source(chain), untrained(config)
+    source, network = Source(chain, graph), untrained(config, graph)
     print("| predictor | evaluations | CPU seconds per 100 | pair divergence, 10^-3 nats | excess, 10^-3 nats |")
     print("|---|---|---|---|---|", flush=True)
-    for name, options, economical in ROWS:
+    for name, options, economical in ABSORB if time_free else UNIFORM:
         chosen = Sampling.model_validate({"batch_size": 10_000, **options})
-        sampler = Sampler(GRAPH, config.model, config.noise, Cpu(precision="float32"), chosen, economical=economical)
+        sampler = Sampler(graph, config.model, config.noise, Cpu(precision="float32"), chosen, economical=economical)
         began = time.process_time()
-        nfe = np.mean([sample.nfe for sample in drawn(sampler, network, timed)])
-        seconds = 100 / timed * (time.process_time() - began)
-        cells = [name, f"{nfe:.0f}", f"{seconds:.0f}"]
+        nfe = [sample.nfe for sample in drawn(sampler, network, timed)]
+        cells = [f"{100 / timed * (time.process_time() - began):.0f}" if timed else "-"]
         if economical:  # if not, the sequences are the same
-            tokens = np.stack([sample.tokens for sample in drawn(sampler, source, sequences)])
-            kl, error = pair_divergence(tokens, chain.joint)
-            excess = [-chain.log_probs(row).mean() - entropy for row in tokens]
-            spread = np.std(excess) / np.sqrt(sequences)
-            cells += [f"{1e3 * kl:.2f} ± {1e3 * error:.2f}", f"{1e3 * np.mean(excess):+.1f} ± {1e3 * spread:.1f}"]
+            samples = drawn(sampler, source, sequences)
+            nfe += [sample.nfe for sample in samples]
+            cells += errors(np.stack([sample.tokens for sample in samples]), chain, entropy)
         else:
             cells += ["the same", "the same"]
-        print("| " + " | ".join(cells) + " |", flush=True)
+        print("| " + " | ".join([name, f"{np.mean(nfe) if nfe else chosen.steps:.0f}", *cells]) + " |", flush=True)
 
 
 def drawn(sampler: Sampler, network: Network, count: int) -> list[Sample]:
     """`count` sequences from nothing."""
-    return list(sampler(network, Blanks(np.full(count, LENGTH), GRAPH.n), seed=1))
+    return list(sampler(network, Blanks(np.full(count, LENGTH), sampler.graph.n), seed=1))
+
+
+def errors(tokens: np.ndarray, chain: Chain, entropy: float) -> list[str]:
+    """How far sequences (N, L) are from the chain, in two ways."""
+    kl, error = pair_divergence(tokens, chain.joint)
+    excess = [-chain.log_probs(row).mean() - entropy for row in tokens]
+    spread = np.std(excess) / np.sqrt(len(tokens))
+    return [f"{1e3 * kl:.2f} ± {1e3 * error:.2f}", f"{1e3 * np.mean(excess):+.1f} ± {1e3 * spread:.1f}"]
 
 
 def pair_divergence(tokens: np.ndarray, joint: np.ndarray) -> tuple[float, float]:
@@ -149,8 +177,13 @@ def noise() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--noise"]:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--noise", action="store_true")
+    arguments.add_argument("--graph", choices=["absorb", "uniform"], default="absorb")
+    arguments.add_argument("sequences", nargs="?", type=int, default=200)
+    arguments.add_argument("timed", nargs="?", type=int, default=8)
+    given = arguments.parse_args()
+    if given.noise:
         noise()
     else:
-        numbers = [int(argument) for argument in sys.argv[1:]]
-        table(*(numbers + [200, 8][len(numbers) :]))
+        table(given.graph, given.sequences, given.timed)

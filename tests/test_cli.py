@@ -70,6 +70,21 @@ def test_prepare_makes_a_store_to_train_on(tmp_path):
         )
 
 
+def test_a_store_is_verified_and_a_damaged_one_is_named(tmp_path):
+    (tmp_path / "in.fasta").write_text("".join(f">s{i}\n{'MK' * i}ACDEFG\n" for i in range(60)))
+    sedd_("data", "prepare", tmp_path / "in.fasta", tmp_path / "store", "holdout=0.2", "--workers", "1")
+    printed = sedd_("data", "verify", tmp_path / "store")
+    assert printed.count("undamaged") == 2
+    assert sedd_("data", "verify", tmp_path / "store" / "train").count("undamaged") == 1
+    tokens = tmp_path / "store" / "valid" / "tokens.bin"
+    content = bytearray(tokens.read_bytes())
+    content[5] ^= 1
+    tokens.write_bytes(content)
+    for place, message in ((tmp_path / "store", r"tokens.bin: damaged, its sha256"), (tmp_path, "no token store")):
+        with pytest.raises(sedd.DataError, match=message):
+            sedd_("data", "verify", place)
+
+
 def test_the_small_preset_trains_on_a_fasta_and_says_what_was_dropped(tmp_path):
     records = [f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 19 :]}{'MK' * (i // 19)}A\n" for i in range(100)]
     (tmp_path / "my.fasta").write_text("".join(records) + ">bad\nACX\n")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sedd.data import Prepared, PrepareOptions, TokenStore, prepare, preparing
+from sedd.data import Prepared, PrepareOptions, TokenStore, prepare, preparing, readers
 from sedd.errors import DataError
 from sedd.sections import Residues
 
@@ -167,7 +170,7 @@ def test_an_interrupted_preparation_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(preparing, "SAVE_EVERY", 17)
-    monkeypatch.setattr(preparing, "REPORT_EVERY", 1)
+    monkeypatch.setattr(readers, "CHUNK", 50)
     source, options = write_fasta(tmp_path / "in.fasta", 300), PrepareOptions(holdout=0.2)
     if kind == "fasta.gz":
         source.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
@@ -184,7 +187,7 @@ def test_an_interrupted_preparation_ends_with_the_same_bytes(
     rng = random.Random(0)
     stops = 0
     for attempt in range(100):
-        after = rng.randrange(1, 120)
+        after = rng.randrange(1, 50)
 
         def killer(done: int, total: int, count: int, left: list[int] = [after]) -> None:  # noqa: B006 (a counter)
             left[0] -= 1
@@ -205,15 +208,16 @@ def test_an_interrupted_preparation_ends_with_the_same_bytes(
     assert not list(tmp_path.glob(".*"))
 
 
-def run(source: Path, out: Path, extra: str = "") -> subprocess.Popen[str]:
+def run(source: Path, out: Path, extra: str = "", **options: bool) -> subprocess.Popen[str]:
     script = f"""
     from sedd.data import preparing as module
     from pathlib import Path
-    module.SAVE_EVERY, module.REPORT_EVERY = 20, 1
+    from sedd.data import readers
+    module.SAVE_EVERY, readers.CHUNK = 20, 50
     {extra}
     print("ready", flush=True)
     result = module.prepare(Path({str(source)!r}), Path({str(out)!r}), options=module.PrepareOptions(),
-                            progress=globals().get("progress"))
+                            progress=globals().get("progress"), workers=globals().get("workers"))
     print(len(result.train))
     """
     return subprocess.Popen(
@@ -221,6 +225,7 @@ def run(source: Path, out: Path, extra: str = "") -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        **options,
     )
 
 
@@ -238,6 +243,135 @@ def test_a_killed_process_leaves_a_preparation_that_another_finishes(tmp_path: P
     assert result.tally == whole.tally
 
 
+def test_ten_kills_at_random_points_change_nothing(tmp_path: Path) -> None:
+    source = write_fasta(tmp_path / "in.fasta", 2000)
+    whole = prepare(source, tmp_path / "whole", options=PrepareOptions())
+    rng = random.Random(0)
+    for number in range(10):
+        workers = 2 if number == 4 else 1
+        told = f"progress = lambda d, t, n: print('.', flush=True)\n    workers = {workers}"
+        process = run(source, tmp_path / "out", told)
+        assert process.stdout is not None
+        with process.stdout as output:
+            for _ in range(1 + rng.randrange(60)):
+                assert output.readline() in ("ready\n", ".\n")
+            process.kill()
+            output.read()  # ends when workers do: they hold its other end
+        assert process.wait() == -9
+    saved = json.loads((tmp_path / ".out.partial/progress.json").read_text())
+    assert 100 < saved["state"]["tally"]["read"] < 2000
+    result = prepare(source, tmp_path / "out", options=PrepareOptions())
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert result.tally == whole.tally
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [
+        ("generated", 2),
+        ("generated", 3),
+        ("clusters", 2),
+        ("dirty.fasta", 2),
+        ("dirty.fasta", 3),
+        ("dirty.fasta.gz", 2),
+    ],
+)
+def test_the_number_of_workers_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, workers: int
+) -> None:
+    source = DATA / "dirty" / kind
+    options = PrepareOptions(holdout=0.1, residues=Residues(ambiguous="split"))
+    if kind in ("generated", "clusters"):
+        source = write_fasta(tmp_path / "in.fasta", 1000)
+    elif not source.exists():
+        pytest.skip(f"{source} is not there")
+    if kind == "clusters":
+        (tmp_path / "c.tsv").write_text("".join(f"s{i}\t{i % 90}\n" for i in range(1000)))
+        options = PrepareOptions(holdout=0.1, clusters=tmp_path / "c.tsv")
+    one = prepare(source, tmp_path / "one", options=options, workers=1)
+    monkeypatch.setattr(readers, "CHUNK", 700)
+    more = prepare(source, tmp_path / "more", options=options, workers=workers)
+    assert contents(tmp_path / "more") == contents(tmp_path / "one")
+    assert str(more.tally) == str(one.tally)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "line"),
+    [
+        (b">a\nACX\n" + b">b\nACD\n" * 90 + b">c\nAC*\n", {"residues": Residues(ambiguous="error", stop="error")}, 1),
+        (b">b\nACD\n" * 60 + b">c\nX\n" + b">b\nACD\n" * 90 + b"\0", {"residues": Residues(ambiguous="error")}, 121),
+        (b">b\nACD\n" * 90 + b">d\nA\0C\n", {}, 182),
+        (b">b\nACD\n" * 90 + b">d one\rA\nC\n", {}, 181),
+        (b">b\nXXX\n" * 90, {}, 1),
+    ],
+)
+def test_errors_are_the_same_with_workers_and_the_earliest_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, options: dict[str, object], line: int
+) -> None:
+    (tmp_path / "in.fasta").write_bytes(content)
+    monkeypatch.setattr("sedd.data.bytestream.BLOCK", 400)
+    monkeypatch.setattr(readers, "ENOUGH", 16)
+    monkeypatch.setattr(readers, "CHUNK", 100)
+    said = []
+    for workers in (1, 2):
+        with pytest.raises(DataError) as caught:
+            prepare(
+                tmp_path / "in.fasta", tmp_path / "out",
+                options=PrepareOptions(**options),  # type: ignore[arg-type]
+                workers=workers,
+            )  # fmt: skip
+        said.append(str(caught.value))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fasta"]
+    assert said[0] == said[1]
+    assert f"in.fasta:{line}" in said[0]
+
+
+def test_a_killed_worker_is_an_error_and_what_was_saved_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "SAVE_EVERY", 20)
+    monkeypatch.setattr(readers, "CHUNK", 50)
+    source = write_fasta(tmp_path / "in.fasta", 1000)
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+
+    def killer(done: int, total: int, count: int) -> None:
+        if count > 400:
+            for process in started:
+                process.kill()
+
+    with pytest.raises(DataError, match=r"a worker process ended \(SIGKILL; memory may be short.*goes on where"):
+        prepare(source, tmp_path / "out", options=PrepareOptions(), progress=killer, workers=2)
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+    assert json.loads((tmp_path / ".out.partial/progress.json").read_text())["state"]["tally"]["read"] > 300
+    prepare(source, tmp_path / "out", options=PrepareOptions())
+    prepare(source, tmp_path / "whole", options=PrepareOptions())
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    source = write_fasta(tmp_path / "in.fasta", 2000)
+    told = "progress = lambda d, t, n: print('.', flush=True)\n    workers = 2"
+    process = run(source, tmp_path / "out", told, start_new_session=True)
+    assert process.stdout is not None
+    with process.stdout as output:
+        for _ in range(60):
+            assert output.readline() in ("ready\n", ".\n")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes get it
+        said = output.read()
+    process.wait()
+    assert said.count("Traceback") == 1  # of the one that asked, none of the workers
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert (tmp_path / ".out.partial/progress.json").exists()
+
+
 def test_processes_that_prepare_the_same_wait_for_each_other(tmp_path: Path) -> None:
     source = write_fasta(tmp_path / "in.fasta", 300)
     slow = "import time\n    progress = lambda d, t, n: time.sleep(0.001)"
@@ -252,7 +386,7 @@ def test_processes_that_prepare_the_same_wait_for_each_other(tmp_path: Path) -> 
 
 def test_other_options_do_not_go_on_with_a_partial_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "SAVE_EVERY", 10)
-    monkeypatch.setattr(preparing, "REPORT_EVERY", 1)
+    monkeypatch.setattr(readers, "CHUNK", 50)
 
     def killer(done: int, total: int, count: int) -> None:
         if count > 60:
@@ -269,7 +403,7 @@ def test_other_options_do_not_go_on_with_a_partial_store(tmp_path: Path, monkeyp
 
 def test_what_was_saved_and_is_damaged_is_not_built_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "SAVE_EVERY", 10)
-    monkeypatch.setattr(preparing, "REPORT_EVERY", 1)
+    monkeypatch.setattr(readers, "CHUNK", 50)
 
     def killer(done: int, total: int, count: int) -> None:
         if count > 60:

@@ -9,18 +9,28 @@ import numpy as np
 import pytest
 
 from sedd.data.alphabet import PROTEIN, Alphabet, text_alphabet
+from sedd.data.dataset import Dataset
+from sedd.data.order import Batches, lengths_of
 from sedd.data.store import TokenStore
 from sedd.data.writer import StoreWriter, Written
+from sedd.diagnosis.letters import Letters
 from sedd.errors import DataError
+from sedd.sampling.lengths import LengthDistribution
 
 REST: dict[str, object] = {"options": {}, "source": {}, "tally": {}}
 SEQUENCES = ["ACD", "WY", "", "MKTAYIAK"]
 
 
+def append(writer: StoreWriter, sequence: str) -> None:
+    ids = writer.alphabet.encode(sequence)
+    writer.extend(ids.tobytes(), np.array([len(ids)]))
+
+
 def write(path: Path, sequences: list[str], alphabet: Alphabet = PROTEIN) -> TokenStore:
     writer = StoreWriter(path, alphabet, Written())
     for sequence in sequences:
-        writer.append(sequence)
+        append(writer, sequence)
+    writer.seal()
     writer.finish(dict(REST))
     return TokenStore.open(path)
 
@@ -61,15 +71,16 @@ def test_the_offsets_are_an_ordinary_npy_file(tmp_path: Path) -> None:
 def test_a_writer_goes_on_where_another_was_saved(tmp_path: Path) -> None:
     write(tmp_path / "whole", SEQUENCES)
     writer = StoreWriter(tmp_path / "s", PROTEIN, Written())
-    writer.append(SEQUENCES[0])
-    writer.append(SEQUENCES[1])
+    append(writer, SEQUENCES[0])
+    append(writer, SEQUENCES[1])
     saved = writer.save()
-    writer.append("LOST"[:1])
+    append(writer, "LOST"[:1])
     writer.save()
     writer.close()
     writer = StoreWriter(tmp_path / "s", PROTEIN, saved)
     for sequence in SEQUENCES[2:]:
-        writer.append(sequence)
+        append(writer, sequence)
+    writer.seal()
     writer.finish(dict(REST))
     for name in ("tokens.bin", "offsets.npy", "manifest.json"):
         assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -81,6 +92,51 @@ def test_a_store_travels_to_other_processes_as_its_path(tmp_path: Path) -> None:
     data = pickle.dumps(store)
     assert len(data) < 500
     assert np.array_equal(pickle.loads(data)[3], store[3])
+
+
+def test_a_store_knows_how_often_each_length_occurs(tmp_path: Path) -> None:
+    store = write(tmp_path / "s", [*SEQUENCES, "AC", "A" * 300])
+    assert store.length_counts is not None
+    lengths, counts = store.length_counts
+    assert (lengths.tolist(), counts.tolist()) == ([0, 2, 3, 8, 300], [1, 2, 1, 1, 1])
+    path = tmp_path / "s/manifest.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "length_counts"}))
+    older = TokenStore.open(tmp_path / "s")
+    assert older.length_counts is None
+    for longest in (5, 512):
+        assert LengthDistribution.of(older, longest=longest) == LengthDistribution.of(store, longest=longest)
+        by_store, by_older = (
+            Letters.of(Dataset(s, s, PROTEIN, s.letter_counts, None, ""), longest=longest).length
+            for s in (store, older)
+        )
+        assert by_store == pytest.approx(by_older)
+
+
+def test_lengths_are_known_before_the_first_batch_from_the_manifest_alone(tmp_path: Path) -> None:
+    store = write(tmp_path / "s", SEQUENCES)
+    four = _Four(store)
+    assert LengthDistribution.of(four, longest=512).quantiles[-1] == 8
+    assert Letters.of(Dataset(four, four, PROTEIN, store.letter_counts, None, ""), longest=512).length == 13 / 4
+
+
+class _Four:
+    """A store of which only the manifest can be read."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self.length_counts = store.length_counts
+
+    def __len__(self) -> int:
+        return len(SEQUENCES)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        raise AssertionError
+
+
+def test_planning_does_not_compute_all_lengths(tmp_path: Path) -> None:
+    store = write(tmp_path / "s", SEQUENCES)
+    Batches(store, seed=0, batch_size=2, batch_residues=10, max_length=8).window(0)
+    assert lengths_of(store, np.array([3, 0])).tolist() == [8, 3]
+    assert "lengths" not in vars(store)
 
 
 def test_opening_reads_next_to_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sedd.sampling.sampler import Sampler
 from sedd.sampling.templates import parse, read_templates, whole
 from sedd.sections import Model, Sampling
 from tests.conftest import TINY
+from tests.laws import distance, law, sweep_law
 from tests.toys import Toy, chi_square, counts
 
 KINDS = ("absorb", "uniform")
@@ -55,14 +57,18 @@ def conditional(template: tuple[int, ...]) -> Tensor:
     return (p / p.sum()).flatten()
 
 
-def filled(
-    kind: str, template: tuple[int, ...], count: int, *, noise: Noise | None = None, **options: object
-) -> Tensor:
+def toy_sampler(kind: str, *, noise: Noise | None = None, **options: object) -> Sampler:
     sampling = Sampling.model_validate({"steps": 60, "batch_size": 10_000, **options})
     model = Model(length=3, time_conditioning=kind == "uniform")
     schedule = LogLinear(sigma_max=9.0) if noise is None else noise
-    sampler = Sampler(make_graph(kind, 3), model, schedule, Cpu(precision="float32"), sampling)
-    samples = sampler(TOY.network(sampler.graph, model), Copies(template, count), seed=0)
+    return Sampler(make_graph(kind, 3), model, schedule, Cpu(precision="float32"), sampling)
+
+
+def filled(
+    kind: str, template: tuple[int, ...], count: int, *, noise: Noise | None = None, **options: object
+) -> Tensor:
+    sampler = toy_sampler(kind, noise=noise, **options)
+    samples = sampler(TOY.network(sampler.graph, sampler.model), Copies(template, count), seed=0)
     return counts(torch.from_numpy(np.stack([sample.tokens for sample in samples])), 3)
 
 
@@ -73,10 +79,37 @@ TEMPLATES = [(FREE, 1, FREE), (0, FREE, 1), (2, FREE, FREE), (FREE, FREE, 0)]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_first_hitting_fills_in_from_the_exact_conditional(template: tuple[int, ...]) -> None:
-    found = filled("absorb", template, 25_000, predictor="first_hitting")
-    assert chi_square(found, 25_000 * conditional(template)) > 1e-3
-    assert chi_square(found, 25_000 * TOY.p.flatten()) < 1e-3
+def test_first_hitting_fills_in_from_the_exact_conditional_in_200_000_draws(template: tuple[int, ...]) -> None:
+    found = filled("absorb", template, 50_000, predictor="first_hitting")
+    assert chi_square(found, 50_000 * conditional(template)) > 1e-3
+    assert chi_square(found, 50_000 * TOY.p.flatten()) < 1e-3
+
+
+@pytest.mark.parametrize("predictor", ["euler", "analytic", "ancestral"])
+@pytest.mark.parametrize("template", [TEMPLATES[0], TEMPLATES[2]])
+def test_the_law_of_infilling_by_steps_tends_to_the_conditional_of_absorb(
+    template: tuple[int, ...], predictor: str
+) -> None:
+    laws = [law(toy_sampler("absorb", predictor=predictor, steps=steps), TOY, template) for steps in (50, 100, 200)]
+    errors = [distance(each, conditional(template)) for each in laws]
+    assert errors[2] < 0.004
+    for more, less in pairwise(errors):
+        assert 1.8 < more / less < 2.2
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_law_of_infilling_by_sweeps_tends_to_the_conditional_of_uniform(template: tuple[int, ...]) -> None:
+    sampler, truth = toy_sampler("uniform"), conditional(template)
+    now, sweep = law(sampler, TOY, template), sweep_law(sampler, TOY, template)
+    assert float(now.sum()) == pytest.approx(1.0)
+    errors = [distance(now, truth)]
+    for _ in range(12):
+        now = now @ sweep
+        errors.append(distance(now, truth))
+    assert errors[0] > 0.05, "without sweeps it is an approximation"
+    # Each sweep takes a fixed share of the error away; what is left in the end is the noise of the sweeps.
+    assert all(less < 0.72 * more for more, less in pairwise(errors) if more > 2e-3)
+    assert errors[-1] < 4e-4
 
 
 @pytest.mark.parametrize("predictor", ["euler", "analytic", "ancestral"])
@@ -154,7 +187,7 @@ TEXTS = st.text(alphabet="ACDEFGHIKLMNPQRSTVWY_?.", min_size=1, max_size=16).fil
 def test_given_residues_never_change(
     models: dict[str, sedd.Pretrained], templates: list[str], kind: str, seed: int
 ) -> None:
-    predictors = ("euler", "ancestral", "first_hitting") if kind == "absorb" else ("euler", "ancestral")
+    predictors = ("euler", "analytic", "ancestral", *(("first_hitting",) if kind == "absorb" else ()))
     for predictor in predictors:
         made = models[kind].infill(
             templates,

@@ -555,4 +555,18 @@ def test_every_number_of_a_line_of_samples_is_documented(tiny: Tiny, tmp_path):
     names = {name.removesuffix("_held_out").removesuffix("_shuffled") for name in lines[0]} - {"kind", "step"}
     assert '"kind": "samples"' in page
     assert sorted(name for name in names if f"`{name}`" not in page) == []
-    assert all(isinstance(value, int | float) for line in lines for key, value in line.items() if key != "kind")
+    rest = {"kind", "quality"}
+    assert all(isinstance(value, int | float) for line in lines for key, value in line.items() if key not in rest)
+
+
+def test_a_line_of_samples_carries_the_whole_outcome_and_trackers_get_its_numbers(tiny: Tiny, tmp_path):
+    sedd.Trainer(tiny(*OFTEN, "trackers=[{type: csv}]"), run=tmp_path / "run").fit(progress=False)
+    line = curve(tmp_path / "run", "samples")[-1]
+    found = Quality.from_json(line["quality"])
+    assert json.loads(json.dumps(found.to_json())) == line["quality"]
+    assert found.numbers() == {key: line[key] for key in found.numbers()}
+    tracked = (tmp_path / "run" / "metrics.csv").read_text()
+    assert f"8,samples_repeats_held_out,{found.row('repeats').held_out}" in tracked
+    assert "quality" not in tracked
+    with pytest.raises(ValueError, match="rows"):
+        Quality.from_json({"samples": 3})

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 import sedd
 from sedd import cli
+from sedd.data import PROTEIN
+from sedd.data.synthetic import SyntheticSource
 from sedd.diagnosis.forecast import make_forecast
 from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.plots import Chart, forecast_figure
@@ -27,6 +29,7 @@ from sedd.diagnosis.report.charts import attribution_chart, loss_chart
 from sedd.diagnosis.report.contents import gather
 from sedd.diagnosis.report.heatmap import heat_map
 from sedd.diagnosis.report.page import SECTIONS
+from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from tests.conftest import TINY
 
 PNG = b"\x89PNG"
@@ -234,13 +237,18 @@ def test_the_heat_map_shows_the_recorded_profile_and_leaves_blank_what_was_not_d
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
-def test_nothing_of_a_run_can_inject_markup(make, records, tmp_path):
+@pytest.mark.parametrize("bare", [True, False])
+def test_nothing_of_a_run_can_inject_markup(make, records, judged, bare):
     alarm = {
         "kind": "alarm", "step": 2, "rule": EVIL, "cause": "data", "severity": "warning", "message": EVIL,
         "numbers": {}, "remedies": [EVIL],
     }  # fmt: skip
+    quality = judged[-1]["quality"] | {"notes": [EVIL]}
+    quality["rows"] = [quality["rows"][0] | {"title": EVIL}]
+    numbers = {f"samples_{EVIL}{end}": 1.0 for end in ("", "_held_out", "_shuffled")}
+    samples = {"kind": "samples", "step": 4} | (numbers if bare else {"quality": quality})
     run = make(
-        [*of_kind(records, "data", "train"), alarm],
+        [*of_kind(records, "data", "train"), alarm, samples],
         config=lambda text: (
             f"# {EVIL}\n{text.replace('difficulty_ramp: linear', f'difficulty_ramp: {json.dumps(EVIL)}')}"
         ),
@@ -351,6 +359,98 @@ def test_samples_are_shown_by_step_without_the_path_of_the_run(make, records):
     assert "".join(page.text.split()).count("ACDWY") == 2
 
 
+# Quality of samples --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged() -> Records:
+    """Lines of two steps: samples without any order, and such as good as held-out ones."""
+    held_out, good = (
+        SyntheticSource(sequences=60, min_length=40, max_length=60, order=3.0, seed=seed, part="valid")
+        for seed in (0, 1)
+    )
+    none = SyntheticSource(sequences=30, min_length=40, max_length=60, order=0.0, seed=2, part="valid")
+    training = TrainingIndex.of(good, PROTEIN)
+    found = [judge(samples, held_out, training=training) for samples in (none, good)]
+    return [
+        {"kind": "samples", "step": step, **quality.numbers(), "quality": quality.to_json()}
+        for step, quality in zip((10, 30), found, strict=True)
+    ]
+
+
+def cells(text: str) -> list[dict[str, str]]:
+    """Of each row of the table of quality: what a reader sees, by column."""
+    table = text[text.index('<table class="cards thirds">') :]
+    rows = table[: table.index("</table>")].split("<tr>")[2:]
+    found = [re.findall(r'data-name="([^"]+)">(.*?)</td>', row) for row in rows]
+    return [{name: re.sub("<.*?>", "", cell) for name, cell in row} for row in found]
+
+
+def test_the_quality_of_the_last_samples_is_a_table_beside_held_out_and_shuffled(make, records, judged):
+    written = write_report(make([*records, *judged])).page.read_text(encoding="utf-8")
+    last = Quality.from_json(judged[-1]["quality"])
+    assert last.to_json() == judged[-1]["quality"]
+    page = Page(written)
+    assert last.sentence in page.text
+    assert all(note in page.text for note in last.notes)
+    assert last.notes  # every sample is a training sequence, letter for letter
+    shown = {row["metric"].split(", ")[0]: row for row in cells(written)}
+    assert len(shown) == len(last.rows)
+    pairs, copies = last.row("2mer_divergence"), last.row("copies")
+    assert (pairs.differ, pairs.against_shuffled, copies.against_held_out) == (True, "beats", "loses")
+    assert shown["2-mer divergence"] == {
+        "metric": "2-mer divergence, nats/1000",
+        "samples": f"{1e3 * pairs.samples:.1f} ±{1e3 * pairs.samples_half:.1f}",
+        "held-out": f"{1e3 * pairs.held_out:.1f} ±{1e3 * pairs.held_out_half:.1f}",
+        "shuffled": f"{1e3 * pairs.shuffled:.1f} ±{1e3 * pairs.shuffled_half:.1f}",
+        "vs shuffled": "beats",
+        "vs held-out": pairs.against_held_out,
+    }
+    assert shown["close copies"]["samples"] == "100.00 ±0.00"
+    assert shown["close copies"]["vs held-out"] == "loses"
+
+
+def test_the_main_metrics_are_drawn_over_the_steps_at_which_samples_were_judged(make, records, judged):
+    written = write_report(make([*records, *judged])).page.read_text(encoding="utf-8")
+    start = written.index('id="quality-numbers">') + len('id="quality-numbers">')
+    numbers = json.loads(written[start : written.index("</script>", start)])
+    assert numbers["x"] == [[10, 30]]
+    drawn = {series["name"]: series["y"] for series in numbers["series"]}
+    for end, name in (("", "samples"), ("_held_out", "held-out"), ("_shuffled", "shuffled")):
+        expected = [1e3 * line[f"samples_3mer_divergence{end}"] for line in judged]
+        assert drawn[f"3-mer divergence, nats/1000: {name}"] == pytest.approx(expected, rel=1e-4)
+    assert drawn["close copies, %: samples"] == [0, 100]
+
+
+def test_one_line_of_samples_has_a_table_and_no_curve(make, records, judged):
+    page = page_of(make([*records, judged[0]]))
+    assert "Step 10" in page.text
+    assert "From step to step" not in page.text
+
+
+def test_without_a_line_of_samples_the_page_says_how_to_get_one(make, records):
+    assert "No samples were judged in this run: sampling.at_steps" in " ".join(page_of(make(records)).text.split())
+
+
+@pytest.mark.parametrize("lost", [None, {"rows": "damaged"}])
+def test_lines_with_numbers_only_are_shown_as_far_as_they_go(make, records, judged, lost):
+    bare = [{key: value for key, value in line.items() if key != "samples_copies_shuffled"} for line in judged]
+    for line in bare:
+        line.pop("quality") if lost is None else line.update(quality=lost)
+    written = write_report(make([*records, *bare])).page.read_text(encoding="utf-8")
+    shown = {row["metric"]: row for row in cells(written)}
+    assert shown["2mer_divergence"] == {
+        "metric": "2mer_divergence",
+        "samples": f"{bare[-1]['samples_2mer_divergence']:.4g}",
+        "held-out": f"{bare[-1]['samples_2mer_divergence_held_out']:.4g}",
+        "shuffled": f"{bare[-1]['samples_2mer_divergence_shuffled']:.4g}",
+    }
+    assert "copies" not in shown
+    assert "Recorded without intervals" in Page(written).text
+    assert "close copies, %" not in written
+    assert "3-mer divergence, nats/1000: samples" in written
+
+
 # Command and forecast ------------------------------------------------------------------------------------------------
 
 
@@ -422,10 +522,11 @@ addEventListener("load", () => {
 
 
 @pytest.mark.parametrize(("width", "kind"), [(360, "narrow"), (1200, "wide")])
-def test_in_chromium_the_page_fits_and_shows_values_at_the_pointer(text, tmp_path, width, kind):
+def test_in_chromium_the_page_fits_and_shows_values_at_the_pointer(make, records, judged, tmp_path, width, kind):
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("chromium is not installed")
+    text = write_report(make([*records, *judged])).page.read_text(encoding="utf-8")
     frame = f'<iframe style="width: {width}px; height: 900px; border: 0" srcdoc="{escape(text)}"></iframe>'
     (tmp_path / "frame.html").write_text(
         f"<!doctype html><meta charset=utf-8><title>none</title>{frame}<script>{PROBE}</script>"
@@ -440,7 +541,7 @@ def test_in_chromium_the_page_fits_and_shows_values_at_the_pointer(text, tmp_pat
     seen = json.loads(title)
     assert seen["width"] == width
     assert seen["content"] <= width
-    assert seen["charts"] == [kind] * 7
+    assert seen["charts"] == [kind] * 8
     assert seen["font"] > 9.5  # pixels: legible
     assert all("step" in tip or "mask rate" in tip for tip in seen["tips"])
     assert "training loss: " in seen["tips"][0]

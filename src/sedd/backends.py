@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import ClassVar, Literal
 
 import torch
@@ -28,6 +30,9 @@ class Cpu(Backend):
     """The processor: always there, and the reference for all others."""
 
     type: Literal["cpu"] = "cpu"
+    keep_memory: bool = True
+    """Linux: the process keeps memory that a step has freed, for the next one to use. Taking it from the system anew
+    costs every step about 8 %."""
 
     def available(self) -> bool:
         return True
@@ -39,6 +44,22 @@ class Cpu(Backend):
         # Emulated bfloat16 is slower than float32: only instructions for it make it pay.
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+    def prepare(self) -> None:
+        if self.keep_memory and sys.platform == "linux":
+            _keep_freed_memory()
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Options of glibc's `mallopt`."""
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc's allocator not to give memory back; other allocators have no `mallopt`, and need none."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 class Cuda(Backend):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sedd.cli.progress import DataProgress
 
 app = typer.Typer(
     help="Train SEDD models (score entropy discrete diffusion) with noise curricula.",
@@ -26,22 +27,7 @@ RunPath = Annotated[Path, typer.Argument(help="A run directory, or one checkpoin
 
 
 @contextmanager
-def data_progress() -> Iterator[Callable[[int, int, int], None]]:
-    """A bar for data that must be prepared first; it appears at the first report, so that a cached store shows none."""
-    columns = (TextColumn("preparing data"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        bar = Progress(
-            *columns,
-            TextColumn("{task.fields[count]:,} sequences"),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-        )
-        task = bar.add_task("", count=0, total=None)
-
-        def report(done: int, total: int, count: int) -> None:
-            if not bar.live.is_started:
-                stack.enter_context(bar)
-            bar.update(task, completed=done, total=total, count=count)
-
-        yield report
+def data_progress() -> Iterator[DataProgress]:
+    """Call it with bytes done, bytes in all, and sequences written; nothing is shown of data that is ready."""
+    with DataProgress(err) as progress:
+        yield progress

@@ -1,4 +1,4 @@
-"""`sedd data prepare`."""
+"""`sedd data`: prepare a store, and verify one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app, data_progress, out
-from sedd.data import PrepareOptions, prepare
+from sedd.cli.app import app, data_progress, err, out
+from sedd.data import PrepareOptions, prepare, verify
 from sedd.runfile import load_config
 
 data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
@@ -20,12 +20,28 @@ def data_prepare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="FASTA (plain or gzip) or text file.")],
     store: Annotated[Path, typer.Argument(metavar="OUT", help="Directory for the token store.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Options such as alphabet=esm holdout=0.01.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default the available cores, at most 8, for a large FASTA.")
+    ] = None,
 ) -> None:
     """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
     options = [item.removeprefix("data.") for item in overrides or []]  # as for `train`, too
     config = load_config({}, *(f"data.{item}" for item in options))
     with data_progress() as progress:
-        prepared = prepare(source, store, options=PrepareOptions.from_config(config.data), progress=progress)
+        prepared = prepare(
+            source, store, options=PrepareOptions.from_config(config.data), progress=progress, workers=workers
+        )
     out.print(str(prepared), markup=False)
     settings = "".join(f" data.{item}" for item in options)
     out.print(f"Train on it: sedd train small data.train={store}{settings}", markup=False)
+    if summary := progress.summary():
+        err.print(summary)
+
+
+@data_app.command("verify")
+def data_verify(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Directory that `sedd data prepare` wrote.")],
+) -> None:
+    """Read all of a store and compare it with the hashes in its manifest."""
+    for part in verify(store):
+        out.print(f"{part.path}: {len(part):,} sequences, {part.residues:,} residues, undamaged", markup=False)

@@ -9,9 +9,9 @@ from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
 from sedd.data.batch import Batch, crop, load
 from sedd.data.dataset import Dataset, open_data, open_whole
 from sedd.data.options import PrepareOptions
-from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, lengths_of, split
+from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, length_counts, lengths_of, split
 from sedd.data.permutation import Permutation
-from sedd.data.preparing import Prepared, prepare
+from sedd.data.preparing import Prepared, prepare, verify
 from sedd.data.store import TokenStore
 from sedd.data.synthetic import SyntheticSource
 from sedd.data.tally import Tally
@@ -33,6 +33,7 @@ __all__ = [
     "Tally",
     "TokenStore",
     "crop",
+    "length_counts",
     "lengths_of",
     "load",
     "open_data",
@@ -40,4 +41,5 @@ __all__ = [
     "prepare",
     "split",
     "text_alphabet",
+    "verify",
 ]

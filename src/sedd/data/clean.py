@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _GAPS = b"-."
-_NUCLEOTIDES = b"ACGTUN"
-_SURELY_NOT_PROTEIN = 30
+NUCLEOTIDES = b"ACGTUN"
+SURELY_NOT_PROTEIN = 30
 """A sequence at least this long, of nucleotide letters only, is noted as suspicious (and kept)."""
 
 
@@ -136,8 +136,8 @@ class Cleaner:
             count(self.tally.noted, "unnamed", self._where(record))
         for piece in pieces:
             # Few proteins begin with five nucleotide letters, so that the whole is looked at rarely.
-            maybe = len(piece) >= _SURELY_NOT_PROTEIN and not piece[:5].translate(None, _NUCLEOTIDES)
-            if maybe and not piece.translate(None, _NUCLEOTIDES):
+            maybe = len(piece) >= SURELY_NOT_PROTEIN and not piece[:5].translate(None, NUCLEOTIDES)
+            if maybe and not piece.translate(None, NUCLEOTIDES):
                 count(self.tally.noted, "nucleotides", self._where(record))
                 break
 

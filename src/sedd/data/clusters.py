@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sedd.data.bytestream import ByteStream, DamagedError
 from sedd.errors import DataError
@@ -19,8 +20,8 @@ class Clusters:
     def __init__(self, path: Path) -> None:
         ids, clusters, lines = array("Q"), array("Q"), array("Q")
         for number, name, cluster in _rows(path):
-            ids.append(_hash(name))
-            clusters.append(_hash(cluster))
+            ids.append(word_hash(name))
+            clusters.append(word_hash(cluster))
             lines.append(number)
         keys, values = np.frombuffer(ids, np.uint64), np.frombuffer(clusters, np.uint64)
         order = np.argsort(keys, kind="stable")
@@ -33,14 +34,22 @@ class Clusters:
         return len(self._keys)
 
     def __getitem__(self, name: str) -> int:
-        key = np.uint64(_hash(name.encode()))
-        at = int(np.searchsorted(self._keys, key))
-        if at == len(self._keys) or self._keys[at] != key:
+        [number], [known] = self.find(np.array([word_hash(name.encode())], np.uint64))
+        if not known:
             raise KeyError(name)
-        return int(self._values[at])
+        return int(number)
+
+    def find(self, ids: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """The numbers for the `word_hash` of some ids, 0 where one is not listed; and which are listed."""
+        if not len(self):
+            return np.zeros_like(ids), np.zeros(len(ids), bool)
+        at = np.minimum(np.searchsorted(self._keys, ids), len(self) - 1)
+        known = self._keys[at] == ids
+        return np.where(known, self._values[at], np.uint64(0)), known
 
 
-def _hash(word: bytes) -> int:
+def word_hash(word: bytes) -> int:
+    """64 bits of an id."""
     return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
 
 

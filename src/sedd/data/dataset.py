@@ -146,7 +146,7 @@ def _synthetic(data: Data, seed: int) -> Dataset:
 def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:
     path = Path(name).expanduser()
     if not path.exists():
-        raise DataError(f"{name}: no such file{_nearest(path)}. Name your data with data.train=YOUR.fasta.gz")
+        raise DataError(f"{name}: no such file{_nearest(path)} A run file names its data as data.train=YOUR.fasta.gz")
     if path.is_dir():
         return _open_store(path, options)
     if not path.is_file():
@@ -212,7 +212,7 @@ def _nearest(path: Path) -> str:
     """Existing names that look like it."""
     parent = path.parent
     if not parent.is_dir():
-        return f"; the directory {parent} does not exist either"
+        return f"; the directory {parent} does not exist either."
     names = sorted(entry.name for entry in parent.iterdir())
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(str(parent / name) for name in near)}?" if near else f" in {parent.resolve()}"
+    return f"; did you mean {' or '.join(str(parent / name) for name in near)}?" if near else f" in {parent.resolve()}."

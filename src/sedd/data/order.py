@@ -162,14 +162,24 @@ class Batches:
 
 def lengths_of(source: Sequences, indices: Ints) -> Ints:
     """Residues of some items, without reading them where the source knows."""
-    lengths_at, lengths = getattr(source, "lengths_at", None), getattr(source, "lengths", None)
-    if lengths_at is not None:
+    if (lengths_at := getattr(source, "lengths_at", None)) is not None:
         found = lengths_at(indices)
-    elif lengths is not None:
+    elif (lengths := getattr(source, "lengths", None)) is not None:  # asked for second: a store computes them all
         found = np.asarray(lengths)[indices]
     else:
         found = [len(source[int(i)]) for i in indices]
     return np.asarray(found, np.int64)
+
+
+def length_counts(source: Sequences, survey: Ints) -> tuple[Ints, Ints]:
+    """The lengths that occur, ascending, and how many sequences have each: of all where the source knows (a store
+    does), without reading anything of them; else of the items in `survey`."""
+    known = getattr(source, "length_counts", None)
+    if known is not None:
+        lengths, counts = known
+        return np.asarray(lengths, np.int64), np.asarray(counts, np.int64)
+    lengths, counts = np.unique(lengths_of(source, survey), return_counts=True)
+    return lengths, counts.astype(np.int64)
 
 
 def split(batch: GlobalBatch, accum: int) -> list[GlobalBatch]:

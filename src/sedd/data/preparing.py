@@ -7,20 +7,26 @@ and ends with the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sedd.data.alphabet import Alphabet, text_alphabet
 from sedd.data.bytestream import ByteStream
-from sedd.data.clean import Cleaner, TextCleaner
 from sedd.data.clusters import Clusters
+from sedd.data.encoding import Encoded, FastaEncoder, encode_text
 from sedd.data.options import PrepareOptions, differences
-from sedd.data.readers import START, Position, Record, read_characters, read_fasta, read_text
+from sedd.data.parallel import cores, in_order
+from sedd.data.readers import START, Position, read_characters, read_chunks
 from sedd.data.store import FORMAT, TokenStore, describe_file, is_store, read_manifest
 from sedd.data.tally import Tally
 from sedd.data.writer import StoreWriter, Written
@@ -30,9 +36,14 @@ from sedd.errors import DataError
 Progress = Callable[[int, int, int], object]
 """Called with bytes done, bytes in all, and sequences written so far."""
 
-SAVE_EVERY = 100_000
-"""Records between two durable states."""
-REPORT_EVERY = 1_000
+SAVE_EVERY = 500_000
+"""Records between two durable states, about: a state lies between two chunks."""
+PARALLEL_FROM = 128 << 20
+"""Bytes of a file that is worth the seconds in which worker processes start."""
+MOST_WORKERS = 8
+"""By default; more wait for the process that reads and writes."""
+_FORMAT = 2
+"""Of the saved state: others are not gone on with."""
 _FULL = 1 << 64
 
 
@@ -50,8 +61,18 @@ class Prepared:
         return f"{self.path}: {len(self.train):,} sequences to train on{held}\n{self.tally}"
 
 
-def prepare(source: Path, out: Path, *, options: PrepareOptions, progress: Progress | None = None) -> Prepared:
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    options: PrepareOptions,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Prepared:
     """Write `out/train` and `out/valid`, or return at once where they are complete already.
+
+    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. By default it is
+    that of the available cores, at most 8, or 1 (nothing is started) for a file below 128 MiB.
 
     Raises:
         DataError: if the source cannot be used (with file and line), if nothing would be left on one of the sides, or
@@ -66,7 +87,7 @@ def prepare(source: Path, out: Path, *, options: PrepareOptions, progress: Progr
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"):
             if not _complete(source, out, options):
-                _Preparation(source, out, options, progress).run()
+                _Preparation(source, out, options, progress, workers).run()
             return opened(out)
     except OSError as error:
         raise DataError(
@@ -80,6 +101,18 @@ def opened(out: Path) -> Prepared:
     train = TokenStore.open(out / "train")
     valid = TokenStore.open(out / "valid") if is_store(out / "valid") else None
     return Prepared(out, train, valid, Tally.from_dict(train.manifest["tally"]))
+
+
+def verify(out: Path) -> list[TokenStore]:
+    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes.
+
+    Raises:
+        DataError: if there is none, or one is damaged.
+    """
+    parts = [path for path in (out, out / "train", out / "valid") if is_store(path)]
+    if not parts:
+        raise DataError(f"{out}: no token store; expected a directory that `sedd data prepare` wrote")
+    return [TokenStore.open(path, verify=True) for path in parts]
 
 
 def _complete(source: Path, out: Path, options: PrepareOptions) -> bool:
@@ -133,10 +166,13 @@ class _State:
 class _Preparation:
     """One run of `prepare` under the lock."""
 
-    def __init__(self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None) -> None:
+    def __init__(
+        self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None, workers: int | None
+    ) -> None:
         self.source, self.out, self.options, self.progress = source, out, options, progress
+        self.workers = _workers(source) if workers is None else workers
         self.partial = out.parent / f".{out.name}.partial"
-        self.identity = {"format": FORMAT, "source": _state_of(source), "options": options.to_dict()}
+        self.identity = {"format": [FORMAT, _FORMAT], "source": _state_of(source), "options": options.to_dict()}
         self.clusters = None if options.clusters is None else Clusters(options.clusters)
         self.missing: tuple[int, str] = (0, "")
 
@@ -194,7 +230,7 @@ class _Preparation:
         if self.options.holdout > 0:
             valid = StoreWriter(self.partial / "valid", alphabet, state.valid or Written())
         try:
-            tally = self._fill(state, train, valid, self._cleaner(alphabet, state.tally))
+            tally = self._fill(state, train, valid)
             self._check_clusters(tally)
             again = self._recut(state, train, valid, tally)
             if again is None:
@@ -205,59 +241,70 @@ class _Preparation:
             if valid is not None:
                 valid.close()
 
-    def _cleaner(self, alphabet: Alphabet, tally: Tally | None) -> Cleaner | TextCleaner:
-        minimum, name = self.options.min_length, self.source.name
-        if self.options.alphabet == "text":
-            return TextCleaner(min_length=minimum, source=name, tally=tally)
-        return Cleaner(alphabet, self.options.residues, min_length=minimum, source=name, tally=tally)
-
-    def _fill(
-        self, state: _State, train: StoreWriter, valid: StoreWriter | None, clean: Cleaner | TextCleaner
-    ) -> Tally:
+    def _fill(self, state: _State, train: StoreWriter, valid: StoreWriter | None) -> Tally:
         stream = ByteStream(self.source)
-        tally, unsaved = clean.tally, 0
-        for record in self._records(stream, state.position):
-            if unsaved >= SAVE_EVERY and "glued_header" not in record.repairs:
-                self._check_clusters(tally)
-                self._save(state, record.start, train, valid, tally)
-                unsaved = 0
-            if self.progress is not None and tally.read % REPORT_EVERY == 0:
-                self.progress(stream.done, stream.total, tally.sequences)
-            unsaved += 1
-            pieces = clean(record)
-            if not pieces:
-                continue
-            key = self._key(record, pieces)
-            state.lowest, state.highest = min(state.lowest, key), max(state.highest, key)
-            side = valid if valid is not None and key < state.threshold else train
-            for piece in pieces:
-                self._append(side, piece, record)
-        if self.progress is not None:
-            self.progress(stream.total, stream.total, tally.sequences)
+        tally, unsaved = state.tally or Tally(), 0
+        self._report(stream, state.position.offset if self._seekable(stream) else 0, tally)
+        with closing(self._encoded(stream, state.position, train.alphabet)) as parts:
+            for part in parts:
+                if unsaved >= SAVE_EVERY:
+                    self._check_clusters(tally)
+                    self._save(state, part.start, train, valid, tally)
+                    unsaved = 0
+                self._take(part, state, train, valid)
+                tally.add(part.tally)
+                unsaved += part.tally.read
+                self._report(stream, part.done, tally)
+        self._report(stream, stream.total, tally)
         return tally
 
-    def _records(self, stream: ByteStream, start: Position) -> Iterator[Record]:
-        if self.options.alphabet == "text":
-            return read_text(stream, chunk_length=self.options.chunk_length, start=start)
-        return read_fasta(stream, start)
+    def _report(self, stream: ByteStream, done: int, tally: Tally) -> None:
+        if self.progress is not None:
+            self.progress(done, stream.total, tally.sequences)
 
-    def _append(self, side: StoreWriter, piece: str | bytes, record: Record) -> None:
-        try:
-            side.append(piece)
-        except DataError as error:  # a text whose alphabet is given: a character that is not in it
-            raise DataError(f"{self.source}:{record.line} {record.name}: {error}") from error
+    def _seekable(self, stream: ByteStream) -> bool:
+        return not stream.gzip and self.options.alphabet != "text"
 
-    def _key(self, record: Record, pieces: list[bytes] | list[str]) -> int:
-        """The hash that decides the side: equal for equal sequences, and for members of one cluster."""
-        if self.clusters is not None:
-            try:
-                return self.clusters[record.name]
-            except KeyError:
-                number, first = self.missing
-                self.missing = number + 1, first or f"{record.name!r} at {self.source}:{record.line}"
-                return 0
-        joined = b"\0".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces)
-        return int.from_bytes(hashlib.blake2b(joined, digest_size=8, key=b"sedd holdout").digest(), "little")
+    def _encoded(self, stream: ByteStream, start: Position, alphabet: Alphabet) -> Generator[Encoded]:
+        options = self.options
+        if options.alphabet == "text":
+            yield from encode_text(
+                stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length, start=start
+            )
+        else:
+            by_name = self.clusters is not None
+            encode = FastaEncoder(self.source, alphabet, options.residues, options.min_length, by_name)
+            # Closed here and not when it is collected: an error or Ctrl-C must not leave processes behind.
+            with closing(in_order(encode, read_chunks(stream, start), workers=self.workers)) as parts:
+                yield from parts
+
+    def _take(self, part: Encoded, state: _State, train: StoreWriter, valid: StoreWriter | None) -> None:
+        """Append the sequences of a part, each to its side."""
+        keys = self._cluster_numbers(part) if self.clusters is not None else part.keys
+        if not len(keys):
+            return
+        state.lowest, state.highest = min(state.lowest, int(keys.min())), max(state.highest, int(keys.max()))
+        if valid is None:
+            train.extend(part.ids, part.lengths)
+            return
+        held = np.repeat(keys < np.uint64(state.threshold), part.pieces)
+        ends = np.cumsum(part.lengths) * train.alphabet.dtype.itemsize
+        cuts = np.flatnonzero(held[1:] != held[:-1])  # between two sides
+        bounds = [0, *ends[cuts].tolist(), len(part.ids)]
+        runs = [part.ids[begin:end] for begin, end in pairwise(bounds)]
+        first, second = (valid, train) if held[0] else (train, valid)
+        first.extend(b"".join(runs[0::2]), part.lengths[held == held[0]])
+        second.extend(b"".join(runs[1::2]), part.lengths[held != held[0]])
+
+    def _cluster_numbers(self, part: Encoded) -> NDArray[np.uint64]:
+        """Equal for members of one cluster; ids that no cluster has are noted in `missing`."""
+        assert self.clusters is not None  # noqa: S101  # tells the type checker
+        numbers, known = self.clusters.find(part.keys)
+        if not known.all():
+            name, line = part.names[int(np.argmin(known))]
+            number, first = self.missing
+            self.missing = number + int((~known).sum()), first or f"{name!r} at {self.source}:{line}"
+        return numbers
 
     def _check_clusters(self, tally: Tally) -> None:
         number, first = self.missing
@@ -302,11 +349,15 @@ class _Preparation:
     def _finish(self, train: StoreWriter, valid: StoreWriter | None, tally: Tally) -> None:
         if _state_of(self.source) != self.identity["source"]:
             raise DataError(f"{self.source}: changed while it was read; start again")
-        source = self.identity["source"] | describe_file(self.source)
+        writers = {"train": train} | ({} if valid is None else {"valid": valid})
+        with ThreadPoolExecutor() as threads:  # hashing is most of it, and lets other threads run
+            hashed = threads.submit(describe_file, self.source)
+            for sealed in [threads.submit(writer.seal) for writer in writers.values()]:
+                sealed.result()
+            source = self.identity["source"] | hashed.result()
         about = {"options": self.identity["options"], "source": source, "tally": tally.to_dict()}
-        train.finish({"split": "train", **about})
-        if valid is not None:
-            valid.finish({"split": "valid", **about})
+        for split, writer in writers.items():
+            writer.finish({"split": split, **about})
 
     def _publish(self) -> None:
         (self.partial / "progress.json").unlink(missing_ok=True)
@@ -318,3 +369,7 @@ class _Preparation:
         sync_directory(self.partial)
         self.partial.rename(self.out)
         sync_directory(self.out.parent)
+
+
+def _workers(source: Path) -> int:
+    return min(cores(), MOST_WORKERS) if source.stat().st_size >= PARALLEL_FROM else 1

@@ -10,6 +10,7 @@ import codecs
 import io
 from collections.abc import Generator, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 from sedd.data.bytestream import ByteStream, DamagedError
@@ -17,6 +18,8 @@ from sedd.errors import DataError
 
 ENOUGH = 1 << 16
 """Bytes to judge line ends by."""
+CHUNK = 1 << 20
+"""Bytes that are parsed together, about: small enough for a processor's cache, large enough to send elsewhere."""
 LONGEST_RECORD = 64 << 20
 """Bytes; the longest known proteins have fewer than 50,000 residues. Bounds memory on files that are not FASTA."""
 _WHITESPACE = b" \t\n\r\v\f"
@@ -29,6 +32,10 @@ class Position(NamedTuple):
     offset: int = 0
     """FASTA: the byte of its `>` in the decompressed file; text: the number of chunks before it."""
     line: int = 1
+
+    def after(self, data: bytes, newline: bytes) -> Position:
+        """FASTA: where the record behind `data` and a separator starts."""
+        return Position(self.offset + len(data) + 2, self.line + data.count(newline) + 1)
 
 
 START = Position()
@@ -50,6 +57,22 @@ class Record(NamedTuple):
         return Position(self.offset, self.line)
 
 
+class Chunk(NamedTuple):
+    """Some whole records of a FASTA file, from behind the `>` of the first to before the separator of the next."""
+
+    data: bytes
+    start: Position
+    newline: bytes
+    repairs: tuple[str, ...]
+    """What had to be undone before the first record."""
+    done: int
+    """Raw bytes of the file read so far."""
+
+    def parts(self) -> list[bytes]:
+        """What stands between separators."""
+        return self.data.split(self.newline + b">")
+
+
 class _First(NamedTuple):
     """How a file begins: what follows its first `>`, where that is, its line end, and what had to be undone."""
 
@@ -65,27 +88,41 @@ def read_fasta(stream: ByteStream, start: Position = START) -> Iterator[Record]:
     Raises:
         DataError: with file and line, for anything that is not FASTA or is damaged.
     """
+    for chunk in read_chunks(stream, start):
+        position, repairs = chunk.start, chunk.repairs
+        for part in chunk.parts():
+            yield from read_part(stream.path, part, position, chunk.newline, repairs)
+            position, repairs = position.after(part, chunk.newline), ()
+
+
+def read_chunks(stream: ByteStream, start: Position = START) -> Iterator[Chunk]:
+    """The file from `start` on, in chunks of whole records; where it is damaged, what is whole before that comes first.
+
+    Raises:
+        DataError: as `read_fasta`, for what can be seen without taking records apart.
+    """
     blocks = _guarded(stream, start)
     try:
-        head, begin, newline, repairs = _find_first(stream, blocks, start)
-        line, offset, separator = begin.line, begin.offset, newline + b">"
-        for parts in _split(head, blocks, separator):
-            for part in parts:
-                lines = part.count(newline)
-                record = _tidy(part, lines, line, offset) if newline == b"\n" and not repairs else None
-                if record is not None:
-                    yield record
-                else:
-                    yield from _untidy(stream, part, Position(offset, line), newline, repairs)
-                    repairs = ()
-                line += lines + 1
-                offset += len(part) + 2
-                if len(part) > LONGEST_RECORD:
-                    raise DataError(
-                        f"{stream.path}:{line}: a record of {len(part):,} bytes; is this a file of proteins?"
-                    )
+        head, position, newline, repairs = _find_first(stream, blocks, start)
+        for data in _whole_records(head, blocks, newline + b">"):
+            yield Chunk(data, position, newline, repairs, stream.done)
+            position, repairs = position.after(data, newline), ()
     finally:
         blocks.close()
+
+
+def read_part(
+    path: Path, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...] = ()
+) -> Iterator[Record]:
+    """The records of what stands between two separators: one, or more where a header is glued to a sequence."""
+    record = _tidy(part, part.count(b"\n"), start) if newline == b"\n" and not repairs else None
+    if record is not None:
+        yield record
+    else:
+        yield from _untidy(path, part, start, newline, repairs)
+    if len(part) > LONGEST_RECORD:
+        line = start.after(part, newline).line
+        raise DataError(f"{path}:{line}: a record of {len(part):,} bytes; is this a file of proteins?")
 
 
 def _guarded(stream: ByteStream, start: Position) -> Generator[bytes]:
@@ -161,21 +198,30 @@ def _line_end(data: bytes) -> bytes:
     return b"\r" if b"\r" in data and b"\n" not in data else b"\n"
 
 
-def _split(head: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[list[bytes]]:
-    """What stands between separators, as far as it is complete; the rest at the end."""
-    pending = head
-    for block in blocks:
-        *complete, pending = pending.split(separator)
-        yield complete
-        if len(pending) > LONGEST_RECORD:
+def _whole_records(pending: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
+    """The data in stretches of about `CHUNK` bytes, cut at separators, which are left out."""
+    while True:
+        at = 0
+        while (cut := pending.find(separator, at + CHUNK)) >= 0:
+            yield pending[at:cut]
+            at = cut + len(separator)
+        pending = pending[at:]
+        if len(pending) > LONGEST_RECORD and len(pending) - pending.rfind(separator) > LONGEST_RECORD:
+            break
+        try:
+            block = next(blocks, b"")
+        except DataError:
+            if (cut := pending.rfind(separator)) >= 0:
+                yield pending[:cut]
+            raise
+        if not block:
             break
         pending += block
-    yield pending.split(separator)
+    yield pending
 
 
-def _tidy(part: bytes, lines: int, line: int, offset: int) -> Record | None:
-    """The record of `part` (header without `>`, then lines) if nothing but line feeds has to be undone; this is the
-    road of nearly all records, so every operation on it counts."""
+def _tidy(part: bytes, lines: int, start: Position) -> Record | None:
+    """The record of `part` (header without `>`, then lines) if nothing but line feeds has to be undone."""
     header, feed, body = part.partition(b"\n")
     sequence = body.translate(None, _WHITESPACE)
     if (
@@ -189,16 +235,14 @@ def _tidy(part: bytes, lines: int, line: int, offset: int) -> Record | None:
     name = header.split(None, 1)[0] if header[:1] > b" " else b""
     if not name or b"\x01" in name or not name.isascii():
         return None
-    return Record(name.decode("ascii"), sequence, line, offset)
+    return Record(name.decode("ascii"), sequence, start.line, start.offset)
 
 
-def _untidy(
-    stream: ByteStream, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...]
-) -> Iterator[Record]:
+def _untidy(path: Path, part: bytes, start: Position, newline: bytes, repairs: tuple[str, ...]) -> Iterator[Record]:
     """The records of `part`, whatever is in it; more than one where a header is glued to a sequence."""
     header, _, body = part.partition(newline)
     if b"\r" in header[:-1]:
-        raise DataError(f"{stream.path}:{start.line}: a bare carriage return in a header; the file mixes line ends")
+        raise DataError(f"{path}:{start.line}: a bare carriage return in a header; the file mixes line ends")
     body, glued, rest = body.partition(b">")
     sequence, found = _joined(body, newline)
     if header.endswith(b"\r") and "carriage_returns" not in found:
@@ -208,7 +252,7 @@ def _untidy(
         # Concatenating files without a final newline glues the next header to a sequence.
         before = len(header) + len(newline) + len(body) + 1
         after = Position(start.offset + before, start.line + 1 + body.count(newline))
-        yield from _untidy(stream, rest, after, newline, ("glued_header",))
+        yield from _untidy(path, rest, after, newline, ("glued_header",))
 
 
 def _joined(body: bytes, newline: bytes) -> tuple[bytes, tuple[str, ...]]:

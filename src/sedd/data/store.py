@@ -20,6 +20,8 @@ from sedd.errors import DataError
 
 FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
+LENGTHS = "length_counts"
+"""In the manifest: how many sequences have each length. Older stores lack it."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
 REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
@@ -82,6 +84,15 @@ class TokenStore:
     def letter_counts(self) -> NDArray[np.int64]:
         """How often each of the n symbols occurs."""
         return np.array(self.manifest["letter_counts"], dtype=np.int64)
+
+    @cached_property
+    def length_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """The lengths that occur, ascending, and how many sequences have each; None in a store that does not know."""
+        known = self.manifest.get(LENGTHS)
+        if known is None:
+            return None
+        lengths = np.array([int(length) for length in known], dtype=np.int64)
+        return lengths, np.array(list(known.values()), dtype=np.int64)
 
     @property
     def identity(self) -> str:

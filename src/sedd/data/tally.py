@@ -59,6 +59,18 @@ class Tally:
         """Records dropped, of all kinds."""
         return sum(kind.count for kind in self.dropped.values())
 
+    def add(self, later: Tally) -> None:
+        """Count in what became of sequences further on in the file."""
+        self.read += later.read
+        self.kept += later.kept
+        self.sequences += later.sequences
+        self.residues += later.residues
+        for group in ("repaired", "dropped", "noted"):
+            mine = getattr(self, group)
+            for name, kind in getattr(later, group).items():
+                before = mine.get(name)
+                mine[name] = kind if before is None else Kind(before.count + kind.count, before.first)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         kinds = {

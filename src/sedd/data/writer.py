@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.data.alphabet import Alphabet
-from sedd.data.store import FORMAT, HEADER, MANIFEST, OFFSETS, TOKENS, describe_file, npy_header
+from sedd.data.store import FORMAT, HEADER, LENGTHS, MANIFEST, OFFSETS, TOKENS, describe_file, npy_header
 from sedd.durable import write_json
 from sedd.errors import DataError
-
-_FLUSH = 1 << 20
 
 
 @dataclass
@@ -25,6 +23,8 @@ class Written:
     sequences: int = 0
     tokens: int = 0
     letter_counts: list[int] = field(default_factory=list)
+    lengths: dict[str, int] = field(default_factory=dict)
+    """How many sequences have each length, which JSON wants as text."""
 
 
 class StoreWriter:
@@ -38,47 +38,50 @@ class StoreWriter:
         self.tokens = written.tokens
         self._counts: NDArray[np.int64] = np.zeros(alphabet.n, dtype=np.int64)
         self._counts[: len(written.letter_counts)] = written.letter_counts
-        self._pending: list[bytes] = []
-        self._lengths: list[int] = []
-        self._pending_bytes = 0
+        self._lengths = {int(length): number for length, number in written.lengths.items()}
         self._token_file = _at(directory / TOKENS, written.tokens * alphabet.dtype.itemsize)
         self._offset_file = _at(directory / OFFSETS, HEADER + 8 * (written.sequences + 1) if written.sequences else 0)
         if not written.sequences:
             # The header needs the number of sequences and comes last; the first offset is 0.
             self._offset_file.write(b"\0" * (HEADER + 8))
 
-    def append(self, sequence: str | bytes) -> None:
-        """Encode and add one sequence."""
-        ids = self.alphabet.encode_bytes(sequence)
-        self._pending.append(ids)
-        self._lengths.append(len(ids) // self.alphabet.dtype.itemsize)
-        self._pending_bytes += len(ids)
-        if self._pending_bytes >= _FLUSH:
-            self._flush()
+    def extend(self, ids: bytes, lengths: NDArray[np.int64]) -> None:
+        """Add sequences: their ids one after the other, as the file holds them, and how many each has."""
+        self._token_file.write(ids)
+        self._counts += np.bincount(np.frombuffer(ids, self.alphabet.dtype), minlength=self.alphabet.n)
+        ends = self.tokens + np.cumsum(lengths, dtype="<i8")
+        self._offset_file.write(ends.tobytes())
+        self.sequences += len(lengths)
+        self.tokens += int(lengths.sum())
+        for length, number in zip(*np.unique(lengths, return_counts=True), strict=True):
+            self._lengths[int(length)] = self._lengths.get(int(length), 0) + int(number)
 
     def save(self) -> Written:
         """Make everything durable; what to hand to the next writer if this one dies."""
-        self._flush()
         for file in (self._token_file, self._offset_file):
             file.flush()
             os.fsync(file.fileno())
-        return Written(self.sequences, self.tokens, self._counts.tolist())
+        lengths = {str(length): number for length, number in sorted(self._lengths.items())}
+        return Written(self.sequences, self.tokens, self._counts.tolist(), lengths)
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the header of the offsets and the manifest."""
-        self._flush()
+    def seal(self) -> None:
+        """Write the header of the offsets; make both files durable and hash them. Nothing can be added any more."""
         self._offset_file.seek(0)
         self._offset_file.write(npy_header(self.sequences + 1))
-        self.save()
+        self._sealed = self.save()
         self.close()
-        files = {name: describe_file(self.directory / name) for name in (TOKENS, OFFSETS)}
+        self._files = {name: describe_file(self.directory / name) for name in (TOKENS, OFFSETS)}
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest of a sealed store, which makes it complete."""
         own = {
             "format": FORMAT,
             "alphabet": self.alphabet.to_dict(),
             "sequences": self.sequences,
             "residues": self.tokens,
-            "letter_counts": self._counts.tolist(),
-            "files": files,
+            "letter_counts": self._sealed.letter_counts,
+            LENGTHS: self._sealed.lengths,
+            "files": self._files,
         }
         write_json(self.directory / MANIFEST, own | manifest)
 
@@ -86,16 +89,6 @@ class StoreWriter:
         """Close the files without finishing the store."""
         self._token_file.close()
         self._offset_file.close()
-
-    def _flush(self) -> None:
-        ids = b"".join(self._pending)
-        self._token_file.write(ids)
-        self._counts += np.bincount(np.frombuffer(ids, self.alphabet.dtype), minlength=self.alphabet.n)
-        ends = self.tokens + np.cumsum(self._lengths, dtype="<i8")
-        self._offset_file.write(ends.tobytes())
-        self.sequences += len(self._lengths)
-        self.tokens += sum(self._lengths)
-        self._pending, self._lengths, self._pending_bytes = [], [], 0
 
 
 def _at(path: Path, size: int) -> BinaryIO:

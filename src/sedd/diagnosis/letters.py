@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config import Config
-from sedd.data import Dataset, lengths_of
+from sedd.data import Dataset, length_counts
 from sedd.data.alphabet import ESM, PROTEIN
 from sedd.data.synthetic import FREQUENCIES
 from sedd.errors import ConfigError
 
 SURVEY = 4096
-"""Sequences whose lengths are looked at."""
+"""Sequences whose lengths are looked at, where the data do not know how often each length occurs."""
 USUAL_LENGTH = 300.0
 """Residues in a protein, where no data say otherwise."""
 
@@ -35,7 +35,8 @@ class Letters:
         """Those of the training part of a data set; sequences are cropped to `longest`."""
         counts = dataset.letter_counts.astype(np.float64)
         indices = np.unique(np.linspace(0, len(dataset.train) - 1, SURVEY).astype(np.int64))
-        length = float(np.minimum(lengths_of(dataset.train, indices), longest).mean())
+        lengths, number = length_counts(dataset.train, indices)
+        length = float(np.average(np.minimum(lengths, longest), weights=number))
         return Letters(counts / counts.sum(), length, f"{len(dataset.train):,} training sequences")
 
     @staticmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sedd.data import Permutation, Sequences, lengths_of
+from sedd.data import Permutation, Sequences, length_counts
 from sedd.errors import SamplingError
 from sedd.randomness import generator
 
@@ -21,11 +21,16 @@ class LengthDistribution:
 
     @staticmethod
     def of(data: Sequences, *, longest: int, sample: int = 100_000) -> LengthDistribution:
-        """Read it off a data set; lengths are cut at `longest`, as training does."""
+        """Read it off a data set; lengths are cut at `longest`, as training does.
+
+        Where the source does not know its lengths, `sample` of them are looked at.
+        """
         # A keyed choice, not the first ones: files are often sorted by length.
         chosen = Permutation(len(data), 0, 0)(np.arange(min(len(data), sample), dtype=np.int64))
-        lengths = np.minimum(lengths_of(data, chosen), longest)
-        marks = np.quantile(lengths, np.linspace(0.0, 1.0, 257), method="nearest")
+        lengths, counts = length_counts(data, chosen)
+        ends = np.cumsum(counts)
+        ranks = np.rint(np.linspace(0.0, 1.0, 257) * (ends[-1] - 1))
+        marks = np.minimum(lengths[np.searchsorted(ends, ranks, side="right")], longest)
         return LengthDistribution(tuple(int(mark) for mark in marks))
 
     @property

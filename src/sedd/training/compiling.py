@@ -92,7 +92,7 @@ def falling_back(network: nn.Module, call: Callable[[], T], *, again: Callable[[
     try:
         return call()
     except TorchDynamoException as error:
-        why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         warnings.warn(
             f"torch could not compile the network, so training goes on without ({why})",
             SeddWarning,

@@ -78,7 +78,7 @@ class SamplesAtSteps:
             self._excuse(f"the samples in {path} are not judged: {error}")
             return []
         self._say(f"Samples of step {report.step:,} in {path}. {quality.sentence}")
-        return [{"kind": "samples", "step": report.step, **quality.numbers()}]
+        return [{"kind": "samples", "step": report.step, **quality.numbers(), "quality": quality.to_json()}]
 
     def _judged(self, sequences: list[str]) -> Quality:
         data = self._trainer.data

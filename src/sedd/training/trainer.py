@@ -92,6 +92,7 @@ class Trainer:
         self.run = self.world.agree(lambda: Run(Path(run)) if run is not None else Run.fresh())
         self.run.check(self.config, resume=resume)
         self.backend = at_place(backend, self.world.place.local_rank)
+        self.backend.prepare()
         self.device = self.backend.device()
         self.data = self._open(data)
         self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -73,6 +74,7 @@ def _numbers(chart: Chart) -> dict[str, Any]:
     """The curves that the pointer reads; those that share their x share its list."""
     xs: list[list[float | None]] = []
     series = []
+    names = Counter(each.name for panel in chart.panels for each in panel.series)
     for panel in chart.panels:
         for each in panel.series:
             if each.style == "band" or not len(each.x):
@@ -80,7 +82,8 @@ def _numbers(chart: Chart) -> dict[str, Any]:
             x = _plain(each.x, 9)
             if x not in xs:
                 xs.append(x)
-            series.append({"name": each.name, "color": each.color, "x": xs.index(x), "y": _plain(each.y, DIGITS)})
+            name = each.name if names[each.name] == 1 else f"{panel.unit}: {each.name}"
+            series.append({"name": name, "color": each.color, "x": xs.index(x), "y": _plain(each.y, DIGITS)})
     return {"name": "step" if "step" in chart.x_name else chart.x_name, "x": xs, "series": series}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from importlib.resources import files
 
-from sedd.diagnosis.report import curves, words
+from sedd.diagnosis.report import curves, quality, words
 from sedd.diagnosis.report.contents import Contents
 
 SECTIONS = (
@@ -16,6 +16,7 @@ SECTIONS = (
     ("profile", "Loss by mask rate", curves.profile),
     ("optimizer", "Optimizer", curves.optimizer),
     ("alarms", "Alarms", words.alarms),
+    ("quality", "Quality of samples", quality.section),
     ("samples", "Samples", words.samples),
     ("comparable", "What may be compared", words.comparable),
     ("configuration", "Configuration", words.configuration),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter
 
 Answer = Literal["beats", "loses", "cannot tell"]
 
@@ -84,6 +86,15 @@ class Quality:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self) | {"sentence": self.sentence}
+
+    @classmethod
+    def from_json(cls, found: Any) -> Self:
+        """What `to_json` made, read from a file.
+
+        Raises:
+            ValueError: if it is something else; names what is wrong.
+        """
+        return TypeAdapter(cls).validate_python(found)
 
     def numbers(self) -> dict[str, float]:
         """Numbers only, for a line of `metrics.jsonl`."""

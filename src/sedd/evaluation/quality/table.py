@@ -26,15 +26,17 @@ def quality_table(quality: Quality) -> Table:
         table.add_column(name, overflow="fold")
     for row in quality.rows:
         shuffled = _answer(row.against_shuffled) if row.differ else "-"
-        table.add_row(escape(_title(row)), *_values(row), shuffled, _answer(row.against_held_out))
+        table.add_row(escape(title_of(row)), *values_of(row), shuffled, _answer(row.against_held_out))
     return table
 
 
-def _title(row: Row) -> str:
+def title_of(row: Row) -> str:
+    """The metric and the unit that `values_of` puts it in."""
     return f"{row.title}, {'nats/1000' if row.unit == 'nats' else '%'}"
 
 
-def _values(row: Row) -> list[str]:
+def values_of(row: Row) -> list[str]:
+    """Samples, held-out and shuffled, each with its interval."""
     pairs = (
         (row.samples, row.samples_half), (row.held_out, row.held_out_half), (row.shuffled, row.shuffled_half)
     )  # fmt: skip

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from sedd.cli import progress
+from sedd.cli.progress import DataProgress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
+    output = io.StringIO()
+    return Console(file=output, force_terminal=terminal, width=140, highlight=False), output
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_with_rate_and_time_left(clock: Clock) -> None:
+    to, output = console(terminal=False)
+    with DataProgress(to) as report:
+        report(100_000_000, 900_000_000, 1000)  # a restart: what was done before does not count
+        for _ in range(8):
+            clock.now += 10
+            report(report.now[1] + 10_000_000, 900_000_000, report.now[2] + 50_000)
+    assert output.getvalue().splitlines() == [
+        "preparing data: 130 of 900 MB, 151,000 sequences, 1.0 MB/s, 5,000 sequences/s, 13 min left",
+        "preparing data: 160 of 900 MB, 301,000 sequences, 1.0 MB/s, 5,000 sequences/s, 12 min left",
+    ]
+    assert report.summary() == ("prepared 80.0 MB of file and 400,000 sequences in 80.0 s: 1.0 MB/s, 5,000 sequences/s")
+
+
+def test_in_a_terminal_there_is_a_bar_that_goes_away(clock: Clock) -> None:
+    to, output = console(terminal=True)
+    with DataProgress(to) as report:
+        report(0, 100, 0)
+        clock.now += 1
+        report(50, 100, 7)
+        report.bar.refresh()
+        assert "7 sequences, 0.0 MB/s, 7 sequences/s" in output.getvalue()
+    assert "left" not in output.getvalue()
+
+
+def test_of_data_that_is_ready_nothing_is_shown(clock: Clock) -> None:
+    for terminal in (True, False):
+        to, output = console(terminal=terminal)
+        with DataProgress(to) as report:
+            pass
+        assert output.getvalue() == ""
+        assert report.summary() is None
