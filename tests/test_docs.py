@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,8 @@ def command_lines() -> Iterator[Any]:
     for fence in every("console", "bash", "shell"):
         for line in fence.code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+            if ("-m", "sedd") in pairwise(words):  # torchrun, perhaps through srun
+                words = words[words.index("-m") + 1 :]
             if words[:1] == ["sedd"]:
                 yield pytest.param(words[1:], id=f"{name_of(fence.page)}: {' '.join(words)}"[:100])
 

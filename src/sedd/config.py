@@ -33,6 +33,7 @@ from sedd.plugins import KINDS, Kind, registry
 from sedd.sections import (
     Checkpoint,
     Data,
+    Distributed,
     Ema,
     Evaluation,
     Graph,
@@ -78,6 +79,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     sampling: Sampling = Sampling()
     checkpoint: Checkpoint = Checkpoint()
+    distributed: Distributed = Distributed()
     device: SerializeAsAny[Backend]
     trackers: tuple[SerializeAsAny[Tracker], ...] = ()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LOST = 75
+"""EX_TEMPFAIL of sysexits.h: trying again may help."""
+
 
 class SeddError(Exception):
     """Root of every error that sedd raises on purpose; the CLI prints it in one message and exits with 2."""
@@ -29,6 +32,14 @@ class CheckpointError(SeddError):
 
 class TrainingError(SeddError):
     """Training that cannot go on, for example because every gradient is non-finite."""
+
+
+class GroupError(SeddError):
+    """Processes that were started together and do not train the same."""
+
+
+class LostError(GroupError):
+    """A process of the group is no longer there; the command line ends with exit code `LOST`."""
 
 
 class SamplingError(SeddError):

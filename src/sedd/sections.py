@@ -176,7 +176,8 @@ class Training(Section):
     n_iters: Count = 500_000
     """Optimizer steps."""
     batch_size: Count = 32
-    """Sequences per micro-batch; an optimizer step sees `batch_size` x `accum`."""
+    """Sequences per micro-batch, where one process trains; an optimizer step sees `batch_size` x `accum`, whatever the
+    number of processes that share them."""
     accum: Count = 1
     """Micro-batches per optimizer step."""
     batch_residues: Count | None = None
@@ -191,12 +192,23 @@ class Training(Section):
     at the start. `auto` compiles where there is a compiler and the run is expected to take longer than 20 minutes."""
     max_skipped: Count = 100
     """Consecutive non-finite steps after which training stops with an error."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of each block and compute the rest again in the backward pass: much less memory for about
+    a third more time, and the same results."""
 
     @field_validator("compile", mode="before")
     @classmethod
     def _yaml_switch(cls, value: object) -> object:
         """YAML reads `on` and `off` as true and false."""
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+class Distributed(Section):
+    """How several processes share a run; one process has no use for it. See "Scale up"."""
+
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
+    """`ddp`: a copy of the network in each process; `fsdp2`: a share of each tensor in each, for networks that do not
+    fit one device; `auto`: `ddp` below a billion parameters, else `fsdp2`."""
 
 
 class Monitoring(Section):

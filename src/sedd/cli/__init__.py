@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from importlib import import_module
 from typing import NoReturn
@@ -10,8 +11,9 @@ from typing import NoReturn
 import torch
 from rich.markup import escape
 
-from sedd.cli.app import app, err
-from sedd.errors import SeddError
+from sedd.cli.app import app, err, out
+from sedd.errors import LOST, SeddError
+from sedd.training.world import launched, lost
 
 __all__ = ["app", "main"]
 
@@ -39,6 +41,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def main() -> None:
     """Entry point of the command `sedd`."""
     warnings.showwarning = _show_warning
+    place = launched()
+    if place is not None and place.rank:
+        out.quiet = err.quiet = True  # the first process of a group speaks for all
     try:
         app()
     except SeddError as error:
@@ -47,10 +52,18 @@ def main() -> None:
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
     except torch.OutOfMemoryError as error:
         _fail(f"out of memory ({error}). Halve training.batch_size and double training.accum: the run stays the same")
+    except RuntimeError as error:
+        gone = lost(error)
+        if gone is None:
+            raise
+        _fail(str(gone), LOST)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
+    if err.quiet:
+        time.sleep(5.0)  # what the first process has to say too, it says alone: this one is ended meanwhile
+        err.quiet = False
     err.print(f"[red]error:[/red] {escape(message)}")
-    sys.exit(2)
+    sys.exit(code)

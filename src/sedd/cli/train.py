@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,10 @@ from sedd.devices import choose
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runfile import load_config
+from sedd.training import checkpoint
 from sedd.training.run import Run
 from sedd.training.samples import due, generates, samples_file, write_step
+from sedd.training.supervise import Supervisor, refuse_torchrun
 from sedd.training.trainer import Trainer
 
 FEW = 20
@@ -27,20 +30,32 @@ def train(
     config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
     overrides: Overrides = None,
     device: Device = None,
-    run: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<date-time>.")] = None,
+    # torchrun, under Python 3.11, takes `--run` for the beginning of its own `--run-path`.
+    run: Annotated[
+        Path | None, typer.Option("--run", "--run-dir", help="Run directory; by default runs/<date-time>.")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
+    supervise: Annotated[
+        int | None,
+        typer.Option(min=1, help="Start so many processes here; when one dies, start all again from the checkpoint."),
+    ] = None,
 ) -> None:
     """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
+    if supervise is not None:
+        refuse_torchrun()
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = Run.newest()
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
         Run(run).check(loaded, resume=resume)
+    if supervise is not None:
+        own = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
+        raise typer.Exit(_supervised(own, run or Run.fresh().path, size=supervise, resume=resume))
     with data_progress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     if len(dataset.valid) < FEW:
@@ -52,7 +67,8 @@ def train(
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     err.print(dataset.summary, markup=False)
-    err.print(f"{parameters:,} parameters on {trainer.device}, run {trainer.run.path}", markup=False)
+    shared = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
+    err.print(f"{parameters:,} parameters on {trainer.device}{shared}, run {trainer.run.path}", markup=False)
     if trainer.state.step:
         err.print(f"Resumed at step {trainer.state.step:,}")
     bound = trainer.fit()
@@ -60,12 +76,26 @@ def train(
     _summary(trainer, bound, written)
 
 
+def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> int:
+    """Train in several processes, again and again until it is done; returns the exit code."""
+    again = [sys.executable, "-m", "sedd", "train", *arguments, "--run", str(run), "--resume"]
+
+    def newest() -> str | None:
+        found = checkpoint.listing(run / "checkpoints")
+        return found[-1].name if found else None
+
+    def say(text: str) -> None:
+        err.print(text, markup=False)
+
+    return Supervisor(again if resume else again[:-1], again, size=size, progress=newest, say=say).run()
+
+
 def _final_samples(trainer: Trainer, count: int) -> Path | None:
     """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
     if not count or not generates(trainer.config):
         return None
     options, there = trainer.config.sampling, samples_file(trainer)
-    if due(options, trainer.state.step) and there.exists() and options.count >= count:
+    if due(options, trainer.state.step) and options.count >= count and trainer.world.agree(there.exists):
         return there  # `fit` has written these and more
     return write_step(trainer, count)[0]
 

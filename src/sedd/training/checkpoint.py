@@ -2,6 +2,11 @@
 
     step-00001234/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  config.json  manifest.json
 
+Where processes have shares of each tensor, each writes its own: `model-00001-of-00002.safetensors`. A tensor that is in
+several of these files is what `torch.cat` makes of them, so that any number of processes, or a program that knows
+nothing of processes, can read them. (`torch.distributed.checkpoint` does not hash what it writes, and reading must not
+need `torch.distributed`.)
+
 The manifest lists the size and SHA-256 of every other file. A checkpoint is written beside its place, each file and
 the directory synced, and renamed; so one that is there is complete, and a flipped bit is found.
 """
@@ -10,20 +15,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from sedd.durable import sync_directory, to_json, write_synced
 from sedd.errors import CheckpointError, SeddWarning
+from sedd.training.world import ALONE, Place, World
 
 FORMAT = 1
+PART = re.compile(r"-\d{5}-of-\d{5}$")
+"""What the name of a file has that one of several processes wrote."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +49,44 @@ class DamagedError(CheckpointError):
     """A checkpoint whose files are not those that were written."""
 
 
-def write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint for `step` under `folder`; returns its directory. One of the same step is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, step: int, checkpoint: Checkpoint, *, world: World = ALONE, sharded: bool = False) -> Path:
+    """Write a checkpoint for `step` under `folder`; returns its directory. One of the same step is replaced.
+
+    All processes of `world` call it: the first writes, and with `sharded` all do, each its own tensors.
+    """
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+    world.wait()
+    files = _write_files(temporary, checkpoint, world.place, sharded=sharded) if world.is_main or sharded else {}
+    everybody = world.gather(files)
+    if world.is_main:
+        listed = {name: entry for each in everybody for name, entry in each.items()}
+        write_synced(temporary / "manifest.json", to_json({"format": FORMAT, "step": step, "files": listed}))
+        _put_in_place(temporary, final)
+    world.wait()
+    return final
+
+
+def _write_files(folder: Path, checkpoint: Checkpoint, place: Place, *, sharded: bool) -> dict[str, dict[str, Any]]:
+    """Write what one process has; returns the size and hash of each file."""
+    part = f"-{place.rank + 1:05d}-of-{place.size:05d}" if sharded else ""
     content = {
-        f"{name}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
+        f"{name}{part}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
     }
-    content["state.json"] = to_json(checkpoint.state)
-    content["config.json"] = to_json(checkpoint.config)
-    files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}
-    content["manifest.json"] = to_json({"format": FORMAT, "step": step, "files": files})
+    if place.rank == 0:
+        content["state.json"] = to_json(checkpoint.state)
+        content["config.json"] = to_json(checkpoint.config)
     for name, data in content.items():
-        write_synced(temporary / name, data)
+        write_synced(folder / name, data)
+    return {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    folder = final.parent
     sync_directory(temporary)
     old = folder / f".{final.name}.old"
     if final.exists():
@@ -63,7 +95,6 @@ def write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     temporary.rename(final)
     sync_directory(folder)
     shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def read(path: Path) -> Checkpoint:
@@ -83,14 +114,19 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: format {version}, this version of sedd reads {FORMAT}; upgrade sedd")
     content = {name: _verified(path / name, entry) for name, entry in listed.items()}
     return Checkpoint(
-        tensors={
-            name.removesuffix(".safetensors"): safetensors.torch.load(data)
-            for name, data in content.items()
-            if name.endswith(".safetensors")
-        },
+        tensors=_joined({name: data for name, data in content.items() if name.endswith(".safetensors")}),
         state=json.loads(content["state.json"]),
         config=json.loads(content["config.json"]),
     )
+
+
+def known_to_all(found: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
+    """The checkpoint that the first process has `found`, for all; the others get everything but its tensors."""
+    told = None if found is None else (found[0], replace(found[1], tensors={name: {} for name in found[1].tensors}))
+    first = world.gather(told)[0]
+    if first is None:
+        raise ValueError("the first process has to give the checkpoint that it read")
+    return found or first
 
 
 def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] | None:
@@ -176,6 +212,19 @@ def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise DamagedError(f"{path}: its SHA-256 is not the one in manifest.json; the checkpoint is damaged")
     return data
+
+
+def _joined(files: Mapping[str, bytes]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each group of files, put together again from their parts."""
+    parts: dict[str, dict[str, list[Tensor]]] = {}
+    for name in sorted(files):  # the order of the processes
+        group = parts.setdefault(PART.sub("", name.removesuffix(".safetensors")), {})
+        for key, tensor in safetensors.torch.load(files[name]).items():
+            group.setdefault(key, []).append(tensor)
+    return {
+        name: {key: found[0] if len(found) == 1 else torch.cat(found) for key, found in group.items()}
+        for name, group in parts.items()
+    }
 
 
 def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:

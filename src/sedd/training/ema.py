@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sedd.sections import Ema
+from sedd.training.shares import local
 
 
 class EmaNetwork:
@@ -30,8 +31,8 @@ class EmaNetwork:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move towards `network`; call once per optimizer step."""
-        mine: list[Tensor] = list(self.network.parameters())
-        live: list[Tensor] = list(network.parameters())
+        mine: list[Tensor] = [local(parameter) for parameter in self.network.parameters()]
+        live: list[Tensor] = [local(parameter) for parameter in network.parameters()]
         # One kernel for all tensors; torch has no public name for it (its own optimizers use this one).
         torch._foreach_lerp_(mine, live, 1.0 - self.decay())
         for own, theirs in zip(self.network.buffers(), network.buffers(), strict=True):

@@ -14,12 +14,14 @@ import torch
 
 from sedd.config import Config
 from sedd.contracts import checked_difficulty
-from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, load, split
+from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, load
 from sedd.errors import DataError
 from sedd.graphs import Graph
 from sedd.loss import Noised, noised
 from sedd.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
 from sedd.randomness import seed_for
+from sedd.training.division import Piece, pieces
+from sedd.training.world import ALONE, World
 
 MOST_LETTERS = 1024
 """In larger alphabets the symbols of a step are not counted."""
@@ -35,6 +37,8 @@ class Micro:
     """(batch,) of the dropout of each sequence."""
     seed: int
     """For networks that draw their dropout from torch's generator."""
+    piece: Piece
+    """Which part of the step it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +49,11 @@ class Work:
     residues: int
     """In all sequences of the step: what its loss is normalised by."""
     micros: tuple[Micro, ...]
+    """Those of this process."""
     mask_rates: np.ndarray
-    """(sequences,) of the step, in the order of `micros`."""
+    """(sequences,) of the step, in its order."""
     letters: tuple[int, ...]
-    """How often each symbol occurs; empty for very large alphabets."""
+    """How often each symbol occurs in `micros`; empty for very large alphabets."""
     after: Cursor
     """Where the next step reads."""
 
@@ -62,10 +67,14 @@ class Loader:
         batches: the order in which it does.
         graph: the forward process.
         pin: put batches into memory that a GPU can read by itself.
+        world: the processes that share a step.
     """
 
-    def __init__(self, config: Config, data: Dataset, batches: Batches, graph: Graph, *, pin: bool) -> None:
+    def __init__(
+        self, config: Config, data: Dataset, batches: Batches, graph: Graph, *, pin: bool, world: World = ALONE
+    ) -> None:
         self.config, self.data, self.batches, self.graph, self.pin = config, data, batches, graph, pin
+        self.world = world
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sedd-loader")
         self._ahead: tuple[int, Cursor, Future[Work]] | None = None
 
@@ -88,19 +97,20 @@ class Loader:
         u = torch.from_numpy(path_positions(config.seed, plan.samples))
         noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
         letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
-        micros, first = [], 0
-        for part in split(plan, config.training.accum):
+        micros = []
+        for piece in pieces(plan, config.training.accum, self.world):
+            part = piece.batch
             batch = self._read(part)
-            if len(letters):
+            if len(letters) and piece.weight:
                 letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
             draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
-            given = noised(batch, noise[first : first + len(part)], draws, graph=self.graph)
-            first += len(part)
+            given = noised(batch, noise[piece.where], draws, graph=self.graph)
             micros.append(
                 Micro(
                     given.pinned() if self.pin else given,
                     dropout_keys(config.seed, part.samples),
                     seed_for(config.seed, "dropout", int(part.samples.min())),
+                    piece,
                 )
             )
         rates = noise.mask_rate.double().numpy()

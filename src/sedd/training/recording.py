@@ -7,7 +7,7 @@ from typing import Any
 
 from sedd.config import Config
 from sedd.data import Dataset
-from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
@@ -15,6 +15,18 @@ from sedd.graphs import make_graph
 from sedd.training.records import data_line
 from sedd.training.run import Run
 from sedd.training.tracking import TrackerSessions
+
+
+class Silence:
+    """What processes have that do not record: it takes the lines and leaves them."""
+
+    def write(self, record: Mapping[str, Any]) -> list[Alarm]:
+        """Nothing is written, and nobody is alarmed."""
+        return []
+
+    def verdict(self) -> Verdict | None:
+        """What nobody says."""
+        return None
 
 
 class Recorder:
@@ -51,3 +63,7 @@ class Recorder:
             self._run.append(alarm.to_json())
             self._say(f"{alarm.severity}: {alarm}")
         return alarms
+
+    def verdict(self) -> Verdict:
+        """What the monitor says of the run."""
+        return self.monitor.verdict()

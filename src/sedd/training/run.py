@@ -26,7 +26,8 @@ from sedd.training import checkpoint
 
 MAY_DIFFER = (
     "device", "trackers", "checkpoint", "sampling", "monitoring", "evaluation.batch_size", "training.log_every",
-    "training.max_skipped", "training.compile", "data.train", "data.valid", "data.clusters", "data.cache",
+    "training.max_skipped", "training.compile", "training.activation_checkpointing", "distributed", "data.train",
+    "data.valid", "data.clusters", "data.cache",
 )  # fmt: skip
 """Keys that may change when a run is resumed: none of them is part of what is trained. Where the data are does not
 matter; that they are the same is checked by `Dataset.fingerprint`."""

@@ -44,7 +44,8 @@ def write_step(trainer: Trainer, count: int) -> tuple[Path, list[str]]:
     """Write samples of the current weights to the run; returns where, and the samples."""
     path, sequences = samples_file(trainer), trainer.sample(count)
     origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
-    write_samples(path, sequences, trainer.data.alphabet, **origin)
+    if trainer.world.is_main:
+        write_samples(path, sequences, trainer.data.alphabet, **origin)
     return path, sequences
 
 
@@ -69,6 +70,8 @@ class SamplesAtSteps:
             self._excuse("this model's noise stops too early to generate from nothing (see noise.sigma_max)")
             return []
         path, sequences = write_step(self._trainer, options.count)
+        if not self._trainer.world.is_main:
+            return []
         try:
             quality = self._judged(sequences)
         except SeddError as error:  # too few held-out sequences, for example: no reason to end a run

@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # a closed terminal; Windows has none
+HANDLED = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 
 
 class StopRequest:
@@ -20,7 +21,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         # Only the main thread may set handlers; in another one the caller decides what signals do.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, *HANG_UP):
+            for number in HANDLED:
                 self._before[number] = signal.signal(number, self._received)
         return self
 

@@ -20,8 +20,8 @@ from sedd.data import Batches, Cursor, Dataset, Sequences, open_data
 from sedd.data.user import user_dataset
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Alarm, Verdict
-from sedd.errors import CheckpointError, ConfigError, TrainingError
-from sedd.evaluation.bound import Bound, Estimator
+from sedd.errors import CheckpointError, ConfigError, GroupError, TrainingError
+from sedd.evaluation.bound import Bound
 from sedd.graphs import make_graph
 from sedd.heads import outputs
 from sedd.learning_rate import learning_rate
@@ -32,20 +32,23 @@ from sedd.randomness import seed_for
 from sedd.runfile import load_config
 from sedd.sampling.generation import Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.training import checkpoint
+from sedd.training import checkpoint, division
 from sedd.training.compiling import compile_blocks, falling_back, should_compile
+from sedd.training.division import DividedEstimator
 from sedd.training.ema import EmaNetwork
 from sedd.training.loading import Loader, Work
-from sedd.training.optimizer import make_optimizer, moments, set_moments
+from sedd.training.optimizer import make_optimizer
+from sedd.training.parallel import same_everywhere, spread
 from sedd.training.progress import Display
-from sedd.training.recording import Recorder
+from sedd.training.recording import Recorder, Silence
 from sedd.training.records import bound_line, rollback_line, skipped_line, train_line
 from sedd.training.report import StepReport
-from sedd.training.run import Run
+from sedd.training.run import Run, differences
 from sedd.training.samples import SamplesAtSteps
 from sedd.training.signals import StopRequest
 from sedd.training.state import TrainState, Window
 from sedd.training.tracking import TrackerSessions
+from sedd.training.world import at_place, join
 
 
 class Trainer:
@@ -84,17 +87,20 @@ class Trainer:
         config = config if isinstance(config, Config) else load_config(config)
         self.config = config if curriculum is None else config.replace(curriculum=curriculum)
         self.resume = resume
-        self.run = Run(Path(run)) if run is not None else Run.fresh()
+        backend = choose(self.config.device)
+        self.world = join(backend)
+        self.run = self.world.agree(lambda: Run(Path(run)) if run is not None else Run.fresh())
         self.run.check(self.config, resume=resume)
-        self.backend = choose(self.config.device)
+        self.backend = at_place(backend, self.world.place.local_rank)
         self.backend.prepare()
         self.device = self.backend.device()
         self.data = self._open(data)
         self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)
         self.network = self._network(model)
         self._selective = answers_where_asked(self.network)
-        self.optimizer = make_optimizer(self.network, self.config)
         self.ema = EmaNetwork(self.network, self.config.ema)
+        self.parallel = spread(self.world, self.config, self.network, self.ema.network, known=model is None)
+        self.optimizer = make_optimizer(self.network, self.config)
         training = self.config.training
         self.batches = Batches(
             self.data.train,
@@ -105,15 +111,20 @@ class Trainer:
             max_length=self.config.model.length,
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
-        self.compiled = should_compile(self.config, self.network, self._residues_per_step(), self.backend)
+        # How long it will take is measured: processes must not come to different conclusions.
+        share = self._residues_per_step() / self.world.size
+        wanted = self.parallel.compiles and should_compile(self.config, self.network, share, self.backend)
+        self.compiled = all(self.world.gather(wanted))
         """Whether the network is compiled, see `training.compile`."""
         if self.compiled:
             compile_blocks(self.network)
-        self.loader = Loader(self.config, self.data, self.batches, self.graph, pin=self.device.type == "cuda")
+        pin = self.device.type == "cuda"
+        self.loader = Loader(self.config, self.data, self.batches, self.graph, pin=pin, world=self.world)
         self.state = TrainState()
         self.verdict: Verdict | None = None
         """What the monitor says of the run, after `fit`."""
         self._owns_run = False
+        self._check_group()
         if resume:
             self.restore()
 
@@ -130,18 +141,17 @@ class Trainer:
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
-        self.run.begin(config, resume=self.resume or self._owns_run)
+        if self.world.is_main:
+            self.run.begin(config, resume=self.resume or self._owns_run)
         self._owns_run = True  # so that a second `fit` goes on where an interrupted first one stopped
         bound: Bound | None = None
         with ExitStack() as stack:
-            stack.enter_context(self.run.held())
-            self.run.rewind(self.state.step, self.state.skipped)
             stop = stack.enter_context(StopRequest())
-            trackers = stack.enter_context(TrackerSessions(config.trackers, self.run.path, config.as_dict()))
+            shown = progress and self.world.is_main
             display = stack.enter_context(
-                Display(config.training.n_iters, every=config.training.log_every, enabled=progress)
+                Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
             )
-            recorder = Recorder(self.run, config, self.data, trackers, display.say)
+            recorder = self._recorder(stack, display) if self.world.is_main else Silence()
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always something to go back to
@@ -150,18 +160,28 @@ class Trainer:
                 lines = (*self._record(report), *samples(report))
                 alarms = [alarm for line in lines for alarm in recorder.write(line)]
                 display.update(report)
-                if stop.number is not None or self._saves_at(report):
+                # Every process does what the first is alarmed of, and what any was asked by a signal.
+                asked, alarmed = self.world.largest(stop.number or 0, len(alarms))
+                if asked or self._saves_at(report):
                     self.save()
-                for alarm in alarms:
+                for alarm in self.world.gather(alarms)[0] if alarmed else ():
                     if alarm.diverging and self._act_on(alarm, recorder):
                         break
-                if stop.number is not None:
+                if asked:
+                    stop.number = asked
                     display.say(
                         f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
                     )
                     stop.obey()
-            self.verdict = recorder.monitor.verdict()
+            self.verdict = self.world.agree(recorder.verdict)
         return bound or self.evaluate()
+
+    def _recorder(self, stack: ExitStack, display: Display) -> Recorder:
+        """Take the run over from where it was left, and record what comes, until `stack` ends."""
+        stack.enter_context(self.run.held())
+        self.run.rewind(self.state.step, self.state.skipped)
+        trackers = TrackerSessions(self.config.trackers, self.run.path, self.config.as_dict())
+        return Recorder(self.run, self.config, self.data, stack.enter_context(trackers), display.say)
 
     def _saved_if_it_fails(self) -> Iterator[StepReport]:
         """`steps`, with a checkpoint of the last good weights if they end in an error."""
@@ -187,9 +207,12 @@ class Trainer:
             yield report
 
     def evaluate(self) -> Bound:
-        """The held-out bound with EMA weights: the same sequences and noise every time, no curriculum."""
+        """The held-out bound with EMA weights: the same sequences and noise every time, no curriculum.
+
+        Like `steps`, `sample` and `save`, it is called by all processes of a group, and gives all the same.
+        """
         options = self.config.evaluation
-        estimate = Estimator(
+        estimate = DividedEstimator(
             self.data.valid,
             self.graph,
             self.config.model,
@@ -198,8 +221,10 @@ class Trainer:
             count=options.sequences,
             masks=options.masks,
             batch_size=options.batch_size,
+            world=self.world,
         )
-        return estimate(self.ema.network)
+        with self.parallel.averaged() as network:
+            return estimate(network)
 
     def sample(self, count: int, *, length: int | None = None, seed: int = 0) -> list[str]:
         """Generate sequences with EMA weights.
@@ -212,22 +237,23 @@ class Trainer:
         Raises:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
-        generation = Generation(
-            self.config, self.ema.network, self.graph, self.backend, self.data.alphabet, self.lengths
-        )
-        return generation.texts(generation.sample(count, length=length, seed=seed))
+        with self.parallel.averaged() as network:
+            generation = Generation(self.config, network, self.graph, self.backend, self.data.alphabet, self.lengths)
+            request = generation.sample(count, length=length, seed=seed)
+            return division.texts(generation, request, self.world)
 
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        groups = {
+            "model": self.network.state_dict(),
+            "ema": self.ema.network.state_dict(),
+            "optimizer": self.parallel.moments(self.optimizer),
+        }
         path = checkpoint.write(
             self.run.checkpoints,
             self.state.step,
             checkpoint.Checkpoint(
-                tensors={
-                    "model": self.network.state_dict(),
-                    "ema": self.ema.network.state_dict(),
-                    "optimizer": moments(self.optimizer, self.network),
-                },
+                tensors={name: self.parallel.written(group) for name, group in groups.items()},
                 state={
                     "train": self.state.to_json(),
                     "ema_updates": self.ema.updates,
@@ -237,9 +263,12 @@ class Trainer:
                 },
                 config=self.config.as_dict(),
             ),
+            world=self.world,
+            sharded=self.parallel.sharded,
         )
         best = None if self.state.best_step is None else f"step-{self.state.best_step:08d}"
-        checkpoint.prune(self.run.checkpoints, keep=self.config.checkpoint.keep, best=best)
+        if self.world.is_main:
+            checkpoint.prune(self.run.checkpoints, keep=self.config.checkpoint.keep, best=best)
         return path
 
     def restore(self) -> bool:
@@ -249,30 +278,34 @@ class Trainer:
             CheckpointError: if the run belongs to another configuration, was trained on other data, or is training now.
         """
         self.run.check(self.config, resume=True)
-        if not self.run.checkpoints.exists():
+        found = self._newest() if self.world.is_main else None
+        if not self.world.agree(lambda: found is not None):
             return False
-        with self.run.held():  # looking for an intact checkpoint may move damaged ones aside
-            found = self.run.latest()
-        if found is None:
-            return False
-        self._load(*found)
+        self._load(found)
         self._owns_run = True
         return True
 
-    def _load(self, path: Path, saved: checkpoint.Checkpoint) -> None:
-        """Take over everything that a checkpoint holds."""
+    def _newest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
+        if not self.run.checkpoints.exists():
+            return None
+        with self.run.held():  # looking for an intact checkpoint may move damaged ones aside
+            return self.run.latest()
+
+    def _load(self, found: tuple[Path, checkpoint.Checkpoint] | None) -> None:
+        """Take over everything that a checkpoint holds. Only the first process has to have read it."""
+        path, saved = checkpoint.known_to_all(found, self.world)
         if saved.state["data"] != self.data.fingerprint:
             raise CheckpointError(
                 f"{path} was trained on other data ({saved.state['data']['train']['sequences']:,} sequences; here are "
                 f"{len(self.data.train):,}); resume with the same data, or start a new run"
             )
         try:
-            self.network.load_state_dict(dict(saved.tensors["model"]))
-            self.ema.network.load_state_dict(dict(saved.tensors["ema"]))
+            self.parallel.load(self.network, saved.tensors["model"])
+            self.parallel.load(self.ema.network, saved.tensors["ema"])
         except RuntimeError as error:
             raise CheckpointError(f"{path}: the weights do not fit {type(self.network).__name__}: {error}") from None
         self.ema.updates = int(saved.state["ema_updates"])
-        set_moments(self.optimizer, self.network, saved.tensors["optimizer"])
+        self.parallel.load_moments(self.optimizer, saved.tensors["optimizer"])
         self.state = TrainState.from_json(saved.state["train"])
 
     # One step ------------------------------------------------------------------------------------------------------
@@ -285,12 +318,19 @@ class Trainer:
             group["lr"] = rate
         work = self.loader(state.step, state.cursor)
         residues, difficulty = work.residues, work.difficulty
-        parts = self._gradient(work) if not self.compiled else self._compiled_gradient(work)
-        norm = self._clip()
+        mine = self._gradient(work) if not self.compiled else self._compiled_gradient(work)
+        norm = self.parallel.clip(config.optim.grad_clip)
         # The one place where the host waits for the device: whether to step decides every clock.
-        *flat, norm_value = torch.cat([parts.flatten(), norm.to(parts)[None]]).tolist()
+        *flat, norm_value = torch.cat([mine.flatten(), norm.to(mine)[None]]).tolist()
+        parts, letters = division.put_together(
+            self.world,
+            [micro.piece for micro in work.micros],
+            np.array(flat).reshape(3, -1),
+            work.letters,
+            total=len(work.mask_rates),
+        )
         low, high = mask_range(config.noise, difficulty, config.curriculum.mode)
-        bins = _binned(np.array(flat).reshape(3, -1), work.mask_rates, residues=residues, expected=widths(low, high))
+        bins = _binned(parts, work.mask_rates, residues=residues, expected=widths(low, high))
         loss = float(bins.loss.sum()) / residues
         skipped = not (math.isfinite(loss) and math.isfinite(norm_value))
         if not skipped:
@@ -311,28 +351,31 @@ class Trainer:
             skipped=skipped,
             skipped_total=state.skipped + skipped,
             bins=Bins() if skipped else bins,
-            letters=work.letters,
+            letters=letters,
         )
         self.state = self._advance(report, work.after, seconds)
         return report
 
     def _gradient(self, work: Work) -> Tensor:
-        """Add the gradient of the step's mean loss per residue; `Loss.parts` of all its sequences, on the device."""
+        """Add the gradient of the step's mean loss per residue; `Loss.parts` of the sequences of this process, on the
+        device."""
         parts = []
         self.network.train()
         for micro in work.micros:
             self.backend.seed(micro.seed)
-            with self.backend.autocast():
-                loss = noised_loss(
-                    self.network,
-                    micro.given.to(self.device),
-                    graph=self.graph,
-                    model=self.config.model,
-                    selective=self._selective,
-                    keys=micro.keys.to(self.device),
-                    always_mask=self.compiled,
-                )
-            (loss.total / work.residues).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            with self.parallel.micro(last=micro.piece.last):
+                with self.backend.autocast():
+                    loss = noised_loss(
+                        self.parallel.forward,
+                        micro.given.to(self.device),
+                        graph=self.graph,
+                        model=self.config.model,
+                        selective=self._selective,
+                        keys=micro.keys.to(self.device),
+                        always_mask=self.compiled,
+                    )
+                scaled = loss.total * (micro.piece.weight * self.parallel.loss_scale) / work.residues
+                scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             parts.append(loss.parts)
         return torch.cat(parts, 1)
 
@@ -345,13 +388,6 @@ class Trainer:
             return self._gradient(work)
 
         return falling_back(self.network, lambda: self._gradient(work), again=again)
-
-    def _clip(self) -> Tensor:
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.optim.grad_clip:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.optim.grad_clip, norm)
-        return norm
 
     def _advance(self, report: StepReport, cursor: Cursor, seconds: float) -> TrainState:
         state = replace(self.state, cursor=cursor, seconds=self.state.seconds + seconds)
@@ -390,7 +426,7 @@ class Trainer:
 
     # When it diverges ----------------------------------------------------------------------------------------------
 
-    def _act_on(self, alarm: Alarm, recorder: Recorder) -> bool:
+    def _act_on(self, alarm: Alarm, recorder: Recorder | Silence) -> bool:
         """What `monitoring.on_divergence` says; returns whether the run went back."""
         rules = self.config.monitoring
         if rules.on_divergence == "warn":
@@ -409,7 +445,8 @@ class Trainer:
         """
         before = self.state
         since = alarm.numbers.get("since", 0.0)
-        good = [path for path in checkpoint.listing(self.run.checkpoints) if checkpoint.step_of(path) <= since]
+        there = self.world.agree(lambda: checkpoint.listing(self.run.checkpoints))
+        good = [path for path in there if checkpoint.step_of(path) <= since]
         if not good and before.best_step is not None:
             good = [self.run.checkpoints / f"step-{before.best_step:08d}"]
         if not good:
@@ -417,15 +454,17 @@ class Trainer:
                 f"the run diverges and has no checkpoint from before step {since:,.0f} to go back to; set "
                 f"checkpoint.every lower or checkpoint.keep higher: {alarm}"
             )
-        self._load(good[-1], checkpoint.read(good[-1]))
+        self._load((good[-1], checkpoint.read(good[-1])) if self.world.is_main else None)
         self.state = replace(
             self.state,
             lr_scale=before.lr_scale * self.config.monitoring.rollback_lr,
             rollbacks=before.rollbacks + 1,
         )
-        checkpoint.forget_after(self.run.checkpoints, self.state.step)
+        if self.world.is_main:
+            checkpoint.forget_after(self.run.checkpoints, self.state.step)
         self.save()
-        self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
+        if self.world.is_main:
+            self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
         return rollback_line(self.state, alarm)
 
     def _note_best(self, report: StepReport) -> None:
@@ -459,7 +498,23 @@ class Trainer:
         model = model.to(self.device)
         if not any(p.requires_grad for p in model.parameters()):
             raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+        same_everywhere(self.world, model)
         return model
+
+    def _check_group(self) -> None:
+        """Whether all processes train the same, and have something to do."""
+        size, sequences = self.world.size, self.batches.batch_sequences
+        if sequences < size:
+            raise ConfigError(
+                f"{size} processes, and {sequences} sequences in an optimizer step: some would have nothing to do. "
+                f"Raise training.batch_size or training.accum, or start at most {sequences} processes"
+            )
+        everybody = self.world.gather((self.config.as_dict(), self.data.fingerprint))
+        for rank, (config, data) in enumerate(everybody):
+            changed = [key for key, *_ in differences(everybody[0][0], config)]
+            if changed or data != everybody[0][1]:
+                what = f"configuration ({', '.join(changed)})" if changed else "data"
+                raise GroupError(f"process {rank} of {size} has another {what} than process 0; give all the same")
 
 
 def _binned(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> Bins:
