@@ -3,8 +3,8 @@
     python benchmarks/flat.py [--steps 10000] [--blocks 10] [--toy]
 
 Trains a tiny network by `Trainer.fit` with a line of metrics every ten steps, so that whatever grows (the history of
-the monitor, the loss profile, the metrics file) is met by the clock. Time is that between two lines, per residue, and its
-median over each block of steps; CPU time is that of the whole process, and says more where other processes want the
+the monitor, the loss profile, the metrics file) is met by the clock. Time is that between two lines, per residue, and
+its median over each block of steps; CPU time is that of the whole process, and says more where other processes want the
 same cores. Memory is what is resident at the end of the block. Exits with 1 if the CPU time per residue of a block is
 more than 10 % above that of the first one, or if the memory of the last one is more than 10 % above it.
 """
