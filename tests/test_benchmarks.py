@@ -43,7 +43,7 @@ TABLE = {
 """What stands in the tables that are plain text; the others are markdown."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[:2]))
 def test_every_benchmark_runs_at_toy_size_and_prints_its_table(command, tmp_path):
     fasta = tmp_path / "proteins.fasta"
     letters = np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), (300, 48))
