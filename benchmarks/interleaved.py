@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from statistics import median
@@ -28,7 +29,7 @@ class Times:
     seconds: list[float] = field(default_factory=list)
     residues: list[int] = field(default_factory=list)
     peak: int = 0
-    """Largest resident memory of its process, bytes."""
+    """Largest memory of its process, bytes: on the GPU if it uses one, else what was resident."""
 
     @property
     def rates(self) -> list[float]:
@@ -42,28 +43,34 @@ class Times:
 
 
 def interleaved(contestants: Mapping[str, Build], *, rounds: int, steps: int = 1) -> dict[str, Times]:
-    """Run `rounds` of `steps` steps of each contestant in turn."""
+    """Run `rounds` of `steps` steps of each contestant in turn.
+
+    Raises:
+        EOFError, OSError: if the process of a contestant died; its traceback is on stderr.
+    """
     context = mp.get_context("spawn")
     processes, ends, found = [], {}, {}
-    for name, build in contestants.items():
-        mine, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, build, steps), daemon=True)
-        process.start()
-        processes.append(process)
-        ends[name] = mine
-        found[name] = Times(mine.recv())
-        print(f"  {name}: ready after {found[name].first:.0f} s", file=sys.stderr, flush=True)
-    for _ in range(rounds):
-        for name, end in ends.items():
-            end.send("go")
-            seconds, residues, peak = end.recv()
-            found[name].seconds.append(seconds)
-            found[name].residues.append(residues)
-            found[name].peak = peak
-    for end in ends.values():
-        end.send("stop")
-    for process in processes:
-        process.join()
+    try:
+        for name, build in contestants.items():
+            ends[name], theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, build, steps), daemon=True)
+            process.start()
+            theirs.close()  # so that the end of the process is the end of the pipe
+            processes.append(process)
+            found[name] = Times(ends[name].recv())
+            print(f"  {name}: ready after {found[name].first:.0f} s", file=sys.stderr, flush=True)
+        for _ in range(rounds):
+            for name, end in ends.items():
+                end.send("go")
+                seconds, residues, peak = end.recv()
+                found[name].seconds.append(seconds)
+                found[name].residues.append(residues)
+                found[name].peak = peak
+    finally:
+        for end in ends.values():
+            end.close()
+        for process in processes:
+            process.join()
     return found
 
 
@@ -73,8 +80,16 @@ def _serve(end: Connection, build: Build, steps: int) -> None:
     step = function(*arguments)
     step(), step()
     end.send(time.perf_counter() - began)
-    while end.recv() == "go":
-        began = time.perf_counter()
-        residues = sum(step() for _ in range(steps))
-        seconds = time.perf_counter() - began
-        end.send((seconds, residues, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    with suppress(EOFError):  # the other end is closed when there are no more rounds
+        while end.recv() == "go":
+            began = time.perf_counter()
+            residues = sum(step() for _ in range(steps))
+            seconds = time.perf_counter() - began
+            end.send((seconds, residues, _peak()))
+
+
+def _peak() -> int:
+    cuda = sys.modules["torch"].cuda if "torch" in sys.modules else None
+    if cuda is not None and cuda.is_initialized():
+        return int(cuda.max_memory_allocated())
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,6 +1,6 @@
 """Does the monitor tell a harder curriculum from a diverging run? Many short real runs, some with planted faults.
 
-    python benchmarks/verdicts.py [--data proteins.fasta.gz] [--seeds 3] [--jobs 2] [--only FAULT]
+    python benchmarks/verdicts.py [--data proteins.fasta.gz] [--seeds 3] [--jobs 2] [--only FAULT] [--toy]
 
 Every run is trained by `Trainer.fit`, at the shapes of the presets `uniref50_stable` and `uniref50_aggressive` with all
 clocks divided by 100, and with other ramps, modes, noises and both graphs. The verdict is read from the metrics file
@@ -203,14 +203,14 @@ def cases(seeds: int) -> Iterator[tuple[str, str, int]]:
                 yield base, fault, seed
 
 
-def run(base: str, fault: str, seed: int, data: str | None) -> Outcome:
+def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) -> Outcome:
     """Train one, then judge it by what it wrote."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     plant, settings = FAULTS[fault]
     preset, *overrides = BASES[base]
     source = f"data.train={data or 'synthetic'}"
-    config = sedd.load_config(preset, *SIZE, source, *overrides, *settings, f"seed={seed}")
+    config = sedd.load_config(preset, *SIZE, source, *overrides, *settings, f"seed={seed}", f"training.n_iters={steps}")
     with tempfile.TemporaryDirectory() as folder:
         trainer = sedd.Trainer(config, run=Path(folder) / "run")
         plant(trainer)
@@ -236,10 +236,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--toy", action="store_true", help="one short run, to show that it runs")
     options = parser.parse_args()
     chosen = [case for case in cases(options.seeds) if options.only in (None, case[1])]
+    chosen, steps = (chosen[:1], 24) if options.toy else (chosen, STEPS)
     with ProcessPoolExecutor(options.jobs) as pool:
-        outcomes = list(pool.map(run, *zip(*chosen, strict=True), itertools.repeat(options.data)))
+        shared = itertools.repeat(options.data), itertools.repeat(steps)
+        outcomes = list(pool.map(run, *zip(*chosen, strict=True), *shared))
     if options.verbose:
         for o in outcomes:
             print(f"{o.fault:<17}{o.base:<29}{o.seed} {o.bound:7.3f} {o.verdict:<13}{' '.join(o.rules)[:200]}")

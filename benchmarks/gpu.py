@@ -1,0 +1,179 @@
+"""Everything to know of one GPU in one go: the step, its share of the chip's peak, memory, sampling, and the numerics.
+
+    python benchmarks/gpu.py [--toy]
+
+Width 768, 12 blocks, length 1,024, batch 16. Without a GPU, or with --toy, it is at toy size, to show that it runs.
+Contestants are timed in turn, in processes of their own; what does not fit beside the others (plain matrix products for
+attention keep every pair of residues) has a table of its own. The share of the peak counts the operations in matrix
+products that were carried out, over the best large product measured now, and over what the maker promises. Exits with
+1 if the losses of 50 steps from the same seed differ from those of float32 on the CPU by more than the tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+from interleaved import Build, Times, interleaved
+from reference import ChunkedRows, Reference, Shape
+from training import operations, ours, random_rows
+
+import sedd
+from sedd.sampling.generation import Generation
+from sedd.training.compiling import missing_compiler
+
+NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+"""Dense bfloat16 of the SXM modules, operations per second (NVIDIA's data sheets)."""
+TOLERANCE = {"float32": 0.005, "bfloat16": 0.05}
+"""Nats per residue, of any of the 50 losses; they are 1 to 3 nats."""
+CUDA = torch.cuda.is_available() and "--toy" not in sys.argv
+"""The processes of the contestants are given the same arguments, and decide alike."""
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+SHAPE = Shape(768, 12, 12, 1024) if CUDA else Shape(32, 2, 2, 32)
+BATCH, ROUNDS, STEPS = (16, 5, 8) if CUDA else (4, 2, 1)
+HALF = "device.precision=bfloat16"
+
+
+def waiting(step: Callable[[], int]) -> Callable[[], int]:
+    """The step, until the device is done with it."""
+
+    def whole() -> int:
+        residues = step()
+        if CUDA:
+            torch.cuda.synchronize()
+        return residues
+
+    return whole
+
+
+def library(batch: int, *overrides: str) -> Callable[[], int]:
+    """A step of the library."""
+    return waiting(ours(SHAPE, random_rows(SHAPE.length, count=1000), batch, f"device.type={DEVICE.type}", *overrides))
+
+
+def plain(batch: int, matmul: str) -> Callable[[], int]:
+    """A step of the reference: `highest` is float32, `high` is TF32 where there is such a thing."""
+    torch.set_float32_matmul_precision(matmul)
+    loop = Reference(SHAPE, device=DEVICE.type)
+    source: Iterator[Any] = ChunkedRows(random_rows(SHAPE.length, count=1000), SHAPE.length).batches(batch)
+    return waiting(lambda: loop.step(*next(source))[1])
+
+
+def peak() -> float:
+    """bfloat16 operations per second of the best large matrix product."""
+    size, best = 8192 if CUDA else 512, 0.0
+    a, b = (torch.randn(size, size, device=DEVICE).bfloat16() for _ in range(2))
+    for _ in range(20):
+        began = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for the device
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def table(title: str, contestants: dict[str, Build], *, base: str, top: float, nominal: float | None) -> None:
+    """Time them in turn; a contestant that dies (out of memory) takes its table with it, not the others."""
+    print(f"\n{title}\n", flush=True)
+    try:
+        found: dict[str, Times] = interleaved(contestants, rounds=ROUNDS, steps=STEPS)
+    except (EOFError, OSError):
+        print("one of the processes died; its error is above")
+        return
+    print("| | residues/s, median (range) | ratio | of the measured peak | of the nominal peak | peak memory, GiB |")
+    print("|---|---|---|---|---|---|")
+    for name, times in found.items():
+        used = times.rate * operations(SHAPE, asked=1.0 if name.startswith("reference") else 0.5)
+        print(
+            f"| {name} | {times.rate:,.0f} ({min(times.rates):,.0f} to {max(times.rates):,.0f}) | "
+            f"{times.rate / found[base].rate:.2f} | {used / top:.1%} | {f'{used / nominal:.1%}' if nominal else '-'} | "
+            f"{times.peak / 2**30:.2f} |",
+            flush=True,
+        )
+
+
+def sampling() -> None:
+    """Sequences of 256 residues per second."""
+    length, count, rounds = (256, 64, 3) if CUDA else (16, 2, 2)
+    config = sedd.load_config(
+        "small", "data.train=synthetic", f"model.hidden_size={SHAPE.hidden_size}", f"model.n_blocks={SHAPE.n_blocks}",
+        f"model.n_heads={SHAPE.n_heads}", f"device.type={DEVICE.type}", HALF, "data.synthetic.sequences=400",
+        "training.compile=off", "model.time_conditioning=false",
+    )  # fmt: skip
+    trainer = sedd.Trainer(config)
+    generation = Generation(
+        config, trainer.ema.network.eval(), trainer.graph, trainer.backend, trainer.data.alphabet, trainer.lengths
+    )
+    spent: dict[str, list[float]] = {"first_hitting": [], "ancestral": []}
+    for turn in range(rounds + 1):
+        for name, seconds in spent.items():
+            began = time.perf_counter()
+            options: Any = {"predictor": name, "batch_size": count}
+            generation.texts(generation.sample(count, length=length, seed=turn, **options))
+            seconds.append(time.perf_counter() - began)
+    print(f"\nSampling, {length} residues, {count} at a time, untrained network\n")
+    print("| predictor | sequences/s, median (range) | ratio |\n|---|---|---|")
+    rates = {name: sorted(count / each for each in seconds[1:]) for name, seconds in spent.items()}
+    for name, found in rates.items():
+        ratio = median(found) / median(rates["ancestral"])
+        print(f"| {name} | {median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f}) | {ratio:.2f} |", flush=True)
+
+
+def numerics() -> bool:
+    """Whether the losses of 50 steps are those of the CPU."""
+    steps = 50 if CUDA else 5
+    size = () if CUDA else ("model.hidden_size=32", "model.n_blocks=1", "data.synthetic.sequences=400")
+
+    def curve(*overrides: str) -> torch.Tensor:
+        config = sedd.load_config("quickstart", "training.compile=off", *size, *overrides)
+        return torch.tensor(
+            [report.loss for report, _ in zip(sedd.Trainer(config).steps(), range(steps), strict=False)]
+        )
+
+    expected, good = curve("device.type=cpu", "device.precision=float32"), True
+    print(f"\nLoss of {steps} steps of quickstart against float32 on the CPU\n")
+    print("| precision | largest difference, nats | mean | allowed |\n|---|---|---|---|")
+    for precision, allowed in TOLERANCE.items():
+        gaps = (curve(f"device.type={DEVICE.type}", f"device.precision={precision}") - expected).abs()
+        good = good and bool(gaps.max() <= allowed)
+        print(f"| {precision} | {gaps.max():.2g} | {gaps.mean():.2g} | {allowed} |", flush=True)
+    return good
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true")
+    parser.parse_args()
+    name = torch.cuda.get_device_name() if CUDA else "on the CPU at toy size, for want of a GPU or by --toy"
+    top, nominal = peak(), next((value for chip, value in NOMINAL.items() if chip in name), None)
+    print(f"{name}; torch {torch.__version__}\n{SHAPE}\nmeasured bfloat16 peak: {top / 1e12:.3g} TFLOP/s", flush=True)
+    missing = missing_compiler(DEVICE)
+    compiles = CUDA and not missing  # at toy size compiling would take longer than all the rest
+    if CUDA and missing:
+        print(f"not compiled: torch needs {missing}")
+    best = "training.compile=on" if compiles else "training.compile=off"
+    word = "compiled" if compiles else "eager"
+    fused = {f"sedd, bfloat16, sdpa, {word}": (library, (BATCH, HALF, best, "model.attention=sdpa"))}
+    eager = {"sedd, bfloat16, sdpa, eager": (library, (BATCH, HALF, "training.compile=off", "model.attention=sdpa"))}
+    references = {
+        "reference, float32": (plain, (BATCH, "highest")),
+        "reference, TF32": (plain, (BATCH, "high")),
+    }
+    pairs = {f"sedd, bfloat16, matmul, {word}": (library, (BATCH, HALF, best, "model.attention=matmul"))}
+    wide = {f"{key}, batch {4 * BATCH}": (library, (4 * BATCH, *rest[1:])) for key, (_, rest) in fused.items()}
+    first = next(iter(fused))
+    common: dict[str, Any] = {"top": top, "nominal": nominal}
+    table(f"The step, batch {BATCH}", {**references, **fused, **eager}, base="reference, float32", **common)
+    table(f"Attention, batch {BATCH}", {**fused, **pairs}, base=first, **common)
+    if CUDA:
+        table("A larger batch", {**fused, **wide}, base=first, **common)
+    sampling()
+    sys.exit(not numerics())
+
+
+if __name__ == "__main__":
+    main()
