@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def preparation(folder: Path, sizes: list[float]) -> None:
 
 def prepared(source: Path, out: Path, workers: int) -> list[float]:
     """What `PREPARE` measures, in a process of its own; the store is removed again."""
-    command = [sys.executable, "-c", PREPARE, source, out, str(workers)]
+    command = [sys.executable, "-c", PREPARE, str(source), str(out), str(workers)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own program
     shutil.rmtree(out)
     return [float(number) for number in json.loads(done.stdout)]
@@ -154,7 +155,7 @@ def opening(folder: Path, sequences: int) -> None:
     large_store(folder / "large", sequences)
     batches: list[Batches] = []
     opened: list[TokenStore] = []
-    steps = {
+    steps: dict[str, Callable[[], object]] = {
         "open": lambda: opened.append(TokenStore.open(folder / "large")),
         "identity": lambda: opened[0].identity,
         "letters and mean length (`Letters.of`)": lambda: Letters.of(
