@@ -74,6 +74,9 @@ def should_compile(config: Config, network: nn.Module, residues: float, backend:
 def compile_blocks(network: nn.Module) -> None:
     """Compile the blocks of a transformer in place; it happens at their first call."""
     assert isinstance(network, Transformer)  # noqa: S101  # tells the type checker
+    # Torch would cut what it compiles into the buckets of DDP. A block is smaller than those, and the cutting was seen
+    # to hang (torch 2.13, two processes on CPUs).
+    torch._dynamo.config.optimize_ddp = False
     for block in network.blocks:
         block.compile(dynamic=True)
 

@@ -33,8 +33,6 @@ class Whole:
     """
 
     sharded = False
-    compiles = True
-    """Whether the blocks of the network may be compiled."""
 
     def __init__(self, world: World, network: nn.Module, average: nn.Module) -> None:
         self.world, self.network, self.average = world, network, average
@@ -116,8 +114,6 @@ class Whole:
 
 class Replicated(Whole):
     """A copy of the network in each process (DDP): gradients are averaged while the backward pass still runs."""
-
-    compiles = False  # compiled blocks inside DDP were seen to hang (torch 2.13, two CPU processes)
 
     def __init__(self, world: World, network: nn.Module, average: nn.Module, *, known: bool) -> None:
         super().__init__(world, network, average)

@@ -113,8 +113,7 @@ class Trainer:
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
         # How long it will take is measured: processes must not come to different conclusions.
         share = self._residues_per_step() / self.world.size
-        wanted = self.parallel.compiles and should_compile(self.config, self.network, share, self.backend)
-        self.compiled = all(self.world.gather(wanted))
+        self.compiled = all(self.world.gather(should_compile(self.config, self.network, share, self.backend)))
         """Whether the network is compiled, see `training.compile`."""
         if self.compiled:
             compile_blocks(self.network)
