@@ -110,7 +110,7 @@ def step(shape: Shape, options: argparse.Namespace) -> None:
     rows = random_rows(shape.length, count=200 if options.toy else 2000)
     size = options.batch
     contestants: dict[str, Build] = {"reference, float32": (reference, ("chunked", shape, rows, size))}
-    for precision in ("float32",) if options.float32 else ("bfloat16", "float32"):
+    for precision in options.precisions:
         for compiled in ("off", "on"):
             name = f"sedd, {precision}, {'compiled' if compiled == 'on' else 'eager'}"
             overrides = (f"device.precision={precision}", f"training.compile={compiled}")
@@ -255,7 +255,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--cap", type=int, default=512, help="proteins: longest sequence")
     parser.add_argument("--steps", type=int, default=8, help="proteins: steps in a round")
-    for name in ("float32", "dropout", "toy"):
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"])
+    for name in ("dropout", "toy"):
         parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
     if options.toy:

@@ -19,7 +19,7 @@ compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MIS
 SMALL = "model.hidden_size=16 model.cond_dim=8 model.n_blocks=1 model.n_heads=2 data.synthetic.sequences=400"
 
 COMMANDS = [
-    pytest.param("training.py step --toy --float32", marks=compiler),  # the one that compiles: it takes half a minute
+    pytest.param("training.py step --toy --precisions float32", marks=compiler),  # it compiles: half a minute
     "training.py proteins FASTA --toy",
     "training.py parts --toy",
     "training.py scaling --toy",
