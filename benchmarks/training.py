@@ -187,7 +187,7 @@ def parts(shape: Shape, options: argparse.Namespace) -> None:
         vars(training)["noised_loss"] = timed("forward and loss", originals[0])
         torch.Tensor.backward = timed("backward", torch.Tensor.backward)  # type: ignore[method-assign]  # a stopwatch
         for name, owner, method in (
-            ("waiting for data", trainer, "loader"), ("clipping", trainer, "_clip"),
+            ("waiting for data", trainer, "loader"), ("clipping", trainer.parallel, "clip"),
             ("optimizer", trainer.optimizer, "step"), ("average of the weights", trainer.ema, "update"),
         ):  # fmt: skip
             setattr(owner, method, timed(name, getattr(owner, method)))

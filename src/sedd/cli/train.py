@@ -68,7 +68,8 @@ def train(
     parameters = sum(p.numel() for p in trainer.network.parameters())
     err.print(dataset.summary, markup=False)
     shared = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
-    err.print(f"{parameters:,} parameters on {trainer.device}{shared}, run {trainer.run.path}", markup=False)
+    how = f"{trainer.backend.precision}{', compiled' if trainer.compiled else ''}"
+    err.print(f"{parameters:,} parameters on {trainer.device}{shared}, {how}; run {trainer.run.path}", markup=False)
     if trainer.state.step:
         err.print(f"Resumed at step {trainer.state.step:,}")
     bound = trainer.fit()

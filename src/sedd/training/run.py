@@ -87,12 +87,12 @@ class Run:
                 + "\nResume with the same configuration, or start a new run with --run"
             )
 
-    def begin(self, config: Config, *, resume: bool) -> None:
-        """`check`, then make the directory and record the configuration and the environment."""
+    def begin(self, config: Config, *, resume: bool, **about: str) -> None:
+        """`check`, then make the directory and record the configuration and the environment, with more `about` it."""
         self.check(config, resume=resume)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config, dump(config).encode())
-        write_json(self.path / "environment.json", environment())
+        write_json(self.path / "environment.json", environment() | about)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -141,7 +141,8 @@ class Trainer:
         """
         config = self.config
         if self.world.is_main:
-            self.run.begin(config, resume=self.resume or self._owns_run)
+            speeds = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
+            self.run.begin(config, resume=self.resume or self._owns_run, **speeds)
         self._owns_run = True  # so that a second `fit` goes on where an interrupted first one stopped
         bound: Bound | None = None
         with ExitStack() as stack:
