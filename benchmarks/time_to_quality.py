@@ -29,7 +29,7 @@ from sedd.evaluation.bound import Estimator
 from sedd.graphs import make_graph
 from sedd.sections import Model
 
-SLICE = 10.0
+SLICE = 20.0
 """Seconds of training between turns."""
 SHAPE = Shape(192, 4, 3, 256, cond_dim=64)
 SETTINGS = {

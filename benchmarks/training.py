@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from interleaved import Build, Times, interleaved
+from overhead import spent, timed
 from reference import ChunkedRows, PaddedRows, Reference, Shape
 
 import sedd
@@ -167,18 +167,6 @@ def pads(shape: Shape, rows: list[np.ndarray], batch: int) -> None:
 
 def parts(shape: Shape, options: argparse.Namespace) -> None:
     """Where the time of a step goes."""
-    spent: dict[str, float] = defaultdict(float)
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent[name] += time.perf_counter() - began
-
-        return wrapped
-
     for compiled in ("off",) if options.toy else ("off", "on"):
         trainer = make(shape, random_rows(shape.length), options.batch, f"training.compile={compiled}")
         steps = trainer.steps()
