@@ -9,7 +9,7 @@ import torch
 from sedd.data import Batch
 from sedd.graphs import make_graph
 from sedd.heads import Network, outputs
-from sedd.loss import diffusion_loss
+from sedd.loss import _filled, diffusion_loss, noised, noised_loss
 from sedd.model import Transformer
 from sedd.noises import Cosine, LogLinear
 from sedd.noising import NoiseState, corruption_uniforms, noise_state, path_positions
@@ -173,3 +173,38 @@ def test_one_noise_state_corrupts_conditions_and_weighs(kind: str) -> None:
     twice = diffusion_loss(network, batch, NoiseState(sigma, torch.tensor([2.0])), uniforms, graph=graph, model=model)
     assert all(torch.equal(sigma, given) for given in told)
     torch.testing.assert_close(twice.total, 2.0 * once.total)
+
+
+@pytest.mark.parametrize("positions", [1, 7, 31, 32, 300, 8192, 100_000])
+def test_the_network_is_asked_for_one_of_few_numbers_of_residues(positions: int) -> None:
+    sizes = {}
+    for count in range(0, positions + 1, max(1, positions // 2000)):
+        sizes[count] = _filled(count, positions)
+        assert count <= sizes[count] <= count + max(8, positions // 32)
+        assert sizes[count] > 0
+    assert len(set(sizes.values())) <= 65
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_answers_where_asked_has_the_loss_and_gradient_of_one_that_answers_everywhere(kind: str) -> None:
+    network, model = untrained(kind, "normalised", 20)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    tokens = torch.randint(20, (6, 4), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(4) < torch.tensor([4, 4, 3, 2, 1, 4])[:, None]
+    state = noise_state(LogLinear(sigma_max=3.0), torch.linspace(0.2, 0.9, 6))
+    graph = make_graph(kind, 20)
+    uniforms = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(1))
+    given = noised(Batch(tokens, mask, torch.arange(6)), state, uniforms, graph=graph)
+    losses, slopes = [], []
+    for selective in (False, True):
+        network.zero_grad()
+        loss = noised_loss(network, given, graph=graph, model=model, selective=selective)
+        loss.total.backward()
+        losses.append(loss.parts)
+        slopes.append([parameter.grad.clone() for parameter in network.parameters()])
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-5)
