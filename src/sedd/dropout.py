@@ -1,8 +1,8 @@
 """Dropout whose masks are a function of a key for each sequence, not of a stream that advances.
 
 So they do not depend on how a step is split up, on the device, or on compilation. They cost a few integer operations
-per activation, which compile into the kernels around them; drawing from torch's generator costs a quarter of a step
-on CPUs. The hash multiplies and shifts 32-bit integers that overflow (constants: `lowbias32`, Wellons 2018).
+per activation, which compile into the kernels around them. The hash multiplies and shifts 32-bit integers that overflow
+(constants: `lowbias32`, Wellons 2018).
 """
 
 from __future__ import annotations
