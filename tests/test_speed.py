@@ -14,20 +14,16 @@ from sedd.speed import Speed
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    speed._speed.cache_clear()
-    yield tmp_path / "sedd"
-    speed._speed.cache_clear()
+    return tmp_path / "sedd"
 
 
 def test_a_measurement_is_kept_for_later_processes(cache, monkeypatch):
     first = speed.speed(Cpu())
     assert first.float32 > 0
     (file,) = cache.glob("speed-cpu-*.json")
-    speed._speed.cache_clear()
     monkeypatch.setattr(speed, "measured", lambda backend: pytest.fail("it was measured again"))
     assert speed.speed(Cpu()) == first
     file.write_text("{}")
-    speed._speed.cache_clear()
     monkeypatch.setattr(speed, "measured", lambda backend: Speed(1.0, 2.0))
     assert speed.speed(Cpu()) == Speed(1.0, 2.0)
     assert json.loads(file.read_text()) == {"float32": 1.0, "bfloat16": 2.0}

@@ -31,8 +31,8 @@ class Cpu(Backend):
 
     type: Literal["cpu"] = "cpu"
     keep_memory: bool = True
-    """Linux: the process keeps memory that a step has freed, for the next one to use. Taking it from the system anew
-    costs every step about 8 %."""
+    """Linux: the process keeps memory that a step has freed, for the next one to use, instead of taking it from the
+    system anew each time."""
 
     def available(self) -> bool:
         return True

@@ -97,7 +97,7 @@ class Gelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
             return F.gelu(x, approximate="tanh")
-        # The same function, 1 + tanh(z) = 2 sigmoid(2 z): compiled for CPUs, exp is many times faster than tanh.
+        # The same function, 1 + tanh(z) = 2 sigmoid(2 z): compiled for CPUs, exp is much faster than tanh.
         wide = x.float()
         inner = 2.0 * math.sqrt(2.0 / math.pi) * (wide + 0.044715 * wide * wide * wide)
         return (wide * torch.sigmoid(inner)).to(x.dtype)

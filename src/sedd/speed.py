@@ -7,7 +7,6 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -47,12 +46,7 @@ def cache_directory() -> Path:
 
 def speed(backend: Backend) -> Speed:
     """The speed of a backend's device: from the cache, else measured (a fraction of a second) and put there."""
-    return _speed(backend, torch.get_num_threads())
-
-
-@cache
-def _speed(backend: Backend, threads: int) -> Speed:
-    file = cache_directory() / f"speed-{_identity(backend, threads)}.json"
+    file = cache_directory() / f"speed-{_identity(backend)}.json"
     try:
         return Speed(**json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):  # not there, or not what we wrote: measure
@@ -85,9 +79,9 @@ def _rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2e-9 * rows * size * size / median(times[3:])
 
 
-def _identity(backend: Backend, threads: int) -> str:
+def _identity(backend: Backend) -> str:
     """Of the device and what runs on it: another one is measured anew."""
     device = backend.device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    words = (backend.part_name(), name, platform.node(), str(threads), torch.__version__)
+    words = (backend.part_name(), name, platform.node(), str(torch.get_num_threads()), torch.__version__)
     return "-".join("".join(c if c.isalnum() else "_" for c in word) for word in words)
