@@ -16,8 +16,9 @@ MISSING = compiling.missing_compiler(torch.device("cpu"))
 inside_torch = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",
     r"ignore:.torch.jit.script.*is deprecated:DeprecationWarning",
+    "ignore:.*should not be instantiated:DeprecationWarning",
 )
-"""Dynamo looks at `.grad` of activations itself, and some of its modules still use torch.jit."""
+"""Dynamo looks at `.grad` of activations and instantiates autograd functions, and some of its modules use torch.jit."""
 compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MISSING}")
 
 

@@ -182,7 +182,22 @@ def test_the_network_is_asked_for_one_of_few_numbers_of_residues(positions: int)
         sizes[count] = _filled(count, positions)
         assert count <= sizes[count] <= count + max(8, positions // 32)
         assert sizes[count] > 0
+        assert sizes[count] <= positions
     assert len(set(sizes.values())) <= 65
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_place_is_asked_for_twice_and_those_the_loss_looks_at_come_first_in_order(kind: str) -> None:
+    graph, generator = make_graph(kind, 20), torch.Generator().manual_seed(0)
+    tokens = torch.randint(20, (16, 24), generator=generator)
+    mask = torch.arange(24) < torch.randint(1, 25, (16, 1), generator=generator)
+    for t in (0.001, 0.5, 0.999):
+        state = noise_state(LogLinear(), torch.full((16,), t))
+        uniforms = torch.rand(16, 24, 2, generator=generator)
+        given = noised(Batch(tokens, mask, torch.arange(16)), state, uniforms, graph=graph)
+        looked_at = (graph.can_move(given.x_t) & mask).flatten().nonzero()[:, 0]
+        assert torch.equal(given.places[: given.count], looked_at)
+        assert len(given.places.unique()) == len(given.places)
 
 
 @pytest.mark.parametrize("kind", KINDS)

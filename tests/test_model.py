@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sedd.attention import OnePass, Rotary, attend, rotate
 from sedd.graphs import make_graph
 from sedd.heads import outputs
-from sedd.model import Rotary, SigmaEmbedding, Transformer, attend, rotate
+from sedd.model import SigmaEmbedding, Transformer, pick
 from sedd.sections import Model
 
 SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
@@ -161,6 +162,27 @@ def test_plain_and_fused_attention_agree(padded: bool) -> None:
         for kind in ("matmul", "sdpa")
     ]
     torch.testing.assert_close(*(out[mask] if padded else out for out in outs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reach", [1.0, 60.0], ids=["soft", "sharp"])
+def test_attention_for_compilation_has_the_values_and_gradients_of_the_plain_one(reach: float) -> None:
+    q, k, v, grad = torch.randn(4, 2, 4, 7, 6, generator=torch.Generator().manual_seed(0))
+    inputs = [(reach * q).requires_grad_(), k.clone().requires_grad_(), v.clone().requires_grad_()]
+    seen = (torch.arange(7)[None] < torch.tensor([[7], [4]])).float()
+    plain = attend(*inputs, seen, fused=False)
+    expected = torch.autograd.grad(plain, inputs, grad)
+    fast = OnePass.apply(inputs[0] * 6**-0.5, *inputs[1:], seen)
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(fast, inputs, grad), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_picking_and_its_gradient_are_those_of_an_index() -> None:
+    x = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    places = torch.tensor([14, 0, 7, 8])
+    grad = torch.randn(4, 2, generator=torch.Generator().manual_seed(1))
+    index = x.flatten(0, 1)[places]
+    assert torch.equal(pick(x, places), index)
+    assert torch.equal(*(torch.autograd.grad(out, x, grad)[0] for out in (pick(x, places), index)))
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.threshold = round(p * 2**32) - 2**31
+        self.threshold = round(p * 2**31)
 
     def forward(self, x: Tensor, stream: Tensor | None) -> Tensor:
         """`x` (..., size) with masks drawn by `stream` (..., 1) int32; as it is where that is None."""
@@ -47,7 +47,10 @@ class Dropout(nn.Module):
         columns = torch.arange(x.shape[-1], device=x.device, dtype=torch.int32) * _GOLDEN
         bits = (stream ^ columns) * _MULTIPLIERS[0]
         bits = (bits ^ _shifted(bits, 15)) * _MULTIPLIERS[1]
-        return torch.where(bits >= self.threshold, x * (1.0 / (1.0 - self.p)), 0.0)
+        # Below the threshold the difference is negative, and its sign, shifted down, is -1. Not bools, since kernels
+        # compiled for CPUs read and write those slowly.
+        kept = 1.0 + ((_shifted(bits, 1) - self.threshold) >> 31).to(x.dtype)
+        return x * (kept * (1.0 / (1.0 - self.p)))
 
 
 def _mixed(bits: Tensor) -> Tensor:

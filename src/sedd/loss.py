@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sedd.data.batch import Batch
@@ -54,9 +53,11 @@ def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -
         graph: the forward process.
     """
     x_t = graph.corrupt(batch.tokens, state.sigma, uniforms)
-    places = (graph.can_move(x_t) & batch.mask).flatten().nonzero()[:, 0]
-    count = len(places)
-    return Noised(batch, x_t, state, F.pad(places, (0, _filled(count, x_t.numel()) - count)), count)
+    asked = (graph.can_move(x_t) & batch.mask).flatten()
+    count = int(asked.sum())
+    # Those asked for first, each part in its order: no place comes twice.
+    places = torch.argsort(~asked, stable=True)[: _filled(count, len(asked))]
+    return Noised(batch, x_t, state, places, count)
 
 
 def _filled(count: int, positions: int) -> int:
@@ -65,7 +66,7 @@ def _filled(count: int, positions: int) -> int:
     Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must come back.
     """
     step = max(8, 1 << (positions // 32).bit_length() - 1) if positions >= 32 else 8
-    return max(1, -(-count // step)) * step
+    return min(positions, max(1, -(-count // step)) * step)
 
 
 @dataclass(frozen=True)

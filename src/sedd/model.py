@@ -7,24 +7,40 @@ so that their checkpoints fit. Ideas: DiT (Peebles and Xie 2023), rotary embeddi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sedd.attention import Rotary, attend, rotate
 from sedd.dropout import Dropout, streams
 from sedd.sections import Model
 
 
 class LayerNorm(nn.Module):
-    """Layer norm with a gain and no bias, in float32."""
+    """Layer norm with a gain, scaled and shifted by the conditioning, in float32."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
 
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        """Of x (batch, length, size), by `shift` and `scale` (batch, 1, size)."""
+        return F.layer_norm(x.float(), self.weight.shape) * (self.weight * (1 + scale)) + shift
+
+
+class Linear(nn.Linear):
+    """A product and a bias; compiled, the bias is added by the kernel that comes after the product.
+
+    Its gradient is then summed sequence by sequence: down all rows of a batch at once it is slow on CPUs.
+    """
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x.float(), self.weight.shape, self.weight)
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        product = F.linear(x, self.weight)
+        return product + self.bias.expand(*x.shape[:-2], 1, -1).to(product.dtype)
 
 
 class SigmaEmbedding(nn.Module):
@@ -56,41 +72,6 @@ class Embedding(nn.Module):
         return F.embedding(tokens, self.embedding)
 
 
-class Rotary(nn.Module):
-    """Cosines and sines of the rotary embedding, (length, head_dim), float32."""
-
-    inv_freq: Tensor
-
-    def __init__(self, head_dim: int) -> None:
-        super().__init__()
-        self.register_buffer("inv_freq", 10_000.0 ** (-torch.arange(0, head_dim, 2).float() / head_dim))
-
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        positions = torch.arange(length, dtype=torch.float32, device=self.inv_freq.device)
-        angles = torch.outer(positions, self.inv_freq).repeat(1, 2)
-        return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (i, i + head_dim/2) of x (batch, heads, length, head_dim) by their positions' angles."""
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat([-right, left], -1) * sin
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, fused: bool) -> Tensor:
-    """Attention over (batch, heads, length, head_dim); keys where `mask` (batch, length) is False are not seen."""
-    if fused:
-        seen = None if mask is None else mask[:, None, None, :]
-        fast: Tensor = F.scaled_dot_product_attention(q, k, v, seen)
-        return fast
-    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        weights = weights.masked_fill(~mask[:, None, None, :], -torch.inf)
-    # In the type of the products: the sum is float32 inside, and half as much goes through memory.
-    mixed: Tensor = torch.softmax(weights, -1, dtype=weights.dtype) @ v
-    return mixed
-
-
 class Gelu(nn.Module):
     """GELU with the tanh approximation, as in SEDD."""
 
@@ -99,7 +80,7 @@ class Gelu(nn.Module):
             return F.gelu(x, approximate="tanh")
         # The same function, 1 + tanh(z) = 2 sigmoid(2 z): compiled for CPUs, exp is much faster than tanh.
         wide = x.float()
-        inner = 2.0 * math.sqrt(2.0 / math.pi) * (wide + 0.044715 * wide * wide * wide)
+        inner = 2.0 * math.sqrt(2.0 / math.pi) * wide * (1.0 + 0.044715 * wide * wide)
         return (wide * torch.sigmoid(inner)).to(x.dtype)
 
 
@@ -115,7 +96,7 @@ class Block(nn.Module):
         self.attn_qkv = nn.Linear(size, 3 * size, bias=False)
         self.attn_out = nn.Linear(size, size, bias=False)
         self.norm2 = LayerNorm(size)
-        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), Gelu(), nn.Linear(4 * size, size))
+        self.mlp = nn.Sequential(Linear(size, 4 * size), Gelu(), Linear(4 * size, size))
         self.adaLN_modulation = _zero(nn.Linear(config.cond_dim, 6 * size))
 
     def forward(
@@ -123,44 +104,68 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        mask: Tensor | None,
+        seen: Tensor | None,
         stream: Tensor | None,
         places: Tensor | None = None,
     ) -> Tensor:
         modulation = self.adaLN_modulation(condition)[:, None].float()
         shift1, scale1, gate1 = modulation[..., : 3 * x.shape[-1]].chunk(3, -1)
-        attended = self._attention(self.norm1(x) * (1 + scale1) + shift1, angles, mask)
+        attended = self._attention(self.norm1(x, shift1, scale1), angles, seen)
         x = x + gate1 * self.dropout(attended, stream)
-        if places is not None:  # from here on every residue is on its own, and only some are asked for
-            x, modulation, stream = picked(x, modulation, stream, places)
         shift2, scale2, gate2 = modulation[..., 3 * x.shape[-1] :].chunk(3, -1)
-        mixed = self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+        normed = self.norm2(x, shift2, scale2)
+        # From here on every residue is on its own, and where the loss does not look the result is not needed.
+        mixed = self.mlp(pick(normed, places))
+        if places is not None:
+            mixed = put(mixed, places, normed.shape)
         # The same numbers with their bits turned: another draw.
         out: Tensor = x + gate2 * self.dropout(mixed, None if stream is None else ~stream)
         return out
 
-    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         cos, sin = (part.to(q.dtype) for part in angles)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
         fused = self.attention == "sdpa" or (self.attention == "auto" and x.device.type != "cpu")
-        mixed = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, mask, fused=fused)
+        mixed = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, seen, fused=fused)
         out: Tensor = self.attn_out(mixed.transpose(1, 2).reshape(batch, length, size))
         return out
 
 
-def picked(
-    x: Tensor, modulation: Tensor, stream: Tensor | None, places: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The residues at flat `places`, (N, ...), each with the modulation of its sequence."""
-    rows = places // x.shape[1]
-    return (
-        x.flatten(0, 1)[places],
-        modulation[:, 0][rows],
-        None if stream is None else stream.flatten(0, 1)[places],
-    )
+class Pick(torch.autograd.Function):
+    """The residues of x (batch, length, size) at flat `places` (N,), as (N, size).
+
+    No place is given twice, so the backward pass puts numbers where they belong instead of adding them up there, which
+    is slow when compiled, and adds in any order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
+        """Read."""
+        ctx.shape = x.shape
+        ctx.save_for_backward(places)
+        return x.flatten(0, 1)[places]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Put back."""
+        (places,) = ctx.saved_tensors
+        return put(grad, places, ctx.shape), None
+
+
+def pick(x: Tensor, places: Tensor | None) -> Tensor:
+    """Those at `places`; all where that is None."""
+    if places is None:
+        return x
+    picked: Tensor = Pick.apply(x, places)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return picked
+
+
+def put(x: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+    """(N, size) at flat `places` of zeros of `shape`."""
+    return x.new_zeros(shape).flatten(0, 1).index_copy(0, places, x).view(shape)
 
 
 class OutputLayer(nn.Module):
@@ -172,10 +177,10 @@ class OutputLayer(nn.Module):
         self.linear = _zero(nn.Linear(config.hidden_size, outputs))
         self.adaLN_modulation = _zero(nn.Linear(config.cond_dim, 2 * config.hidden_size))
 
-    def forward(self, x: Tensor, condition: Tensor, rows: Tensor | None) -> Tensor:
-        modulation = self.adaLN_modulation(condition).float()
-        shift, scale = (modulation[:, None] if rows is None else modulation[rows]).chunk(2, -1)
-        projected: Tensor = self.linear(self.norm_final(x) * (1 + scale) + shift)
+    def forward(self, x: Tensor, condition: Tensor, places: Tensor | None) -> Tensor:
+        shift, scale = self.adaLN_modulation(condition)[:, None].float().chunk(2, -1)
+        normed = self.norm_final(x, shift, scale)
+        projected: Tensor = self.linear(pick(normed, places))
         return projected
 
 
@@ -212,8 +217,8 @@ class Transformer(nn.Module):
             tokens: (batch, length) noisy tokens.
             sigma: (batch,) cumulative noise.
             mask: (batch, length), False at pads; None where there are no pads.
-            places: (N,) where an answer is wanted, as places in the flattened `tokens`; None means everywhere. What
-                only the others need is not computed.
+            places: (N,) where an answer is wanted, as places in the flattened `tokens`, none of them twice; None means
+                everywhere. What only the others need is not computed.
             keys: (batch,) int64 below 2^31, what the dropout of each sequence is drawn by; None draws them.
 
         Returns:
@@ -221,13 +226,13 @@ class Transformer(nn.Module):
         """
         condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
         angles = self.rotary_emb(tokens.shape[1])
+        seen = None if mask is None else mask.float()
         drops = streams(tokens, keys, len(self.blocks)) if self.training and self.dropout else [None] * len(self.blocks)
         x = self.vocab_embed(tokens)
         last = len(self.blocks) - 1
         for number, (block, stream) in enumerate(zip(self.blocks, drops, strict=True)):
-            x = block(x, condition, angles, mask, stream, places if number == last else None)
-        rows = None if places is None else places // tokens.shape[1]
-        out: Tensor = self.output_layer(x, condition, rows)
+            x = block(x, condition, angles, seen, stream, places if number == last else None)
+        out: Tensor = self.output_layer(x, condition, places)
         return out
 
 
