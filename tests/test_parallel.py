@@ -21,11 +21,13 @@ import sedd
 from sedd.backends import Cuda
 from sedd.data.order import GlobalBatch
 from sedd.training import checkpoint
+from sedd.training.compiling import missing_compiler
 from sedd.training.division import pieces
 from sedd.training.world import ALONE, Place, World, at_place, check_devices
 from tests.conftest import TINY
 from tests.processes import environment, sedd_command, torchrun, train, train_here
 
+MISSING = missing_compiler(torch.device("cpu"))
 PLAIN = ("model.dropout=0.1", "model.n_blocks=2", "optim.grad_clip=100")
 FEW = (*PLAIN, "training.batch_size=2", "training.accum=2")
 """Four sequences in a step: three processes need stand-ins."""
@@ -74,6 +76,17 @@ def test_two_processes_train_what_one_does(alone, pair, request):
             assert first.pop(name) == pytest.approx(one[name], rel=1e-6)
         assert first.items() <= one.items()
         assert all(torch.allclose(here[name], there[name], rtol=1e-5, atol=1e-7) for name in here)
+
+
+@pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MISSING}")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_compiled_pair_has_the_curve_of_one_eager_process(alone, strategy, tmp_path):
+    options = (*PLAIN, f"distributed.strategy={strategy}", "training.compile=on")
+    # Not strict: torch's compiler warns of what it does itself.
+    first, second = train(tmp_path / "run", *options, count=2, stop=3, strict=False)
+    assert first["compiled"]
+    assert second["compiled"]
+    assert first["losses"] == second["losses"] == pytest.approx(alone.by_rank[0]["losses"][:3], rel=1e-4)
 
 
 @pytest.fixture(scope="module")

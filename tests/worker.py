@@ -65,7 +65,8 @@ def work(
             break
     trainer.save()
     bound = trainer.evaluate()
-    return found | {"nats": bound.nats, "stderr": bound.stderr, "samples": trainer.sample(5, length=7)}
+    found |= {"nats": bound.nats, "stderr": bound.stderr, "samples": trainer.sample(5, length=7)}
+    return found | {"compiled": trainer.compiled}
 
 
 if __name__ == "__main__":
