@@ -358,7 +358,9 @@ def test_a_killed_worker_is_an_error_and_what_was_saved_is_gone_on_with(
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_was_saved(tmp_path: Path) -> None:
     source = write_fasta(tmp_path / "in.fasta", 2000)
-    told = "progress = lambda d, t, n: print('.', flush=True)\n    workers = 2"
+    # It stays in the middle until it is interrupted, however late that comes.
+    shown = "lambda d, t, n: (print('.', flush=True), time.sleep(600 * (n > 300)))"
+    told = f"import time\n    progress = {shown}\n    workers = 2"
     process = run(source, tmp_path / "out", told, start_new_session=True)
     assert process.stdout is not None
     with process.stdout as output:
