@@ -59,7 +59,7 @@ class OnePass(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         """`attend` for a `q` that is scaled already."""
         seen = seen[:, None, None, :]
-        logits = (q @ k.transpose(-1, -2)).float() + (seen - 1.0) * 1e30  # numbers, since masks of bits are slow here
+        logits = (q @ k.transpose(-1, -2)).float() + (seen - 1.0) * 1e30  # not bools, which are slow when compiled
         wide = torch.exp(logits - logits.amax(-1, keepdim=True))
         weights = wide.to(v.dtype)
         # What is not seen is 0 already, but only a sum that reads `seen` comes into the loop that makes the weights.

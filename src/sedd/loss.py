@@ -29,7 +29,7 @@ class Noised:
     state: NoiseState
     """The noise of each sequence, (batch,)."""
     places: Tensor
-    """(M,) where the loss looks, as places in the flattened tokens; filled up to one of few sizes."""
+    """(M,) where the loss looks, as places in the flattened tokens, none twice; filled up to one of few sizes."""
     count: int
     """How many of them are real, the first ones."""
 

@@ -188,7 +188,7 @@ class Training(Section):
     eval_every: Count = 1_000
     """Optimizer steps between evaluations of the held-out bound."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the transformer's blocks with torch: about a tenth faster on CPUs, after a minute or less at the start.
+    """Compile the transformer's blocks with torch: about a fifth faster on CPUs, after a minute or less at the start.
     `auto` compiles where there is a compiler and the run is expected to take longer than 20 minutes."""
     max_skipped: Count = 100
     """Consecutive non-finite steps after which training stops with an error."""

@@ -21,7 +21,7 @@ from sedd.model import Transformer
 from sedd.speed import speed
 
 WORTH_SECONDS = 1200.0
-"""A run that is expected to take longer is compiled: it takes up to a minute and saves a tenth and more."""
+"""A run that is expected to take longer is compiled: it takes up to a minute and saves a tenth to a fifth."""
 T = TypeVar("T")
 
 
