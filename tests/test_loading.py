@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -64,6 +65,19 @@ def test_the_next_step_is_prepared_in_another_thread_while_this_one_runs(tiny):
     ahead(0, Cursor())
     assert prepared.wait(60)
     assert threading.main_thread() not in threads
+
+
+def test_tensors_are_prepared_by_one_thread_so_that_the_step_keeps_its_cores(tiny):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # what the machine of the tests has may be 1
+    try:
+        ahead = loader(sedd.Trainer(tiny()))
+        ahead(0, Cursor())
+        assert ahead._thread.submit(torch.get_num_threads).result() == 1
+        assert torch.get_num_threads() == 3
+        assert ThreadPoolExecutor(1).submit(torch.get_num_threads).result() == 3  # threads of the user
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bad_data_ahead_is_an_error_when_its_turn_comes(tiny):
