@@ -244,6 +244,20 @@ def test_sigma_is_embedded_as_cosines_then_sines() -> None:
     assert float(caught[0][1, 255]) == pytest.approx(math.sin(2.0 * 10_000 ** (-127 / 128)))
 
 
+@torch.no_grad()
+def test_the_conditioning_is_float32_whatever_the_products_are() -> None:
+    network, sigma = awake(), torch.tensor([0.3, 5.0])
+    exact = network.sigma_map(sigma)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(network.sigma_map(sigma), exact)
+        for part in (*network.blocks, network.output_layer):
+            layer = part.adaLN_modulation
+            with torch.autocast("cpu", enabled=False):
+                wanted = F.linear(exact, layer.weight, layer.bias)
+            assert torch.equal(layer(exact), wanted[:, None])
+        assert network.blocks[0].attn_qkv(torch.zeros(1, 24)).dtype == torch.bfloat16  # so autocast was at work
+
+
 def test_dropout_acts_in_training_only() -> None:
     network = awake(SMALL.model_copy(update={"dropout": 0.5}))
     tokens, sigma = torch.tensor([[0, 1, 2, 3]]), torch.tensor([0.7])
