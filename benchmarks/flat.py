@@ -1,12 +1,12 @@
 """Is a step as fast, and the process as small, after 10,000 steps as at the beginning?
 
-    python benchmarks/flat.py [--steps 10000] [--blocks 10] [--toy]
+    python benchmarks/flat.py [--steps 10000] [--rounds 21] [--toy]
 
 Trains a tiny network by `Trainer.fit` with a line of metrics every ten steps, so that whatever grows (the history of
-the monitor, the loss profile, the metrics file) is met by the clock. Time is that between two lines, per residue, and
-its median over each block of steps; CPU time is that of the whole process, and says more where other processes want the
-same cores. Memory is what is resident at the end of the block. Exits with 1 if the CPU time per residue of a block is
-more than 10 % above that of the first one, or if the memory of the last one is more than 10 % above it.
+the monitor, the loss profile, the metrics file) is met by the clock. Runs that have come to different steps take
+turns, each in a process of its own, so that they meet the same machine; ratios are medians over the rounds of that to
+the youngest run. Exits with 1 if the time per residue of one is more than 10 % above that of the youngest, or its peak
+memory is.
 """
 
 from __future__ import annotations
@@ -14,91 +14,81 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-from itertools import pairwise
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
-from typing import NamedTuple
+
+from interleaved import interleaved
 
 import sedd
 
 ALLOWED = 1.1
 LINE = 10
 """Steps between two lines of the metrics file."""
+YOUNGEST = 100
+"""The step of the first run: kernels are made for the first batches of each width."""
 TINY = (
     "model.hidden_size=32", "model.n_blocks=1", "model.n_heads=2", "model.cond_dim=16", "model.length=64",
     "data.synthetic.sequences=2000", "data.synthetic.max_length=64", "training.batch_size=16",
-    "training.eval_every=1000000000", "checkpoint.every=1000000000", "sampling.at_steps=[]", "evaluation.sequences=16",
-    "training.compile=off", f"training.log_every={LINE}", "device.type=cpu", "device.precision=float32",
+    "training.n_iters=1000000", "training.eval_every=1000000000", "checkpoint.every=1000000000",
+    "sampling.at_steps=[]", "curriculum.preschool_time=0", "training.compile=off", f"training.log_every={LINE}",
+    "device.type=cpu", "device.precision=float32",
 )  # fmt: skip
 
 
-class Mark(NamedTuple):
-    """A moment at which a step begins."""
+def trained(folder: str, after: int) -> Callable[[], int]:
+    """A run that has come to step `after`, and goes on `LINE` steps at each call, which returns their residues."""
+    trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY), run=Path(folder) / f"after-{after}")
+    step = trainer._step
+    allowed: SimpleQueue[None] = SimpleQueue()
+    reached: SimpleQueue[int] = SimpleQueue()
 
-    wall: float
-    cpu: float
-    residues: int
-    memory: int
+    def gated() -> sedd.StepReport:
+        state = trainer.state
+        if state.step >= after and state.step % LINE == 0:
+            reached.put(state.residues)
+            allowed.get()
+        return step()
 
+    trainer._step = gated  # type: ignore[method-assign]  # so that `fit` itself waits for its turn
+    threading.Thread(target=trainer.fit, kwargs={"progress": False}, daemon=True).start()
+    seen = reached.get()
 
-def resident() -> int:
-    """Bytes of this process in memory now (Linux)."""
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("this system does not tell how much memory a process has")
+    def go_on() -> int:
+        nonlocal seen
+        allowed.put(None)
+        before, seen = seen, reached.get()
+        return seen - before
 
-
-def marks(steps: int) -> list[Mark]:
-    """Train; one mark every `LINE` steps."""
-    found: list[Mark] = []
-    config = sedd.load_config("quickstart", *TINY, f"training.n_iters={steps + 1}")
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = sedd.Trainer(config, run=Path(folder) / "run")
-        step = trainer._step
-
-        def marked() -> sedd.StepReport:
-            state = trainer.state
-            if state.step % LINE == 0:
-                found.append(Mark(time.perf_counter(), time.process_time(), state.residues, resident()))
-            return step()
-
-        trainer._step = marked  # type: ignore[method-assign]  # a stopwatch around it
-        trainer.fit(progress=False)
-    return found
+    return go_on
 
 
 def main() -> None:
-    """Train, print the table."""
+    """Train, take turns, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--toy", action="store_true")
     given = parser.parse_args()
     if given.toy:
-        given.steps, given.blocks = 80, 2
-    found = marks(given.steps)
-    each = given.steps // LINE // given.blocks
-    first: tuple[float, float, int] | None = None
-    flat = True
-    print(
-        "| steps | wall, µs per residue, median (range) | ratio | CPU, µs per residue | ratio | memory, MiB | ratio |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for block in range(given.blocks):
-        rows = found[block * each : (block + 1) * each + 1]
-        pairs = list(pairwise(rows))[1 if block == 0 else 0 :]  # the first ones warm up
-        walls = [1e6 * (b.wall - a.wall) / (b.residues - a.residues) for a, b in pairs]
-        wall, memory = median(walls), rows[-1].memory
-        cpu = median(1e6 * (b.cpu - a.cpu) / (b.residues - a.residues) for a, b in pairs)
-        first = first or (wall, cpu, memory)
-        ratios = wall / first[0], cpu / first[1], memory / first[2]
-        flat = flat and ratios[1] <= ALLOWED and (block < given.blocks - 1 or ratios[2] <= ALLOWED)
+        given.steps, given.rounds = 800, 2
+    ages = (YOUNGEST, given.steps // 4, given.steps // 2, given.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        found = interleaved(
+            {f"{age:,}": (trained, (folder, age)) for age in ages}, rounds=given.rounds, steps=4
+        )  # 40 steps a turn: the youngest must not grow old meanwhile
+    youngest, flat = found[f"{YOUNGEST:,}"], True
+    print("| from step | µs per residue, median (range) | ratio | peak memory, MiB | ratio |\n|---|---|---|---|---|")
+    for name, times in found.items():
+        costs = [1e6 / rate for rate in times.rates]
+        ratio = median(base / rate for base, rate in zip(youngest.rates, times.rates, strict=True))
+        larger = times.peak / youngest.peak
+        flat = flat and max(ratio, larger) <= ALLOWED
         print(
-            f"| {block * each * LINE + 1:,} to {(block + 1) * each * LINE:,} | {wall:.2f} ({min(walls):.2f} to "
-            f"{max(walls):.2f}) | {ratios[0]:.2f} | {cpu:.2f} | {ratios[1]:.2f} | {memory / 2**20:.0f} | "
-            f"{ratios[2]:.2f} |"
+            f"| {name} | {median(costs):.2f} ({min(costs):.2f} to {max(costs):.2f}) | {ratio:.2f} | "
+            f"{times.peak / 2**20:.0f} | {larger:.2f} |"
         )
     print(f"\n{'flat' if flat else 'not flat'} within 10 %")
     sys.exit(not given.toy and not flat)

@@ -5,7 +5,7 @@
 
 Both train a network of one shape on the same sequences, in processes of their own that take turns, so that they meet
 the same machine. The library has the preset `small` with `lr_schedule` cut to what it does in SECONDS; the reference
-(reference.py; proteins padded to 256, text in chunks of 256) has FACTOR times as long, 4 by default, and the learning
+(reference.py; proteins padded to 512, text in chunks of 256) has FACTOR times as long, 4 by default, and the learning
 rate of --lr, which may be tried out. Only training counts, not evaluation. Prints both curves: nats per residue on the
 same held-out sequences with the same masks and averaged weights.
 """
@@ -16,6 +16,7 @@ import argparse
 import multiprocessing as mp
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,10 +34,10 @@ SLICE = 25.0
 """Seconds of training between turns."""
 SHAPE = Shape(192, 4, 3, 256, cond_dim=64)
 SETTINGS = {
-    "proteins": ("data.holdout=0.02",),
+    "proteins": ("data.holdout=0.02", "model.length=512", "training.batch_size=32"),
     "text": ("data.alphabet=text", "optim.lr=2e-3", "optim.weight_decay=0.05", "training.batch_size=48"),
 }
-"""What differs from the preset `small`, as in small_models.py."""
+"""What differs from the preset `small`."""
 
 
 def configuration(kind: str, files: list[str], *overrides: str) -> sedd.Config:
@@ -68,7 +69,7 @@ def plain(kind: str, files: list[str], lr: float) -> tuple[Callable[[], object],
     config = configuration(kind, files)
     data = sedd.data.open_data(config.data, seed=0)
     rows = [np.array(data.train[index]) for index in range(len(data.train))]
-    shape = Shape(**{**vars(SHAPE), "n": data.alphabet.n})
+    shape = replace(SHAPE, n=data.alphabet.n, length=config.model.length)
     loop = Reference(shape, lr=lr, warmup=50, ema=0.99)
     source: Any = (PaddedRows if kind == "proteins" else ChunkedRows)(rows, shape.length)
     batches = source.batches(config.training.batch_size)
@@ -113,7 +114,11 @@ def main() -> None:
         processes[-1].start()
         mine.recv()
         ends[name], spent[name] = mine, [0.0, 0]
-    print(f"{options.kind}: {SHAPE}, {torch.get_num_threads()} threads, reference lr {options.lr:g}\n")
+    config = configuration(options.kind, options.files)
+    print(
+        f"{options.kind}: {replace(SHAPE, length=config.model.length)}, batches of {config.training.batch_size}, lr "
+        f"{config.optim.lr:g}, of the reference {options.lr:g}; {torch.get_num_threads()} threads\n"
+    )
     print("| | training, s | steps | bound, nats per residue |\n|---|---|---|---|")
     while running := [name for name, (_, _, limit) in builds.items() if spent[name][0] < limit]:
         for name in running:

@@ -56,7 +56,7 @@ def ours(shape: Shape, rows: list[np.ndarray], batch: int, *overrides: str, warm
 
 def warmed(shape: Shape, rows: list[np.ndarray], batch: int, *overrides: str) -> Callable[[], int]:
     """The same when most widths of batches have been met: kernels are made for each, once in a run."""
-    return ours(shape, rows, batch, *overrides, warm=min(60, len(rows) // batch))
+    return ours(shape, rows, batch, *overrides, warm=min(200, len(rows) // batch))
 
 
 def make(shape: Shape, rows: list[np.ndarray], batch: int, *overrides: str) -> sedd.Trainer:
@@ -129,9 +129,9 @@ def step(shape: Shape, options: argparse.Namespace) -> None:
             overrides = ("device.precision=bfloat16", f"training.compile={compiled}")
             name = f"sedd, bfloat16, {'compiled' if compiled == 'on' else 'eager'}, dropout 0.1"
             contestants[name] = (ours, (wet, rows, size, *overrides))
-    found = interleaved(contestants, rounds=options.rounds)
+    found = interleaved(contestants, rounds=options.rounds, steps=options.steps)
     tops = {name: ceiling(getattr(torch, name), shape.hidden_size) for name in ("bfloat16", "float32")}
-    print(f"\n{shape}, batch {size}, {torch.get_num_threads()} threads")
+    print(f"\n{shape}, batch {size}, {options.steps} steps a round, {torch.get_num_threads()} threads")
     print(f"ceiling: bfloat16 {tops['bfloat16'] / 1e9:.0f}, float32 {tops['float32'] / 1e9:.0f} GFLOP/s\n")
     table(found, shape, tops, base="reference, float32")
 
@@ -249,7 +249,7 @@ def main() -> None:
     for name, value in (("hidden", 256), ("blocks", 6), ("heads", 4), ("length", 256), ("batch", 32), ("rounds", 7)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--cap", type=int, default=512, help="proteins: longest sequence")
-    parser.add_argument("--steps", type=int, default=8, help="proteins: steps in a round")
+    parser.add_argument("--steps", type=int, default=4, help="step and proteins: steps in a round")
     parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"])
     for name in ("dropout", "toy"):
         parser.add_argument(f"--{name}", action="store_true")
