@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -85,3 +86,19 @@ def test_importing_sedd_does_not_import_what_only_some_need() -> None:
     code = f"import sys, sedd; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_spin_shortly_unless_somebody_has_chosen(given: dict[str, str], found: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import os; import sedd; print(os.environ.get('GOMP_SPINCOUNT'))"
+    run = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == found
+
+
+def test_how_threads_wait_is_chosen_before_torch_is_imported() -> None:
+    first = next(line for line in inspect.getsource(sedd).splitlines() if "import" in line and not line.startswith(">"))
+    assert first.startswith("import sedd.waiting")

@@ -5,6 +5,7 @@
 >>> sedd.Trainer(config).fit()  # doctest: +SKIP
 """
 
+import sedd.waiting  # noqa: F401  # before torch
 from sedd.config import Config
 from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
 from sedd.data import Dataset
