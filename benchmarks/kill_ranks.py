@@ -1,6 +1,6 @@
 """Kill processes of a supervised group at random moments, and compare what it has trained with an undisturbed run.
 
-    python benchmarks/kill_ranks.py [--kills 20] [--size 2] [--strategy ddp] [--steps 600]
+    python benchmarks/kill_ranks.py [--kills 20] [--size 2] [--strategy ddp] [--steps 1200]
 
 Every kill is SIGKILL to a random process, a random time after training began or began again (so also while it starts,
 saves, evaluates). Prints a table: which process, when, and where the group went on; then whether the final weights,
