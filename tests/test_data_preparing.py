@@ -360,7 +360,8 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_saved(tmp_path: Path) -> Non
     source = write_fasta(tmp_path / "in.fasta", 2000)
     # It stays in the middle until it is interrupted, however late that comes.
     shown = "lambda d, t, n: (print('.', flush=True), time.sleep(600 * (n > 300)))"
-    told = f"import time\n    progress = {shown}\n    workers = 2"
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell has it ignored in the background
+    told = f"import signal, time\n    {heard}\n    progress = {shown}\n    workers = 2"
     process = run(source, tmp_path / "out", told, start_new_session=True)
     assert process.stdout is not None
     with process.stdout as output:
