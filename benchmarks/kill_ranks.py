@@ -99,6 +99,8 @@ def disturbed(run: Path, overrides: list[str], wanted: argparse.Namespace) -> in
                 done, since = done + 1, since + 1
                 print(f"kill {done:>2}: process {rank} after {seen or 'the beginning'}", flush=True)
                 group[rank].kill()
+                time.sleep(0.5)
+                seen = newest()  # what was being written when the process died does not count as progress after it
 
     killer = threading.Thread(target=kill)
     killer.start()
