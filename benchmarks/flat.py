@@ -53,13 +53,25 @@ def trained(folder: str, after: int) -> Callable[[], int]:
         return step()
 
     trainer._step = gated  # type: ignore[method-assign]  # so that `fit` itself waits for its turn
-    threading.Thread(target=trainer.fit, kwargs={"progress": False}, daemon=True).start()
-    seen = reached.get()
+
+    def train() -> None:
+        try:
+            trainer.fit(progress=False)
+        finally:
+            reached.put(-1)  # it is far from its end: this is an error, which the thread prints
+
+    def arrived() -> int:
+        if (residues := reached.get()) < 0:
+            raise RuntimeError(f"the run after step {after} failed")
+        return residues
+
+    threading.Thread(target=train, daemon=True).start()
+    seen = arrived()
 
     def go_on() -> int:
         nonlocal seen
         allowed.put(None)
-        before, seen = seen, reached.get()
+        before, seen = seen, arrived()
         return seen - before
 
     return go_on
@@ -76,9 +88,8 @@ def main() -> None:
         given.steps, given.rounds = 800, 2
     ages = (YOUNGEST, given.steps // 4, given.steps // 2, given.steps)
     with tempfile.TemporaryDirectory() as folder:
-        found = interleaved(
-            {f"{age:,}": (trained, (folder, age)) for age in ages}, rounds=given.rounds, steps=4
-        )  # 40 steps a turn: the youngest must not grow old meanwhile
+        # Forty steps a turn: the youngest must not grow old meanwhile.
+        found = interleaved({f"{age:,}": (trained, (folder, age)) for age in ages}, rounds=given.rounds, steps=4)
     youngest, flat = found[f"{YOUNGEST:,}"], True
     print("| from step | µs per residue, median (range) | ratio | peak memory, MiB | ratio |\n|---|---|---|---|---|")
     for name, times in found.items():

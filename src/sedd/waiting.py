@@ -7,5 +7,5 @@ threads than cores) were as fast on idle cores.
 
 import os
 
-if "OMP_WAIT_POLICY" not in os.environ:  # somebody has chosen
+if "OMP_WAIT_POLICY" not in os.environ:  # else somebody has chosen
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")

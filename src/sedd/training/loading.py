@@ -129,8 +129,8 @@ class Loader:
 def _one_thread() -> ThreadPoolExecutor:
     """A thread whose tensors are computed by it alone.
 
-    A team of OpenMP threads for each of both would have more threads than there are cores, and those of the step wait
-    for each other hundreds of times: it took a quarter longer on two cores.
+    With a team of OpenMP threads of its own it would compete for the cores with that of the step, whose threads wait
+    for each other hundreds of times: a step took a quarter longer on two cores.
     """
     here = torch.get_num_threads()
     executor = ThreadPoolExecutor(1, thread_name_prefix="sedd-loader")
