@@ -8,7 +8,7 @@ weights, eager, in float32, on the same sequences at the same noise. The differe
 standard errors over sequences. Exits with 1 if one is above the tolerance.
 
 Training is chaotic: what moves a run a little at the beginning moves its end more. How much is measured by two paths in
-float32, which do not count for the exit code: `in two halves` has other sums (two micro-batches in place of one),
+float32, which do not count for the exit code: `in eight parts` has other sums (micro-batches of 8),
 `nudged` a learning rate that is 0.1 % higher, a change of about the size of rounding to bfloat16.
 """
 
@@ -30,12 +30,12 @@ TOLERANCE = 0.01
 EAGER, COMPILED = "training.compile=off", "training.compile=on"
 FLOAT, HALF = "device.precision=float32", "device.precision=bfloat16"
 BASE = "float32, eager"
-CONTROLS = ("float32, in two halves", "float32, nudged")
+CONTROLS = ("float32, in eight parts", "float32, nudged")
 PATHS: dict[str, tuple[str, ...]] = {
     BASE: (FLOAT, EAGER),
     "bfloat16, compiled": (HALF, COMPILED),
     "bfloat16, eager": (HALF, EAGER),
-    "float32, in two halves": (FLOAT, EAGER, "training.batch_size=32", "training.accum=2"),
+    "float32, in eight parts": (FLOAT, EAGER, "training.batch_size=8", "training.accum=8"),
     "float32, nudged": (FLOAT, EAGER, "optim.lr=0.002002"),
     "bfloat16, eager, sdpa": (HALF, EAGER, "model.attention=sdpa"),
     "float32, compiled": (FLOAT, COMPILED),

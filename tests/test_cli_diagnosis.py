@@ -95,7 +95,7 @@ def test_the_speed_can_be_measured_with_or_without_data(tmp_path, data, monkeypa
     small = [item for item in TINY if item.startswith(("model.", "training.batch_size"))]
     given = ["--data", tmp_path / "my.fasta"] if data else []
     printed = sedd_("forecast", "small", *small, "training.accum=4", *given, "--measure", "--device", "cpu")
-    assert "measured in 2 steps of one micro-batch (8 sequences) on cpu" in printed
+    assert "measured in 2 steps (32 sequences each) on cpu" in printed
     assert "Phase full difficulty: steps 300 to 2,500, " in printed
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sedd.data import Batches, Cursor, GlobalBatch, Permutation, PrepareOptions, load, prepare, split
+from sedd.data import Batches, Cursor, GlobalBatch, Permutation, PrepareOptions, load, prepare
 from sedd.errors import DataError
 
 START = Cursor()
@@ -136,12 +136,49 @@ def test_resuming_from_any_cursor_equals_the_undisturbed_stream(residues: int | 
 def test_hardly_any_compute_goes_to_pads() -> None:
     source = protein_like(20_000)
     batches = Batches(source, seed=0, batch_size=32, max_length=512)
+    assert pads(batches, 256) < 0.03
+
+
+@pytest.mark.parametrize("residues", [None, 8192])
+def test_every_batch_has_short_and_long_sequences(residues: int | None) -> None:
+    source = protein_like(20_000)
+    batches = first(Batches(source, seed=0, batch_size=32, batch_residues=residues, max_length=512), 256)
+    short, long = np.quantile(source.lengths, [0.4, 0.6])
+    shortest, longest = (np.array([batch.lengths[end] for batch in batches]) for end in (0, -1))
+    assert (shortest < short).all()
+    assert (longest > long).all()
+    # Which of them meet is random: one says nothing of the other.
+    assert abs(np.corrcoef(shortest, longest)[0, 1]) < 0.25
+
+
+def test_a_batch_is_cut_where_lengths_jump() -> None:
+    for batch in first(Batches(protein_like(5000), seed=0, batch_size=32, max_length=512), 100):
+        parts = batch.parts()
+        assert 2 <= len(parts) <= 4
+        assert np.concatenate([part.samples for part in parts]).tolist() == batch.samples.tolist()
+        assert all(len(part) % 8 == 0 for part in parts)
+        widths = [part.lengths[-1] for part in parts]
+        assert all(narrow < 0.9 * wide for narrow, wide in itertools.pairwise(widths))
+
+
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [(Lengths(np.full(500, 256)), 64), (protein_like(500), 15), (Lengths(np.arange(460, 512)), 32)],
+    ids=["of one length", "few", "of similar length"],
+)
+def test_nothing_is_cut_where_it_saves_little(source: Lengths, size: int) -> None:
+    for batch in first(Batches(source, seed=0, batch_size=size, max_length=512), 20):
+        assert [key(part) for part in batch.parts()] == [key(batch)]
+
+
+def pads(batches: Batches, count: int) -> float:
+    """Share of the positions computed."""
     cells = residues = 0
-    for batch in first(batches, 256):
-        loaded = load(source, batch, seed=0, max_length=512)
-        cells += loaded.tokens.numel()
-        residues += loaded.residues
-    assert 1 - residues / cells < 0.05
+    for batch in first(batches, count):
+        for part in batch.parts():
+            loaded = load(batches.source, part, seed=0, max_length=batches.max_length)
+            cells, residues = cells + loaded.tokens.numel(), residues + loaded.residues
+    return 1 - residues / cells
 
 
 def test_batches_come_in_no_order_of_length() -> None:
@@ -184,11 +221,11 @@ def test_lengths_are_read_from_the_sequences_where_nothing_states_them() -> None
 
 def test_a_split_keeps_every_sample_in_nearly_equal_parts() -> None:
     batch = first(Batches(protein_like(500), seed=0, batch_size=30, max_length=512), 1)[0]
-    parts = split(batch, 4)
+    parts = batch.split(4)
     assert [len(part) for part in parts] == [8, 8, 7, 7]
     assert np.concatenate([part.samples for part in parts]).tolist() == batch.samples.tolist()
     assert sum(part.residues for part in parts) == batch.residues
-    assert len(split(batch, 100)) == 30
+    assert len(batch.split(100)) == 30
 
 
 def test_a_cursor_outside_its_window_is_refused() -> None:
@@ -206,8 +243,4 @@ def test_real_proteins_hardly_need_pads(tmp_path: Path) -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     store = prepare(path, tmp_path / "store", options=PrepareOptions()).train
-    cells = residues = 0
-    for batch in first(Batches(store, seed=0, batch_size=32, max_length=512), 128):
-        loaded = load(store, batch, seed=0, max_length=512)
-        cells, residues = cells + loaded.tokens.numel(), residues + loaded.residues
-    assert 1 - residues / cells < 0.05
+    assert pads(Batches(store, seed=0, batch_size=32, max_length=512), 128) < 0.03

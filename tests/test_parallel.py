@@ -78,6 +78,19 @@ def test_two_processes_train_what_one_does(alone, pair, request):
         assert all(torch.allclose(here[name], there[name], rtol=1e-5, atol=1e-7) for name in here)
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_share_steps_of_several_lengths(strategy, tmp_path):
+    options = (*PLAIN, f"distributed.strategy={strategy}", "training.batch_size=32")
+    first, second = train(tmp_path / "run", *options, count=2)
+    trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY, *options))
+    assert trainer.batches.window(0)[0].cuts
+    losses = [report.loss for report in trainer.steps()]
+    assert first["losses"] == second["losses"] == pytest.approx(losses, rel=1e-6)
+    saved = weights(tmp_path / "run")
+    average = trainer.ema.network.state_dict()
+    assert all(torch.allclose(saved[f"ema/{name}"], value, atol=1e-6) for name, value in average.items())
+
+
 @pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MISSING}")
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_a_compiled_pair_has_the_curve_of_one_eager_process(alone, strategy, tmp_path):
@@ -198,18 +211,26 @@ class Rank(World):
 
 @given(sequences=st.integers(1, 40), accum=st.integers(1, 5), size=st.integers(1, 6), lengths=st.integers(0, 2**32 - 1))
 def test_every_sequence_is_dealt_to_one_process_and_all_have_as_many_parts(sequences, accum, size, lengths):
-    residues = np.sort(np.random.default_rng(lengths).integers(1, 30, sequences))
-    plan = GlobalBatch(np.arange(sequences) + 100, np.arange(sequences), residues)
+    random = np.random.default_rng(lengths)
+    residues = np.sort(random.integers(1, 30, sequences))
+    cuts = tuple(np.unique(random.integers(1, sequences, random.integers(0, 4))).tolist()) if sequences > 1 else ()
+    plan = GlobalBatch(np.arange(sequences) + 100, np.arange(sequences), residues, cuts)
     dealt = [pieces(plan, accum, Rank(Place(rank, size))) for rank in range(size)]
     assert len({len(mine) for mine in dealt}) == 1
-    assert len(dealt[0]) <= accum
+    assert len(dealt[0]) <= accum + len(cuts)
     real = [piece for mine in dealt for piece in mine if piece.weight]
     assert all((plan.samples[piece.where] == piece.batch.samples).all() for piece in real)
     assert sorted(int(s) for piece in real for s in piece.batch.samples) == plan.samples.tolist()
     assert all([piece.last for piece in mine] == [False] * (len(mine) - 1) + [True] for mine in dealt)
-    one = pieces(plan, accum * size, ALONE)
-    turn = [dealt[number % size][number // size].batch.samples.tolist() for number in range(len(one))]
-    assert turn == [piece.batch.samples.tolist() for piece in one]
+    strata = plan.parts()
+    assert all(any(np.isin(piece.batch.samples, each.samples).all() for each in strata) for piece in real)
+    if not cuts:
+        one = pieces(plan, accum * size, ALONE)
+        turns = [dealt[number % size][number // size].batch.samples.tolist() for number in range(len(one))]
+        assert turns == [piece.batch.samples.tolist() for piece in one]
+    if accum <= len(strata) and not any(len(stratum) % size for stratum in strata):
+        for turn, stratum in enumerate(strata):  # all have as much of every length
+            assert {len(mine[turn].batch) for mine in dealt} == {len(stratum) // size}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])

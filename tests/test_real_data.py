@@ -62,12 +62,12 @@ def test_a_few_steps_on_text_learn_its_letters(real_data, tmp_path):
 @pytest.mark.parametrize("name", ["proteins_train.fasta.gz"])
 def test_hardly_any_compute_goes_to_pads(real_data: Path, tmp_path, name):
     config = sedd.load_config(
-        "uniref50", *SMALL, "model.length=512", "training.batch_size=32",
+        "uniref50", *SMALL, "model.length=512", "training.batch_size=32", "training.compile=off",
         f"data.train={real_data / name}", f"data.cache={tmp_path / 'cache'}",
     )  # fmt: skip
     trainer = sedd.Trainer(config)
     computed = residues = 0
-    for batch in trainer.batches.window(0):
-        computed += len(batch) * (-(-int(batch.lengths.max()) // 8) * 8)
-        residues += batch.residues
+    for part in (part for batch in trainer.batches.window(0) for part in batch.parts()):
+        computed += len(part) * (-(-int(part.lengths.max()) // 8) * 8)
+        residues += part.residues
     assert residues / computed > 0.95

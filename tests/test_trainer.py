@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 import sedd
 from sedd.contracts import Backend
+from sedd.data import Cursor
 from sedd.learning_rate import learning_rate
 from sedd.training import checkpoint
 from sedd.training.optimizer import moments
@@ -85,6 +87,7 @@ VARIANTS = {
     "bfloat16": ["device.precision=bfloat16"],
     "uniform": ["graph.type=uniform", "model.head=score"],
     "accumulated": ["training.batch_size=4", "training.accum=2"],
+    "several lengths": ["training.batch_size=32"],
     "by residues": ["training.batch_residues=100", "training.accum=3"],
     "several epochs": ["data.synthetic.sequences=12", "training.batch_size=5"],
 }
@@ -300,6 +303,18 @@ def test_every_clock_counts_optimizer_steps(tiny):
     for a, b in zip(one.steps(), four.steps(), strict=True):
         assert (a.step, a.difficulty, a.lr) == (b.step, b.difficulty, b.lr)
     assert four.ema.updates == four.config.training.n_iters
+
+
+def test_a_step_of_several_lengths_is_that_of_its_sequences_together(tiny):
+    parts = sedd.Trainer(tiny("training.batch_size=32", "training.n_iters=5"))
+    whole = sedd.Trainer(parts.config)
+    plan = whole.batches.window(0)[0]
+    assert len(plan.cuts) >= 2
+    whole.batches._planned = (0, [dataclasses.replace(each, cuts=()) for each in whole.batches.window(0)])
+    assert [len(trainer.loader(0, Cursor()).micros) for trainer in (parts, whole)] == [len(plan.cuts) + 1, 1]
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-6)
+    for one, other in zip(parts.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_steps_write_nothing(tiny, tmp_path, monkeypatch):

@@ -179,7 +179,7 @@ class Training(Section):
     """Sequences per micro-batch, where one process trains; an optimizer step sees `batch_size` x `accum`, whatever the
     number of processes that share them."""
     accum: Count = 1
-    """Micro-batches per optimizer step."""
+    """Micro-batches per optimizer step. There are up to four also with `1`: a step is cut where its lengths differ."""
     batch_residues: Count | None = None
     """Residues per optimizer step, instead of a number of sequences: sets the batch to about this many residues,
     split over `accum` micro-batches. `batch_size` then has no part in it."""

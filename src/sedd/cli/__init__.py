@@ -51,7 +51,10 @@ def main() -> None:
     except OSError as error:  # the disk is full, a file is in the way or not ours: nothing a traceback would explain
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
     except torch.OutOfMemoryError as error:
-        _fail(f"out of memory ({error}). Halve training.batch_size and double training.accum: the run stays the same")
+        _fail(
+            f"out of memory ({error}). Divide training.batch_size by 8 and multiply training.accum by 8: the run stays "
+            "the same"
+        )
     except RuntimeError as error:
         gone = lost(error)
         if gone is None:

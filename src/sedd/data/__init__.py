@@ -9,7 +9,7 @@ from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
 from sedd.data.batch import Batch, crop, load
 from sedd.data.dataset import Dataset, open_data, open_whole
 from sedd.data.options import PrepareOptions
-from sedd.data.order import Batches, Cursor, GlobalBatch, Sequences, length_counts, lengths_of, split
+from sedd.data.order import STRATA, Batches, Cursor, GlobalBatch, Sequences, length_counts, lengths_of
 from sedd.data.permutation import Permutation
 from sedd.data.preparing import Prepared, prepare, verify
 from sedd.data.store import TokenStore
@@ -19,6 +19,7 @@ from sedd.data.tally import Tally
 __all__ = [
     "ESM",
     "PROTEIN",
+    "STRATA",
     "Alphabet",
     "Batch",
     "Batches",
@@ -39,7 +40,6 @@ __all__ = [
     "open_data",
     "open_whole",
     "prepare",
-    "split",
     "text_alphabet",
     "verify",
 ]

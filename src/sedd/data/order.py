@@ -1,9 +1,11 @@
 """In which order a run sees its sequences, and how they are cut into batches that hardly need pads.
 
 The stream is endless: position p, the *global sample index*, belongs to epoch p // n and stands for item
-`Permutation(epoch)(p % n)`. A *window* is a stretch of consecutive positions. Inside it, samples are sorted by length,
-cut into global batches, and these are shuffled. Everything follows from (seed, window), so that a `Cursor` of two
-numbers is all that a checkpoint has to keep, and neither accumulation nor workers have a part in it.
+`Permutation(epoch)(p % n)`. A *window* is a stretch of consecutive positions. Inside it, samples are sorted by length
+and cut into strata, each stratum into chunks of neighbours, and a global batch is one chunk of each stratum, at random.
+So a batch has short and long sequences, as a random one has (batches of one length teach less per step), and is still
+computed without pads, chunk by chunk. Everything follows from (seed, window), so that a `Cursor` of two numbers is all
+that a checkpoint has to keep, and neither accumulation nor workers have a part in it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,12 @@ from sedd.errors import DataError
 from sedd.randomness import generator
 
 Ints = NDArray[np.int64]
+STRATA = 4
+"""Chunks of different lengths in a global batch."""
+_CHUNK = 8
+"""Sequences that a chunk should have: smaller batches have fewer strata."""
+_NARROWER = 0.9
+"""A chunk is computed by itself if it is so much narrower than the next one; else the pads cost less."""
 _SURVEY = 4096
 """Sequences whose mean length decides how many make `batch_residues`."""
 
@@ -60,6 +68,8 @@ class GlobalBatch:
     """Items of the source."""
     lengths: Ints
     """Residues of each, after cropping to `max_length`."""
+    cuts: tuple[int, ...] = ()
+    """Where much longer sequences begin."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -68,6 +78,19 @@ class GlobalBatch:
     def residues(self) -> int:
         """Residues in all samples: what the loss of a step is normalised by."""
         return int(self.lengths.sum())
+
+    def parts(self) -> list[GlobalBatch]:
+        """What lies between the cuts: sequences of similar length, to be computed together."""
+        return self._cut(self.cuts)
+
+    def split(self, most: int) -> list[GlobalBatch]:
+        """At most so many parts of nearly equal numbers of sequences; neighbours in length stay together."""
+        sizes = [len(part) for part in np.array_split(self.samples, min(most, len(self)))]
+        return self._cut(tuple(np.cumsum(sizes)[:-1].tolist()))
+
+    def _cut(self, cuts: tuple[int, ...]) -> list[GlobalBatch]:
+        columns = (np.split(column, cuts) for column in (self.samples, self.indices, self.lengths))
+        return [GlobalBatch(*part) for part in zip(*columns, strict=True)]
 
 
 class Batches:
@@ -105,7 +128,10 @@ class Batches:
         self.batch_sequences = size
         """Sequences in a global batch; with `batch_residues`, about how many on average."""
         # A window longer than an epoch would put copies of one sequence, which are equally long, into one batch.
-        self.window_samples = size * max(1, min(window, self.n // size))
+        batches = max(1, min(window, self.n // size))
+        self.window_samples = size * batches
+        chunks = np.array_split(np.arange(size), max(1, min(STRATA, size // _CHUNK)))
+        self._strata = batches * np.cumsum([len(chunk) for chunk in chunks])[:-1]
         self._planned: tuple[int, list[GlobalBatch]] = (-1, [])
 
     def at(self, cursor: Cursor) -> tuple[GlobalBatch, Cursor]:
@@ -126,12 +152,19 @@ class Batches:
         samples = np.arange(number * self.window_samples, (number + 1) * self.window_samples, dtype=np.int64)
         indices = self.items(samples)
         lengths = self._lengths(indices)
-        order = np.argsort(lengths, kind="stable")
-        samples, indices, lengths = samples[order], indices[order], lengths[order]
-        cuts = self._cuts(lengths)
-        parts = zip(np.split(samples, cuts), np.split(indices, cuts), np.split(lengths, cuts), strict=True)
-        batches = [GlobalBatch(*part) for part in parts]
-        return [batches[i] for i in generator(self.seed, "window", number).permutation(len(batches))]
+        count = self._count(lengths)
+        random = generator(self.seed, "window", number)
+        strata = []
+        for stratum in np.split(np.argsort(lengths, kind="stable"), self._strata):
+            chunks = np.split(stratum, self._cuts(lengths[stratum], count))
+            strata.append([chunks[place] for place in random.permutation(count)])
+        batches = []
+        for together in zip(*strata, strict=True):
+            chosen = np.concatenate(together)
+            if len(chosen):
+                cuts = _worthwhile([lengths[chunk] for chunk in together])
+                batches.append(GlobalBatch(samples[chosen], indices[chosen], lengths[chosen], cuts))
+        return batches
 
     def items(self, samples: Ints) -> Ints:
         """The item that each global sample index stands for."""
@@ -142,14 +175,19 @@ class Batches:
             items[here] = Permutation(self.n, self.seed, int(epoch))(positions[here])
         return items
 
-    def _cuts(self, lengths: Ints) -> Ints:
-        """Where the sorted window is cut: at equal numbers of sequences, or of residues."""
+    def _count(self, lengths: Ints) -> int:
+        """Global batches in a window."""
         if self.batch_residues is None:
-            return np.arange(self.batch_sequences, len(lengths), self.batch_sequences)
+            return len(lengths) // self.batch_sequences
+        return max(1, round(int(lengths.sum()) / self.batch_residues))
+
+    def _cuts(self, lengths: Ints, count: int) -> Ints:
+        """Where a sorted stratum is cut into `count` chunks: at equal numbers of sequences, or of residues."""
+        if self.batch_residues is None:
+            return np.arange(1, count) * (len(lengths) // count)
         total = np.cumsum(lengths)
-        count = max(1, round(int(total[-1]) / self.batch_residues))
-        cuts = np.searchsorted(total, np.arange(1, count) * (total[-1] / count)) + 1
-        return np.unique(cuts[cuts < len(lengths)])
+        cuts: Ints = np.searchsorted(total, np.arange(1, count) * (total[-1] / count)) + 1
+        return np.minimum(cuts, len(lengths))
 
     def _lengths(self, indices: Ints) -> Ints:
         return np.minimum(lengths_of(self.source, indices), self.max_length).astype(np.int64)
@@ -182,8 +220,13 @@ def length_counts(source: Sequences, survey: Ints) -> tuple[Ints, Ints]:
     return lengths, counts.astype(np.int64)
 
 
-def split(batch: GlobalBatch, accum: int) -> list[GlobalBatch]:
-    """At most `accum` micro-batches of nearly equal numbers of sequences; neighbours in length stay together."""
-    parts = min(accum, len(batch))
-    columns = (np.array_split(column, parts) for column in (batch.samples, batch.indices, batch.lengths))
-    return [GlobalBatch(*part) for part in zip(*columns, strict=True)]
+def _worthwhile(chunks: list[Ints]) -> tuple[int, ...]:
+    """Of the ends of chunks, given by the sorted lengths in each, those where a batch should be cut."""
+    lengths = np.concatenate(chunks)
+    cuts: list[int] = []
+    longest = lengths[-1]
+    for end in reversed(np.cumsum([len(chunk) for chunk in chunks])[:-1].tolist()):
+        if end and lengths[end - 1] < _NARROWER * longest:
+            cuts.insert(0, end)
+            longest = lengths[end - 1]
+    return tuple(cuts)

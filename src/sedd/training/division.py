@@ -1,8 +1,9 @@
 """Which part of the work each process does, and how the numbers of all parts come together.
 
-A step is cut into `accum` times as many parts as there are processes, neighbours in length together, and dealt out in
-turn: two processes have the parts of one that accumulates twice as many. Sums are made of numbers that one process
-has and the others leave at 0, so that they are exact and do not depend on how many processes there are.
+A step is cut where its lengths differ, and into at least `accum` times as many parts as there are processes, which
+are dealt out in turn: neighbours in length stay together, and each process has as much of every length. Sums are made
+of numbers that one process has and the others leave at 0, so that they are exact and do not depend on how many
+processes there are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from sedd.data.batch import Batch
-from sedd.data.order import GlobalBatch, split
+from sedd.data.order import GlobalBatch
 from sedd.evaluation.bound import Estimator, Part
 from sedd.heads import Network
 from sedd.sampling.generation import Generation, Request
@@ -36,7 +37,9 @@ class Piece:
 
 def pieces(plan: GlobalBatch, accum: int, world: World) -> list[Piece]:
     """The micro-batches of this process: as many for each, because each one ends in work for all."""
-    parts = split(plan, accum * world.size)
+    strata = plan.parts()
+    each = -(-accum // len(strata)) * world.size
+    parts = [part for stratum in strata for part in stratum.split(each)]
     ends = np.cumsum([len(part) for part in parts]).tolist()
     rounds = -(-len(parts) // world.size)
     mine = []
