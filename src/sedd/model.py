@@ -74,14 +74,12 @@ class SigmaEmbedding(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A table of token vectors, named as in SEDD but begun at unit variance.
-
-    Its 0.04 for 192 channels would be drowned by the first outputs of the blocks, and learning starts later.
-    """
+    """A table of token vectors, named and initialised as in SEDD."""
 
     def __init__(self, states: int, size: int) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.randn(states, size))
+        self.embedding = nn.Parameter(torch.empty(states, size))
+        nn.init.kaiming_uniform_(self.embedding, a=math.sqrt(5))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self.embedding)
