@@ -209,7 +209,7 @@ def test_an_untrained_network_puts_out_zeros_and_every_parameter_soon_learns() -
     network = Transformer(SMALL, states=6, outputs=5)
     tokens, sigma = torch.tensor([[0, 1, 2, 3, 4, 5]]), torch.tensor([0.7])
     assert (network(tokens, sigma) == 0).all()
-    # Zero weights pass no gradient back: output layer, then its modulation and the blocks' gates, then all the rest.
+    # Zero weights pass no gradient back: output layer, then its modulation and the gates, then all the rest.
     step = torch.optim.SGD(network.parameters(), lr=0.5)
     for _ in range(4):
         network.zero_grad()
@@ -220,6 +220,16 @@ def test_an_untrained_network_puts_out_zeros_and_every_parameter_soon_learns() -
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert (parameter.grad != 0).any(), name
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1, 1.0])
+def test_only_the_gates_of_attention_begin_open(start: float) -> None:
+    network = Transformer(SMALL.model_copy(update={"gate_init": start}), states=6, outputs=5)
+    for block in network.blocks:
+        layer = block.adaLN_modulation
+        shift1, scale1, gate1, shift2, scale2, gate2 = layer.bias.chunk(6)
+        assert (gate1 == start).all()
+        assert not torch.cat([shift1, scale1, shift2, scale2, gate2, layer.weight.flatten()]).any()
 
 
 def test_positions_matter_only_by_their_distance() -> None:

@@ -118,6 +118,9 @@ class Model(Section):
     of SEDD, parameter for parameter the published network."""
     time_conditioning: bool = True
     """Whether the network sees sigma. The optimal normalised `absorb` network does not need it."""
+    gate_init: Fraction = 0.1
+    """Gates of attention at the start. SEDD begins with 0, where attention is shut until its gate has moved; runs then
+    stay longer on the plateau where a model knows how frequent the letters are, and no more."""
     attention: Literal["auto", "matmul", "sdpa"] = "auto"
     """`sdpa` is torch's fused attention; `matmul` plain matrix products, whose backward is faster on CPUs."""
 
