@@ -7,8 +7,8 @@ Both train a network of one shape on the same sequences, in processes of their o
 the same machine. The library has the preset `small` with `lr_schedule` cut to what it does in SECONDS; the reference
 (reference.py; proteins padded to 512, text in chunks of 256) has FACTOR times as long, 4 by default, and the learning
 rate of --lr, which may be tried out. Only training counts, not evaluation. Prints both curves: nats per residue on the
-same held-out sequences with the same masks and averaged weights. `--strata 1 --factor 0` shows what batches of one
-length teach the library.
+same held-out sequences with the same masks and averaged weights. `--factor 0` trains the library alone: with
+`--strata 1` on batches of one length, with `--set model.gate_init=0` from SEDD's start.
 """
 
 from __future__ import annotations
@@ -57,12 +57,14 @@ def held_out(config: sedd.Config, data: sedd.Dataset, model: Model) -> Estimator
 
 
 def ours(
-    kind: str, files: list[str], steps: int, toy: bool, strata: int
+    kind: str, files: list[str], steps: int, toy: bool, strata: int, overrides: list[str]
 ) -> tuple[Callable[[], object], Callable[[], float]]:
     """One step, and the bound now."""
     order.STRATA = strata
     clocks = (f"training.n_iters={steps}", f"curriculum.preschool_time={steps // 10}", f"optim.warmup={steps // 15}")
-    config = configuration(kind, files, *clocks, f"training.compile={'off' if toy else 'on'}", "ema.decay=0.99")
+    config = configuration(
+        kind, files, *clocks, f"training.compile={'off' if toy else 'on'}", "ema.decay=0.99", *overrides
+    )
     trainer = sedd.Trainer(config)
     estimate = held_out(config, trainer.data, config.model)
     reports: Iterator[sedd.StepReport] = trainer.steps()
@@ -105,11 +107,12 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of the reference")
     parser.add_argument("--step-seconds", type=float, default=0.5, help="of the library, to set its schedule by")
     parser.add_argument("--strata", type=int, default=order.STRATA, help="lengths in a batch of the library")
+    parser.add_argument("--set", nargs="+", default=[], help="overrides for the library, such as seed=1")
     parser.add_argument("--toy", action="store_true")
     options = parser.parse_args()
     slice_, steps = (1.0, 20) if options.toy else (SLICE, round(options.seconds / options.step_seconds))
     builds = {
-        "sedd": (ours, (options.kind, options.files, steps, options.toy, options.strata), options.seconds),
+        "sedd": (ours, (options.kind, options.files, steps, options.toy, options.strata, options.set), options.seconds),
         "reference": (plain, (options.kind, options.files, options.lr), options.factor * options.seconds),
     }
     context = mp.get_context("spawn")
