@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,8 @@ RENDEZVOUS = "SEDD_RENDEZVOUS"
 """Environment variable of `--supervise`: the URL of a file where the processes find each other."""
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for another before it gives up: the first may be judging samples meanwhile."""
+A_MOMENT = 0.2
+"""Seconds, see `leave`."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,9 @@ def leave() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized():
+        # Threads of gloo let go of the last tensors a moment after their result is there, and ask for the interpreter
+        # to do so. Two runs of many were seen to abort at their very end, as if it had ended meanwhile.
+        time.sleep(A_MOMENT)
         dist.destroy_process_group()
     Group.current = None
 
