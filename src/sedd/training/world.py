@@ -29,7 +29,7 @@ RENDEZVOUS = "SEDD_RENDEZVOUS"
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for another before it gives up: the first may be judging samples meanwhile."""
 A_MOMENT = 0.2
-"""Seconds, see `leave`."""
+"""Seconds that threads of gloo have, before Python ends, to let go of the last tensors."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def leave() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized():
-        # Threads of gloo let go of the last tensors a moment after their result is there, and ask for the interpreter
-        # to do so. Two runs of many were seen to abort at their very end, as if it had ended meanwhile.
+        # When a result is there, a thread of gloo still has to let go of its tensors, and needs Python's lock for it.
+        # Where Python ends first, the process aborts with all its work done; sleeping lets that thread have the lock.
         time.sleep(A_MOMENT)
         dist.destroy_process_group()
     Group.current = None
