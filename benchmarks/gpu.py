@@ -2,11 +2,11 @@
 
     python benchmarks/gpu.py [--toy]
 
-Width 768, 12 blocks, length 1,024, batch 16. Without a GPU, or with --toy, it is at toy size, to show that it runs.
-Contestants are timed in turn, in processes of their own; what does not fit beside the others (plain matrix products for
-attention keep every pair of residues) has a table of its own. The share of the peak counts the operations in matrix
-products that were carried out, over the best large product measured now, and over what the maker promises. Exits with
-1 if the losses of 50 steps from the same seed differ from those of float32 on the CPU by more than the tolerance.
+Width 768, 12 blocks, length 1,024, batches of 16 and 64, then sequences of many lengths; minutes on an H100. Without a
+GPU, or with --toy, it is at toy size, to show that it runs. Contestants are timed in turn, in processes of their own.
+The share of the peak counts the operations in matrix products that were carried out, over the best large product
+measured now, and over what the maker promises. Exits with 1 if the losses of 50 steps from the same seed differ from
+those of float32 on the CPU by more than the tolerance.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from interleaved import Build, Times, interleaved
 from reference import ChunkedRows, Reference, Shape
@@ -35,7 +36,7 @@ CUDA = torch.cuda.is_available() and "--toy" not in sys.argv
 """The processes of the contestants are given the same arguments, and decide alike."""
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 SHAPE = Shape(768, 12, 12, 1024) if CUDA else Shape(32, 2, 2, 32)
-BATCH, ROUNDS, STEPS = (16, 5, 8) if CUDA else (4, 2, 1)
+BATCH, ROUNDS, STEPS = (16, 5, 5) if CUDA else (4, 2, 1)
 HALF = "device.precision=bfloat16"
 
 
@@ -54,6 +55,15 @@ def waiting(step: Callable[[], int]) -> Callable[[], int]:
 def library(batch: int, *overrides: str) -> Callable[[], int]:
     """A step of the library."""
     return waiting(ours(SHAPE, random_rows(SHAPE.length, count=1000), batch, f"device.type={DEVICE.type}", *overrides))
+
+
+def mixed(batch: int, *overrides: str) -> Callable[[], int]:
+    """The same with sequences of many lengths; after enough steps to have met most widths."""
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(np.log(SHAPE.length / 4), 0.6, 20 * batch), 8, SHAPE.length).astype(int)
+    rows = [random.integers(0, 20, length).astype(np.uint8) for length in lengths]
+    warm = 20 if CUDA else 0
+    return waiting(ours(SHAPE, rows, batch, f"device.type={DEVICE.type}", *overrides, warm=warm))
 
 
 def plain(batch: int, matmul: str) -> Callable[[], int]:
@@ -75,8 +85,11 @@ def peak() -> float:
     return best
 
 
-def table(title: str, contestants: dict[str, Build], *, base: str, top: float, nominal: float | None) -> None:
-    """Time them in turn; a contestant that dies (out of memory) takes its table with it, not the others."""
+def table(title: str, contestants: dict[str, Build], *, top: float, nominal: float | None) -> None:
+    """Time them in turn; a contestant that dies (out of memory) takes its table with it, not the others.
+
+    Where lengths differ no share is shown: the operations of attention depend on them.
+    """
     print(f"\n{title}\n", flush=True)
     try:
         found: dict[str, Times] = interleaved(contestants, rounds=ROUNDS, steps=STEPS)
@@ -85,12 +98,14 @@ def table(title: str, contestants: dict[str, Build], *, base: str, top: float, n
         return
     print("| | residues/s, median (range) | ratio | of the measured peak | of the nominal peak | peak memory, GiB |")
     print("|---|---|---|---|---|---|")
+    base = next(iter(found.values()))
     for name, times in found.items():
         used = times.rate * operations(SHAPE, asked=1.0 if name.startswith("reference") else 0.5)
+        equal = contestants[name][0] is not mixed
         print(
             f"| {name} | {times.rate:,.0f} ({min(times.rates):,.0f} to {max(times.rates):,.0f}) | "
-            f"{times.rate / found[base].rate:.2f} | {used / top:.1%} | {f'{used / nominal:.1%}' if nominal else '-'} | "
-            f"{times.peak / 2**30:.2f} |",
+            f"{times.rate / base.rate:.2f} | {f'{used / top:.1%}' if equal else '-'} | "
+            f"{f'{used / nominal:.1%}' if nominal and equal else '-'} | {times.peak / 2**30:.2f} |",
             flush=True,
         )
 
@@ -157,22 +172,26 @@ def main() -> None:
         print(f"not compiled: torch needs {missing}")
     best = "training.compile=on" if compiles else "training.compile=off"
     word = "compiled" if compiles else "eager"
-    fused = {f"sedd, bfloat16, sdpa, {word}": (library, (BATCH, HALF, best, "model.attention=sdpa"))}
-    eager = {"sedd, bfloat16, sdpa, eager": (library, (BATCH, HALF, "training.compile=off", "model.attention=sdpa"))}
-    references = {
+    eager = (HALF, "training.compile=off")
+    first: dict[str, Build] = {
         "reference, float32": (plain, (BATCH, "highest")),
         "reference, TF32": (plain, (BATCH, "high")),
+        "sedd, attention by products, eager": (library, (BATCH, *eager, "model.attention=matmul")),
+        "sedd, eager": (library, (BATCH, *eager, "model.attention=sdpa")),
     }
-    pairs = {f"sedd, bfloat16, matmul, {word}": (library, (BATCH, HALF, best, "model.attention=matmul"))}
-    wide = {f"{key}, batch {4 * BATCH}": (library, (4 * BATCH, *rest[1:])) for key, (_, rest) in fused.items()}
-    first = next(iter(fused))
-    common: dict[str, Any] = {"top": top, "nominal": nominal}
-    table(f"The step, batch {BATCH}", {**references, **fused, **eager}, base="reference, float32", **common)
-    table(f"Attention, batch {BATCH}", {**fused, **pairs}, base=first, **common)
-    if CUDA:
-        table("A larger batch", {**fused, **wide}, base=first, **common)
+    fast = (HALF, best, "model.attention=sdpa")
+    if compiles:
+        first["sedd, compiled"] = (library, (BATCH, *fast))
+    batches: dict[str, Build] = {f"{word}, batch {size}": (library, (size, *fast)) for size in (BATCH, 4 * BATCH)}
+    lengths: dict[str, Build] = {f"{word}, batch {4 * BATCH}": (mixed, (4 * BATCH, *fast))}
+    if compiles:
+        lengths[f"eager, batch {4 * BATCH}"] = (mixed, (4 * BATCH, *eager, "model.attention=sdpa"))
+    table(f"The step, batch {BATCH}", first, top=top, nominal=nominal)
+    table("A larger batch", batches, top=top, nominal=nominal)
     sampling()
-    sys.exit(not numerics())
+    good = numerics()
+    table("Many lengths", lengths, top=top, nominal=nominal)
+    sys.exit(not good)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sedd.attention import OnePass, Rotary, attend, rotate
+from sedd.attention import OnePass, Rotary, Seen, _ends, attend, rotate, seen_in
 from sedd.graphs import make_graph
 from sedd.heads import outputs
 from sedd.model import SigmaEmbedding, Transformer, pick
@@ -152,9 +152,9 @@ def test_pads_get_no_gradient_and_give_none() -> None:
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_plain_and_fused_attention_agree(padded: bool) -> None:
-    q, k, v = torch.randn(3, 2, 4, 7, 6, generator=torch.Generator().manual_seed(0))
+    qkv = torch.randn(2, 7, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(7)[None] < torch.tensor([[7], [4]]) if padded else None
-    plain, fused = attend(q, k, v, mask, fused=False), attend(q, k, v, mask, fused=True)
+    plain, fused = (attend(qkv, Rotary(6)(7), seen_in(mask), fused=fused) for fused in (False, True))
     torch.testing.assert_close(plain, fused, rtol=1e-5, atol=1e-5)
     tokens = torch.randint(6, (2, 7), generator=torch.Generator().manual_seed(1))
     outs = [
@@ -166,14 +166,50 @@ def test_plain_and_fused_attention_agree(padded: bool) -> None:
 
 @pytest.mark.parametrize("reach", [1.0, 60.0], ids=["soft", "sharp"])
 def test_attention_for_compilation_has_the_values_and_gradients_of_the_plain_one(reach: float) -> None:
-    q, k, v, grad = torch.randn(4, 2, 4, 7, 6, generator=torch.Generator().manual_seed(0))
-    inputs = [(reach * q).requires_grad_(), k.clone().requires_grad_(), v.clone().requires_grad_()]
-    seen = (torch.arange(7)[None] < torch.tensor([[7], [4]])).float()
-    plain = attend(*inputs, seen, fused=False)
-    expected = torch.autograd.grad(plain, inputs, grad)
-    fast = OnePass.apply(inputs[0] * 6**-0.5, *inputs[1:], seen)
+    qkv = torch.randn(2, 7, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    grad = torch.randn(2, 7, 4, 6, generator=torch.Generator().manual_seed(1))
+    inputs = qkv * torch.tensor([reach, 1.0, 1.0])[:, None, None]
+    seen = seen_in(torch.arange(7)[None] < torch.tensor([[7], [4]]))
+    assert seen is not None
+    still = torch.ones(7, 3), torch.zeros(7, 3)  # no rotation
+    plain = attend(inputs.requires_grad_(), still, seen, fused=False)
+    (expected,) = torch.autograd.grad(plain, inputs, grad)
+    q, k, v = inputs.transpose(1, 3).unbind(2)
+    fast = OnePass.apply(q * 6**-0.5, k, v, seen.mask).transpose(1, 2)
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(torch.autograd.grad(fast, inputs, grad), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.autograd.grad(fast, inputs, grad)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_residues_and_pads_of_a_row_are_two_sequences() -> None:
+    mask = torch.arange(5)[None] < torch.tensor([[5], [2], [1]])
+    assert _ends(mask).tolist() == [0, 5, 5, 7, 10, 11, 15]
+    assert _ends(mask).dtype == torch.int32
+
+
+@pytest.mark.parametrize("told", [None, "mask", "ends"])
+def test_attention_of_gpus_agrees_with_products(told: str | None) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no cuda device on this machine")
+    if told == "ends" and torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("no FlashAttention on this chip")
+    lengths = torch.tensor([[70], [33], [1], [64]], device="cuda")
+    mask = torch.arange(70, device="cuda")[None] < lengths if told else None
+    qkv = torch.randn(4, 70, 3, 2, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
+    grad = torch.randn(4, 70, 2, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(1))
+    if mask is not None:
+        grad *= mask[:, :, None, None]
+    half = qkv.bfloat16().requires_grad_()
+    exact = half.detach().float().requires_grad_()
+    angles = Rotary(64).cuda()(70)
+    seen = None if mask is None else Seen(mask.float(), _ends(mask) if told == "ends" else None)
+    outs = attend(half, angles, seen, fused=True).float(), attend(exact, angles, seen, fused=False)
+    for out in outs:
+        out.backward(grad)
+    assert half.grad is not None
+    assert exact.grad is not None
+    where = slice(None) if mask is None else mask
+    torch.testing.assert_close(outs[0][where], outs[1][where], rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(half.grad.float(), exact.grad, rtol=5e-2, atol=5e-2)
 
 
 def test_picking_and_its_gradient_are_those_of_an_index() -> None:

@@ -40,7 +40,9 @@ class Noised:
 
     def pinned(self) -> Noised:
         """The same in memory that a GPU can read by itself."""
-        return Noised(self.batch.pinned(), self.x_t.pin_memory(), self.state, self.places.pin_memory(), self.count)
+        return Noised(
+            self.batch.pinned(), self.x_t.pin_memory(), self.state.pinned(), self.places.pin_memory(), self.count
+        )
 
 
 def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> Noised:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sedd.attention import Rotary, attend, rotate
+from sedd.attention import Rotary, Seen, attend, seen_in
 from sedd.dropout import Dropout, streams
 from sedd.sections import Model
 
@@ -31,13 +31,13 @@ class LayerNorm(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A product and a bias; compiled, the bias is added by the kernel that comes after the product.
+    """A product and a bias; compiled for CPUs, the bias is added by the kernel that comes after the product.
 
-    Its gradient is then summed sequence by sequence: down all rows of a batch at once it is slow on CPUs.
+    Its gradient is then summed sequence by sequence: down all rows of a batch at once it is slow there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() or x.device.type != "cpu":
             return super().forward(x)
         product = F.linear(x, self.weight)
         return product + self.bias.expand(*x.shape[:-2], 1, -1).to(product.dtype)
@@ -120,7 +120,7 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        seen: Tensor | None,
+        seen: Seen | None,
         stream: Tensor | None,
         places: Tensor | None = None,
     ) -> Tensor:
@@ -138,15 +138,12 @@ class Block(nn.Module):
         out: Tensor = x + gate2 * self.dropout(mixed, None if stream is None else ~stream)
         return out
 
-    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
+    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Seen | None) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        cos, sin = (part.to(q.dtype) for part in angles)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
         fused = self.attention == "sdpa" or (self.attention == "auto" and x.device.type != "cpu")
-        mixed = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, seen, fused=fused)
-        out: Tensor = self.attn_out(mixed.transpose(1, 2).reshape(batch, length, size))
+        out: Tensor = self.attn_out(attend(qkv, angles, seen, fused=fused).reshape(x.shape))
         return out
 
 
@@ -232,7 +229,7 @@ class Transformer(nn.Module):
         Args:
             tokens: (batch, length) noisy tokens.
             sigma: (batch,) cumulative noise.
-            mask: (batch, length), False at pads; None where there are no pads.
+            mask: (batch, length), False at pads, which are at the end; None where there are no pads.
             places: (N,) where an answer is wanted, as places in the flattened `tokens`, none of them twice; None means
                 everywhere. What only the others need is not computed.
             keys: (batch,) int64 below 2^31, what the dropout of each sequence is drawn by; None draws them.
@@ -242,7 +239,7 @@ class Transformer(nn.Module):
         """
         condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
         angles = self.rotary_emb(tokens.shape[1])
-        seen = None if mask is None else mask.float()
+        seen = seen_in(mask)
         drops = streams(tokens, keys, len(self.blocks)) if self.training and self.dropout else [None] * len(self.blocks)
         x = self.vocab_embed(tokens)
         last = len(self.blocks) - 1

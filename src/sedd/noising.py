@@ -36,7 +36,11 @@ class NoiseState:
     dsigma: Tensor
 
     def to(self, device: torch.device) -> NoiseState:
-        return NoiseState(self.sigma.to(device), self.dsigma.to(device))
+        return NoiseState(*(each.to(device, non_blocking=True) for each in (self.sigma, self.dsigma)))
+
+    def pinned(self) -> NoiseState:
+        """The same in memory that a GPU can read by itself."""
+        return NoiseState(self.sigma.pin_memory(), self.dsigma.pin_memory())
 
     def __getitem__(self, rows: slice) -> NoiseState:
         return NoiseState(self.sigma[rows], self.dsigma[rows])

@@ -105,10 +105,11 @@ class Loader:
                 letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
             draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
             given = noised(batch, noise[piece.where], draws, graph=self.graph)
+            keys = dropout_keys(config.seed, part.samples)
             micros.append(
                 Micro(
                     given.pinned() if self.pin else given,
-                    dropout_keys(config.seed, part.samples),
+                    keys.pin_memory() if self.pin else keys,
                     seed_for(config.seed, "dropout", int(part.samples.min())),
                     piece,
                 )

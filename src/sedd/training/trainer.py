@@ -371,8 +371,8 @@ class Trainer:
                         graph=self.graph,
                         model=self.config.model,
                         selective=self._selective,
-                        keys=micro.keys.to(self.device),
-                        always_mask=self.compiled,
+                        keys=micro.keys.to(self.device, non_blocking=True),
+                        always_mask=self.compiled and self.device.type == "cpu",
                     )
                 scaled = loss.total * (micro.piece.weight * self.parallel.loss_scale) / work.residues
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
