@@ -167,8 +167,9 @@ def pads(shape: Shape, rows: list[np.ndarray], batch: int) -> None:
     cursor, residues, positions = trainer.state.cursor, 0, 0
     for _ in range(500):
         plan, cursor = trainer.batches.at(cursor)
-        widest = min(shape.length, -(-int(plan.lengths.max()) // 8) * 8)
-        residues, positions = residues + plan.residues, positions + widest * len(plan)
+        for part in plan.parts():
+            widest = min(shape.length, -(-int(part.lengths.max()) // 8) * 8)
+            residues, positions = residues + part.residues, positions + widest * len(part)
     print(f"\npads: {1 - residues / positions:.1%} of the positions computed, over 500 steps")
 
 

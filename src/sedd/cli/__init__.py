@@ -52,7 +52,7 @@ def main() -> None:
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
     except torch.OutOfMemoryError as error:
         _fail(
-            f"out of memory ({error}). Divide training.batch_size by 8 and multiply training.accum by 8: the run stays "
+            f"out of memory ({error}). Divide training.batch_size by 4 and multiply training.accum by 4: the run stays "
             "the same"
         )
     except RuntimeError as error:
