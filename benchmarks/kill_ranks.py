@@ -4,7 +4,7 @@
 
 Every kill is SIGKILL to a random process, a random time after training began or began again (so also while it starts,
 saves, evaluates). Prints a table: which process, when, and where the group went on; then whether the final weights,
-averages and moments of the optimizer are those of one process that nobody disturbed, bit for bit or by how much not.
+averages and moments of the optimizer are those of such a group that nobody disturbed, bit for bit or by how much not.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ import threading
 import time
 from pathlib import Path
 
-import torch
-
-import sedd
 from sedd.training import checkpoint
 from sedd.training.supervise import Supervisor
 
@@ -52,29 +49,21 @@ def main() -> None:
     parser.add_argument("--longest", type=float, default=8.0, help="seconds between two kills, at most")
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
-    torch.set_num_threads(1)
     steps = [*MODEL, f"training.n_iters={wanted.steps}", f"training.eval_every={wanted.steps // 4}"]
+    steps += ["training.batch_size=16", f"distributed.strategy={wanted.strategy}"]
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        killed = disturbed(run, [*steps, "training.batch_size=16", f"distributed.strategy={wanted.strategy}"], wanted)
-        saved = checkpoint.read(checkpoint.listing(run / "checkpoints")[-1])
-    same = [f"training.batch_size={16 // wanted.size}", f"training.accum={wanted.size}"]
-    trainer = sedd.Trainer(sedd.load_config("quickstart", *steps, *same))
-    for _ in trainer.steps():
-        pass
-    straight = {
-        "model": trainer.network.state_dict(),
-        "ema": trainer.ema.network.state_dict(),
-        "optimizer": trainer.parallel.moments(trainer.optimizer),
-    }
+        runs = Path(folder) / "disturbed", Path(folder) / "undisturbed"
+        killed = supervised(runs[0], steps, wanted, kills=wanted.kills)
+        supervised(runs[1], steps, wanted, kills=0)
+        saved, straight = (checkpoint.read(checkpoint.listing(run / "checkpoints")[-1]) for run in runs)
     print(f"\n{killed} kills, {wanted.size} processes, {wanted.strategy}; step {saved.state['train']['step']}")
-    for group, tensors in straight.items():
+    for group, tensors in straight.tensors.items():
         far = max(float((saved.tensors[group][name] - value).abs().max()) for name, value in tensors.items())
         print(f"{group:<10} largest difference from the undisturbed run: {far:g}{' (bit for bit)' * (far == 0)}")
 
 
-def disturbed(run: Path, overrides: list[str], wanted: argparse.Namespace) -> int:
-    """Train under a supervisor while somebody kills; returns how many kills there were."""
+def supervised(run: Path, overrides: list[str], wanted: argparse.Namespace, *, kills: int) -> int:
+    """Train under a supervisor while somebody kills so often; returns how many kills there were."""
     first = [sys.executable, "-m", "sedd", "train", "quickstart", *overrides, "--run", str(run), "--samples", "0"]
     done, ended = 0, threading.Event()
 
@@ -89,7 +78,7 @@ def disturbed(run: Path, overrides: list[str], wanted: argparse.Namespace) -> in
     def kill() -> None:
         nonlocal done
         chance, seen, since = random.Random(wanted.seed), None, 0  # noqa: S311  # no secret
-        while done < wanted.kills and not ended.is_set():
+        while done < kills and not ended.is_set():
             time.sleep(chance.random() * wanted.longest)
             if newest() != seen:
                 seen, since = newest(), 0

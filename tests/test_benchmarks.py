@@ -30,6 +30,7 @@ COMMANDS = [
     "numerics.py --toy --graphs absorb --heads normalised",
     "flat.py --toy",
     "gpu.py --toy",
+    "kill_ranks.py --kills 1 --longest 1 --steps 40",
     "sampling.py --toy --graph uniform 2 1",
     "users_table.py FASTA --seeds 1 --steps 20",
     "verdicts.py --toy --only none",
@@ -42,6 +43,7 @@ TABLE = {
     "overhead.py": "together",
     "small_models.py": "pairs",
     "bound_variance.py": "stratified",
+    "kill_ranks.py": "bit for bit",
 }
 """What stands in the tables that are plain text; the others are markdown."""
 
