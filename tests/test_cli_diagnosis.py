@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import sedd
 from sedd import cli
 from sedd.cli import speed
+from sedd.data import STRATA
 from tests.conftest import TINY
 from tests.test_elsewhere import TABLE
 
@@ -95,7 +96,7 @@ def test_the_speed_can_be_measured_with_or_without_data(tmp_path, data, monkeypa
     small = [item for item in TINY if item.startswith(("model.", "training.batch_size"))]
     given = ["--data", tmp_path / "my.fasta"] if data else []
     printed = sedd_("forecast", "small", *small, "training.accum=4", *given, "--measure", "--device", "cpu")
-    assert "measured in 2 steps (32 sequences each) on cpu" in printed
+    assert f"measured in 2 steps ({8 * STRATA} sequences each) on cpu" in printed
     assert "Phase full difficulty: steps 300 to 2,500, " in printed
 
 
