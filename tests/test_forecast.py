@@ -138,9 +138,8 @@ def test_training_on_real_proteins_begins_at_the_forecast(real_data, graph, mode
     )
     data = open_data(config.data, seed=0)
     (row,) = sedd.forecast(config, data=data, steps=[0]).rows
-    reports = list(
-        islice(sedd.Trainer(config, data=data).steps(), 200)
-    )  # few masks that count much: 0.6 % of standard error
+    # The first few masks of a sequence count much: 0.6 % of standard error.
+    reports = list(islice(sedd.Trainer(config, data=data).steps(), 200))
     total = sum(float(report.bins.loss.sum()) for report in reports) / sum(report.residues for report in reports)
     assert total == pytest.approx(row.untrained, rel=0.02)
 
