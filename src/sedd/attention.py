@@ -49,7 +49,7 @@ def _ends(mask: Tensor) -> Tensor:
 
 
 def _varlen(device: torch.device) -> bool:
-    """Whether attention is faster told where rows end: on NVIDIA's chips before Hopper.
+    """Whether attention is faster told where rows end: on NVIDIA's chips just before Hopper (8.x).
 
     There a mask shuts out FlashAttention; from Hopper on torch takes that of cuDNN, which has masks and is faster.
     """
