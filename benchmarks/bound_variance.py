@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 import sedd
+from sedd.diffusion.loss import diffusion_loss
+from sedd.diffusion.noising import noise_state
+from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Estimator
-from sedd.loss import diffusion_loss
-from sedd.noising import noise_state
 from sedd.randomness import generator
 
 SMALL = (
@@ -51,7 +52,7 @@ def trained(graph: str, overrides: list[str]) -> sedd.Trainer:
     return trainer
 
 
-def naive(estimator: Estimator, network: sedd.heads.Network) -> Estimate:
+def naive(estimator: Estimator, network: Network) -> Estimate:
     """The mean training loss at times drawn evenly, nats per residue."""
 
     @torch.no_grad()

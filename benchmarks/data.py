@@ -35,11 +35,11 @@ import numpy as np
 
 from sedd.data import Batches, Dataset, TokenStore, load
 from sedd.data.alphabet import PROTEIN
-from sedd.data.parallel import cores
+from sedd.data.prepare.parallel import cores
+from sedd.data.prepare.writer import StoreWriter, Written
+from sedd.data.statistics import Letters
 from sedd.data.store import MANIFEST, OFFSETS, TOKENS, npy_header
-from sedd.data.writer import StoreWriter, Written
-from sedd.diagnosis.letters import Letters
-from sedd.durable import write_json
+from sedd.files import write_json
 from sedd.sampling.lengths import LengthDistribution
 
 UNIREF50 = 60_000_000
@@ -48,7 +48,8 @@ REST: dict[str, object] = {"options": {}, "source": {}, "tally": {}}
 PREPARE = """
 import json, resource, sys, time
 from pathlib import Path
-from sedd.data import PrepareOptions, prepare
+from sedd.data.prepare.options import PrepareOptions
+from sedd.data.prepare.preparing import prepare
 def used():
     return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 def cpu():

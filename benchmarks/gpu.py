@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from interleaved import Build, Times, interleaved
 from reference import ChunkedRows, Reference, Shape
-from training import operations, ours, random_rows
 
 import sedd
 from sedd.sampling.generation import Generation
 from sedd.training.compiling import missing_compiler
+from training import operations, ours, random_rows
 
 NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bfloat16 of the SXM modules, operations per second (NVIDIA's data sheets)."""

@@ -17,8 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-from sedd.training import checkpoint
-from sedd.training.supervise import Supervisor
+from sedd.distributed.supervise import Supervisor
+from sedd.runs import checkpoint
 
 MODEL = (
     "data.synthetic.sequences=400",

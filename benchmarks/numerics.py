@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 import sedd
-from sedd.backends import Cpu
 from sedd.evaluation.bound import Estimator
+from sedd.plugins.backends import Cpu
 
 TOLERANCE = 0.01
 """Nats per residue."""

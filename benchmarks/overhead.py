@@ -21,10 +21,10 @@ import torch
 
 import sedd
 from sedd.diagnosis.monitor import Monitor
-from sedd.graphs import Absorb, Uniform
-from sedd.profile import Bins
+from sedd.diffusion.graphs import Absorb, Uniform
+from sedd.diffusion.loss_profile import Bins
+from sedd.runs.state import Window
 from sedd.training import trainer as training
-from sedd.training.state import Window
 
 spent: dict[str, float] = defaultdict(float)
 

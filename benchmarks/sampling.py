@@ -29,16 +29,16 @@ import torch
 from torch import Tensor
 
 import sedd
-from sedd.backends import Cpu
+from sedd.config.sections import Sampling
 from sedd.data.synthetic import FREQUENCIES, Chain
-from sedd.graphs import Absorb, Graph, make_graph
-from sedd.heads import Network, outputs
-from sedd.model import Transformer
+from sedd.diffusion.graphs import Absorb, Graph, make_graph
+from sedd.diffusion.parametrization import Network, outputs
+from sedd.model.transformer import Transformer
+from sedd.plugins.backends import Cpu
 from sedd.sampling.categorical import categorical
 from sedd.sampling.rows import Sample
 from sedd.sampling.sampler import Sampler
 from sedd.sampling.templates import Blanks
-from sedd.sections import Sampling
 
 LENGTH, TOY_LENGTH = 256, 16
 Choices = tuple[tuple[str, dict[str, object], bool], ...]

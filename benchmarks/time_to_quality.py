@@ -26,11 +26,11 @@ import torch
 from reference import ChunkedRows, PaddedRows, Reference, Shape
 
 import sedd
-from sedd.backends import Cpu
+from sedd.config.sections import Model
 from sedd.data import order
+from sedd.diffusion.graphs import make_graph
 from sedd.evaluation.bound import Estimator
-from sedd.graphs import make_graph
-from sedd.sections import Model
+from sedd.plugins.backends import Cpu
 
 SLICE = 25.0
 """Seconds of training between turns."""

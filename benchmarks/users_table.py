@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 import sedd
+from sedd.data.statistics import Letters
 from sedd.diagnosis.forecast import make_forecast
-from sedd.diagnosis.history import History
-from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
-from sedd.profile import EDGES
+from sedd.diffusion.loss_profile import EDGES
+from sedd.runs.history import History
 
 SCALE = 20
 SIZE = (

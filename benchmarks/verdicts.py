@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 import sedd
-from sedd.diagnosis.history import read_metrics
-from sedd.diagnosis.letters import Letters
+from sedd.data.statistics import Letters
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
+from sedd.runs.history import read_metrics
 
 STEPS = 480
 ONSET = 300

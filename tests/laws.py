@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from sedd.heads import log_score
+from sedd.diffusion.parametrization import log_score
 from sedd.sampling.levels import grid, start_rates
 from sedd.sampling.sampler import Sampler
 from sedd.sampling.sweeps import LEAST

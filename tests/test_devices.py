@@ -7,7 +7,7 @@ import torch
 
 import sedd
 from sedd import devices
-from sedd.backends import Cpu, Cuda
+from sedd.plugins.backends import Cpu, Cuda
 
 
 def test_an_absent_device_says_what_is_there_instead(tiny, monkeypatch):

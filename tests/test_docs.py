@@ -22,10 +22,11 @@ import pytest
 import typer.main
 
 import sedd
-from sedd import hookspecs, plugins
 from sedd.cli import app
-from sedd.config import typed_model
-from sedd.runfile import presets
+from sedd.config.config import typed_model
+from sedd.config.run_file import presets
+from sedd.plugins import hookspecs
+from sedd.plugins import registry as plugins
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

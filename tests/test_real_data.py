@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sedd
-from sedd.training import checkpoint
+from sedd.runs import checkpoint
 
 SMALL = (
     "model.hidden_size=32", "model.cond_dim=16", "model.n_blocks=1", "model.n_heads=2", "model.length=64",

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from sedd import devices, speed
-from sedd.backends import Cpu
-from sedd.speed import Speed
+from sedd import devices
+from sedd.devices import Speed
+from sedd.plugins.backends import Cpu
 
 
 @pytest.fixture
@@ -18,20 +18,20 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_measurement_is_kept_for_later_processes(cache, monkeypatch):
-    first = speed.speed(Cpu())
+    first = devices.speed(Cpu())
     assert first.float32 > 0
     (file,) = cache.glob("speed-cpu-*.json")
-    monkeypatch.setattr(speed, "measured", lambda backend: pytest.fail("it was measured again"))
-    assert speed.speed(Cpu()) == first
+    monkeypatch.setattr(devices, "measured", lambda backend: pytest.fail("it was measured again"))
+    assert devices.speed(Cpu()) == first
     file.write_text("{}")
-    monkeypatch.setattr(speed, "measured", lambda backend: Speed(1.0, 2.0))
-    assert speed.speed(Cpu()) == Speed(1.0, 2.0)
+    monkeypatch.setattr(devices, "measured", lambda backend: Speed(1.0, 2.0))
+    assert devices.speed(Cpu()) == Speed(1.0, 2.0)
     assert json.loads(file.read_text()) == {"float32": 1.0, "bfloat16": 2.0}
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
-    assert speed.speed(Cpu()).float32 > 0
+    assert devices.speed(Cpu()).float32 > 0
 
 
 @pytest.mark.parametrize(("claims", "measured", "expected"), [
@@ -49,4 +49,4 @@ def test_bfloat16_is_taken_where_it_was_measured_to_pay(monkeypatch, claims, mea
 
 def test_without_the_instructions_bfloat16_is_not_even_timed(cache, monkeypatch):
     monkeypatch.setattr(Cpu, "fast_bfloat16", lambda self: False)
-    assert speed.measured(Cpu()).bfloat16 == 0.0
+    assert devices.measured(Cpu()).bfloat16 == 0.0

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.graphs import Absorb, Graph
-from sedd.heads import Network, log_score
-from sedd.sections import Model
+from sedd.config.sections import Model
+from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.parametrization import Network, log_score
 
 Nodes = tuple[Tensor, Tensor]
 """Noise levels sigma and their weights: the sum of weight times f(sigma) is the integral of f over sigma."""

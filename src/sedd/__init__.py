@@ -5,15 +5,15 @@
 >>> sedd.Trainer(config).fit()  # doctest: +SKIP
 """
 
-import sedd.waiting  # noqa: F401  # before torch
-from sedd.config import Config
-from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+import sedd._openmp  # noqa: F401  # before torch
+from sedd.comparison.compare import Comparison, compare
+from sedd.config.config import Config
+from sedd.config.run_file import load_config
 from sedd.data import Dataset
 from sedd.data.alphabet import Alphabet
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.api import diagnose, forecast
 from sedd.diagnosis.attribution import Attribution
-from sedd.diagnosis.compare import Comparison, compare
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast
 from sedd.errors import (
@@ -28,10 +28,10 @@ from sedd.errors import (
     TrainingError,
 )
 from sedd.evaluation.bound import Bound
-from sedd.hookspecs import hookimpl
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
-from sedd.runfile import load_config
-from sedd.training.report import StepReport
+from sedd.runs.step_report import StepReport
 from sedd.training.trainer import Trainer
 
 __all__ = [

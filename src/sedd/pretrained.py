@@ -10,24 +10,24 @@ from typing import Any, Literal, Unpack
 
 from torch import nn
 
-from sedd.config import Config
-from sedd.contracts import Backend
-from sedd.curricula import Constant
+from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
+from sedd.diffusion.graphs import Graph, make_graph
+from sedd.diffusion.parametrization import outputs
 from sedd.errors import CheckpointError, DataError, SeddWarning
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
 from sedd.evaluation.variants import VariantScore, scores
-from sedd.graphs import Graph, make_graph
-from sedd.heads import outputs
-from sedd.model import Transformer
-from sedd.plugins import registry
+from sedd.model.transformer import Transformer
+from sedd.plugins.contracts import Backend
+from sedd.plugins.curricula import Constant
+from sedd.plugins.registry import registry
+from sedd.runs import checkpoint
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.rows import Projector
-from sedd.training import checkpoint
 
 
 @dataclass(frozen=True)

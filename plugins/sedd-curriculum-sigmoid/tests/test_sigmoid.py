@@ -3,7 +3,7 @@
 import pytest
 
 import sedd
-from sedd.plugins import registry
+from sedd.plugins.registry import registry
 from sedd.testing import Check, checks_for
 from sedd_curriculum_sigmoid import Sigmoid
 

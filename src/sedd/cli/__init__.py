@@ -12,8 +12,8 @@ import torch
 from rich.markup import escape
 
 from sedd.cli.app import app, err, out
+from sedd.distributed.group import launched, lost
 from sedd.errors import LOST, SeddError
-from sedd.training.world import launched, lost
 
 __all__ = ["app", "main"]
 

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from sedd.cli.app import app, data_progress, out
-from sedd.diagnosis.bound_curves import CLOCKS, Z95, Clock, Point, few
-from sedd.diagnosis.comparable import WHOLE
-from sedd.diagnosis.compare import Comparison, compare
-from sedd.diagnosis.compare_plot import plot
-from sedd.diagnosis.config_differences import Difference
-from sedd.paired import PairedDifference, paired
+from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Point, few
+from sedd.comparison.comparable import WHOLE
+from sedd.comparison.compare import Comparison, compare
+from sedd.comparison.config_differences import Difference
+from sedd.comparison.paired import PairedDifference, paired
+from sedd.report.comparison_plot import plot
 
 CLOCK_NAMES: dict[Clock, str] = {"steps": "optimizer steps", "residues": "training residues", "seconds": "time"}
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import app, data_progress, err, out
-from sedd.data import PrepareOptions, prepare, verify
-from sedd.runfile import load_config
+from sedd.config.run_file import load_config
+from sedd.data.prepare.options import PrepareOptions
+from sedd.data.prepare.preparing import prepare, verify
 
 data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")

@@ -25,7 +25,7 @@ from sedd.evaluation.names import names_in
 from sedd.evaluation.scatter import Z95
 from sedd.evaluation.table import table
 from sedd.pretrained import Pretrained, load
-from sedd.training.run import Run
+from sedd.runs.directory import Run
 
 USUAL = 1_000
 """Sequences that are evaluated where neither their number nor a table of all is asked for."""

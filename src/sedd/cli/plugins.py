@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sedd.cli.app import app, err, out
-from sedd.plugins import KINDS, describe, discover
-from sedd.runfile import schema
+from sedd.config.run_file import schema
+from sedd.plugins.registry import KINDS, describe, discover
 
 
 @app.command()

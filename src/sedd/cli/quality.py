@@ -11,16 +11,16 @@ import typer
 from rich.console import Console
 
 from sedd.cli.app import app, data_progress, err, out
+from sedd.config.sections import Data
 from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
-from sedd.data.bytestream import ByteStream
-from sedd.data.readers import read_fasta
+from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge, quality_figure
 from sedd.evaluation.quality.alignment import blast_like
 from sedd.evaluation.quality.figure import need_matplotlib
 from sedd.evaluation.quality.table import LEGEND, quality_table
 from sedd.pretrained import Pretrained, load
-from sedd.sections import Data
 
 
 @app.command()

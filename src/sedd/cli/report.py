@@ -18,7 +18,7 @@ def report(
     to: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file; default: RUN/report.html.")] = None,
 ) -> None:
     """Write one HTML page on a run, to read and to send on, with its main plots as PNG beside it."""
-    from sedd.diagnosis.report import write_report  # needs matplotlib, which no other command does
+    from sedd.report.write import write_report  # needs matplotlib, which no other command does
 
     written = write_report(run, to)
     out.print(str(written.page), markup=False)

@@ -6,7 +6,7 @@ import time
 import warnings
 from statistics import median
 
-from sedd.config import Config
+from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
 from sedd.errors import SeddWarning
 from sedd.training.trainer import Trainer

@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import Device, Overrides, app, data_progress, err, out
+from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.devices import choose
+from sedd.distributed.supervise import Supervisor, refuse_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
-from sedd.runfile import load_config
-from sedd.training import checkpoint
-from sedd.training.run import Run
+from sedd.runs import checkpoint
+from sedd.runs.directory import Run
 from sedd.training.samples import due, generates, samples_file, write_step
-from sedd.training.supervise import Supervisor, refuse_torchrun
 from sedd.training.trainer import Trainer
 
 FEW = 20

@@ -8,13 +8,10 @@ from __future__ import annotations
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
 from sedd.data.batch import Batch, crop, load
 from sedd.data.dataset import Dataset, open_data, open_whole
-from sedd.data.options import PrepareOptions
 from sedd.data.order import STRATA, Batches, Cursor, GlobalBatch, Sequences, length_counts, lengths_of
 from sedd.data.permutation import Permutation
-from sedd.data.preparing import Prepared, prepare, verify
 from sedd.data.store import TokenStore
 from sedd.data.synthetic import SyntheticSource
-from sedd.data.tally import Tally
 
 __all__ = [
     "ESM",
@@ -27,11 +24,8 @@ __all__ = [
     "Dataset",
     "GlobalBatch",
     "Permutation",
-    "PrepareOptions",
-    "Prepared",
     "Sequences",
     "SyntheticSource",
-    "Tally",
     "TokenStore",
     "crop",
     "length_counts",
@@ -39,7 +33,5 @@ __all__ = [
     "load",
     "open_data",
     "open_whole",
-    "prepare",
     "text_alphabet",
-    "verify",
 ]

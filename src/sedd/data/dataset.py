@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
-from sedd.data.options import PrepareOptions, differences
 from sedd.data.order import Sequences
-from sedd.data.preparing import Prepared, Progress, opened, prepare
+from sedd.data.prepare.options import PrepareOptions, differences
+from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
+from sedd.data.prepare.tally import Tally
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
-from sedd.data.tally import Tally
 from sedd.errors import DataError
-from sedd.sections import Data
-from sedd.speed import cache_directory
+from sedd.files import cache_directory
 
 LEAST_SYNTHETIC_VALID = 256
 

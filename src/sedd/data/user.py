@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.config.sections import Data
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
 from sedd.errors import DataError
-from sedd.sections import Data
 
 
 @dataclass(frozen=True, eq=False)

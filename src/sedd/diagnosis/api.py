@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sedd.config import Config
+from sedd.config.config import Config
+from sedd.config.run_file import load_config
 from sedd.data import Dataset, open_data
-from sedd.data.preparing import Progress
-from sedd.diagnosis import elsewhere
+from sedd.data.prepare.preparing import Progress
+from sedd.data.statistics import Letters
+from sedd.diagnosis import external_curve as elsewhere
 from sedd.diagnosis.curve_file import read_curve
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast, make_forecast
-from sedd.diagnosis.history import full, read_metrics
-from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
-from sedd.runfile import load_config
+from sedd.runs.history import full, read_metrics
 
 _ANOTHER = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
 

@@ -1,7 +1,7 @@
 """A change of the loss, split exactly into what the curriculum did and what the model did.
 
 With bins b of mask rate, the loss of some steps is the sum of w_b P_b: w_b is the mask rate that their draws covered
-in the bin, P_b the loss per unit of it (`sedd.profile`). Between two times,
+in the bin, P_b the loss per unit of it (`sedd.diffusion.loss_profile`). Between two times,
 
     L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)            difficulty: what the curriculum allows has changed
              + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: the luck of which mask rates were drawn
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.history import Line
 from sedd.diagnosis.predictors import Predictor, nearest
+from sedd.diffusion.loss_profile import BINS, EDGES, Bins, rounded
 from sedd.errors import DataError
-from sedd.profile import BINS, EDGES, Bins, rounded
+from sedd.runs.history import Line
 
 Array = NDArray[np.float64]
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.config import Config
+from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
-from sedd.diagnosis.elsewhere import Elsewhere
+from sedd.diagnosis.external_curve import Elsewhere
 from sedd.diagnosis.forecast import Forecast
-from sedd.diagnosis.history import History
+from sedd.runs.history import History
 
 Array = NDArray[np.float64]
 

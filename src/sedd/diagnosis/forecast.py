@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sedd.config import Config
-from sedd.contracts import Curriculum, checked_difficulty
-from sedd.diagnosis.letters import Letters
+from sedd.config.config import Config
+from sedd.data.statistics import Letters
 from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy, predictable
+from sedd.diffusion.graphs import Absorb, Graph, make_graph
+from sedd.diffusion.loss_profile import mask_range
+from sedd.diffusion.noising import noise_state, path_positions
+from sedd.diffusion.schedule import learning_rate
 from sedd.errors import ConfigError
-from sedd.graphs import Absorb, Graph, make_graph
-from sedd.learning_rate import learning_rate
-from sedd.noising import noise_state, path_positions
-from sedd.profile import mask_range
+from sedd.plugins.contracts import Curriculum, checked_difficulty
 
 Array = NDArray[np.float64]
 

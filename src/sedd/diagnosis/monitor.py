@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from sedd.config import Config
+from sedd.config.config import Config
 from sedd.diagnosis import remedies
 from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
 from sedd.diagnosis.attribution import attribute
 from sedd.diagnosis.forecast import CLOCK, rise_window, smallest_preschool_time
-from sedd.diagnosis.history import History, Line
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdicts import verdict
-from sedd.profile import Bins
+from sedd.diffusion.loss_profile import Bins
+from sedd.runs.history import History, Line
 
 RECENT = 3
 """Lines that are pooled as "now"."""

@@ -1,9 +1,9 @@
 """What a fixed predictor loses at each mask rate: one that knows nothing, one that knows the letters, a trained one.
 
 The training loss at any difficulty is the integral of P(m), the loss per unit of mask rate, over the mask rates that
-the difficulty draws (`sedd.profile`). For `absorb` with the normalised head P is the cross-entropy, ln n and H1 for the
-first two; in every other case P is computed here from the library's own score entropy, exactly, by listing what a
-residue can become.
+the difficulty draws (`sedd.diffusion.loss_profile`). For `absorb` with the normalised head P is the cross-entropy, ln n
+and H1 for the first two; in every other case P is computed here from the library's own score entropy, exactly, by
+listing what a residue can become.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sedd.graphs import Absorb, Graph
-from sedd.heads import log_score, outputs
-from sedd.profile import EDGES
-from sedd.sections import Model
+from sedd.config.sections import Model
+from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.loss_profile import EDGES
+from sedd.diffusion.parametrization import log_score, outputs
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sedd.config import Config
-from sedd.diagnosis.history import Line
+from sedd.config.config import Config
+from sedd.runs.history import Line
 
 CALM = 0.95
 """Share of the steps before trouble whose gradient a new `optim.grad_clip` leaves alone."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from sedd.diagnosis.alarms import Alarm, Cause, Kind, Verdict
 from sedd.diagnosis.attribution import between
-from sedd.diagnosis.history import History
 from sedd.errors import DataError
+from sedd.runs.history import History
 
 TOLD = 0.02
 """A change of the loss at fixed mask rate by this share must be told from luck, or there is too little signal."""

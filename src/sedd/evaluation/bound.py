@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.contracts import Backend, Noise
+from sedd.config.sections import Model
 from sedd.data import Sequences, lengths_of
 from sedd.data.batch import Batch, load
 from sedd.data.order import GlobalBatch
-from sedd.graphs import Absorb, Graph
-from sedd.heads import Network, log_score
-from sedd.profile import BINS, EDGES, bin_of
+from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.loss_profile import BINS, EDGES, bin_of
+from sedd.diffusion.parametrization import Network, log_score
+from sedd.plugins.contracts import Backend, Noise
 from sedd.randomness import generator
-from sedd.sections import Model
 
 SIGMA_END = 12.0
 """Where the `uniform` integral ends and the prior term takes over (which is then below 1e-9 nats)."""
@@ -50,7 +50,7 @@ class Bound:
     cropped: int
     """Sequences longer than `model.length`: only a part of each was scored."""
     profile: tuple[float | None, ...] = field(default=(), repr=False)
-    """The integrand by mask rate, in the bins of `sedd.profile`; None where nothing was drawn."""
+    """The integrand by mask rate, in the bins of `sedd.diffusion.loss_profile`; None where nothing was drawn."""
     up_to: tuple[float, ...] = field(default=(), repr=False)
     """The part of the integral up to the end of each bin, nats per residue: what runs of other noise can share."""
     up_to_stderr: tuple[float, ...] = field(default=(), repr=False)
@@ -122,7 +122,7 @@ class Estimator:
     seed: int = 0
 
     def __call__(self, network: Network) -> Bound:
-        """Bound of `network` (called as in `sedd.heads.Network`; put it in eval mode first)."""
+        """Bound of `network` (called as in `sedd.diffusion.parametrization.Network`; put it in eval mode first)."""
         return self.with_sequences(network)[0]
 
     def with_sequences(self, network: Network) -> tuple[Bound, BySequence]:

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.data import lengths_of
+from sedd.diffusion.loss_profile import rounded
+from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Bound, Estimator, Part
 from sedd.evaluation.controls import Shuffled, composition, letter_counts, smoothed, unigram
 from sedd.evaluation.moments import Moments
 from sedd.evaluation.scatter import Z95, half_width, mask_variance
-from sedd.heads import Network
-from sedd.profile import rounded
 
 COARSE = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-"""Mask rates between which the bound is shown; some of the edges of `sedd.profile`."""
+"""Mask rates between which the bound is shown; some of the edges of `sedd.diffusion.loss_profile`."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.evaluation.bound import Bound, Part
 from sedd.evaluation.scatter import mask_variance
-from sedd.profile import BINS, EDGES
 
 Array = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class Moments:
         return max(0.0, self.square / self.residues - self.nats**2) * self.sequences / (self.sequences - 1)
 
     def between(self, low: float, high: float) -> tuple[float, float]:
-        """Mean and standard error of the integrand between two edges of `sedd.profile`; nan where nothing was drawn."""
+        """Mean and standard error of the integrand between two edges of mask rate; nan where nothing was drawn."""
         first, last = (int(np.argmin(np.abs(EDGES - end))) for end in (low, high))
         drawn = float(self.first[BINS + first : BINS + last].sum())
         if drawn <= 0.0:

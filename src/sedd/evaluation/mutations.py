@@ -14,8 +14,8 @@ import numpy as np
 
 from sedd.data import Alphabet
 from sedd.data.alphabet import Ids
-from sedd.data.bytestream import ByteStream
-from sedd.data.readers import read_fasta
+from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
 
 POINT = re.compile(r"(\D)(\d+)(\D)")

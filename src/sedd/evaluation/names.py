@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sedd.config.sections import Data
 from sedd.data import Alphabet
-from sedd.data.bytestream import ByteStream
-from sedd.data.clean import Cleaner, TextCleaner
-from sedd.data.readers import read_fasta, read_text
-from sedd.sections import Data
+from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.clean import Cleaner, TextCleaner
+from sedd.data.prepare.readers import read_fasta, read_text
 
 
 def names_in(path: Path, data: Data, alphabet: Alphabet) -> Iterator[str]:

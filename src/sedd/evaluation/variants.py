@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sedd.data.alphabet import Ids
+from sedd.diffusion.graphs import Absorb
+from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Estimator
 from sedd.evaluation.mutations import Mutation
 from sedd.evaluation.scatter import pair_variance
-from sedd.graphs import Absorb
-from sedd.heads import Network
 
 Array = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.contracts import Backend
+from sedd.config.sections import Model, Sampling
+from sedd.diffusion.graphs import Graph
+from sedd.diffusion.parametrization import Network, log_score
 from sedd.errors import SamplingError
-from sedd.graphs import Graph
-from sedd.heads import Network, log_score
+from sedd.plugins.contracts import Backend
 from sedd.sampling.reshaping import reshaped
 from sedd.sampling.rows import Rows
-from sedd.sections import Model, Sampling
 
 
 @dataclass(frozen=True)

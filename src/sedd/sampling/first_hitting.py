@@ -17,13 +17,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sedd.contracts import Noise
+from sedd.config.sections import Sampling
 from sedd.errors import SamplingError
+from sedd.plugins.contracts import Noise
 from sedd.sampling.categorical import categorical
 from sedd.sampling.evaluations import Evaluations
 from sedd.sampling.levels import sigma_of
 from sedd.sampling.rows import Rows
-from sedd.sections import Sampling
 
 PATIENCE = 10
 """Evaluations per residue after which a constraint that masks residues again is refused; without one, 1 is enough."""

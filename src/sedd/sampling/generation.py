@@ -9,21 +9,21 @@ from typing import Any, TypedDict, Unpack
 from pydantic import ValidationError
 from torch import nn
 
-from sedd.config import Config
-from sedd.contracts import Backend
+from sedd.config.config import Config
+from sedd.config.sections import Sampling
 from sedd.data import Alphabet, Sequences
+from sedd.diffusion.graphs import Graph
 from sedd.errors import SamplingError
-from sedd.graphs import Graph
+from sedd.plugins.contracts import Backend
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.levels import check
 from sedd.sampling.rows import Projector, Sample
 from sedd.sampling.sampler import Report, Sampler, silent
 from sedd.sampling.templates import Blanks, Redesigns, Repeated, parse, whole
-from sedd.sections import Sampling
 
 
 class Choices(TypedDict, total=False):
-    """Options of the `sampling` section for one call; see `sedd.sections.Sampling`. None takes that of the run."""
+    """Options of the `sampling` section for one call, see `sedd.config.sections.Sampling`; None: that of the run."""
 
     predictor: str | None
     steps: int | None

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from sedd.config import Config
-from sedd.contracts import Noise
+from sedd.config.config import Config
+from sedd.config.sections import Model
+from sedd.diffusion.graphs import Absorb, Graph
 from sedd.errors import SamplingError
-from sedd.graphs import Absorb, Graph
+from sedd.plugins.contracts import Noise
 from sedd.sampling.rows import Ids
-from sedd.sections import Model
 
 
 def reach(noise: Noise) -> float:

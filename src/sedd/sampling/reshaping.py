@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sedd.graphs import Graph
+from sedd.diffusion.graphs import Graph
 
 
 def reshaped(

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sedd.diffusion.graphs import Absorb, Graph
 from sedd.errors import SamplingError
-from sedd.graphs import Absorb, Graph
 
 Ids = NDArray[np.integer]
 Projector = Callable[[Tensor, Tensor], Tensor]

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sedd.contracts import Backend, Noise
+from sedd.config.sections import Model, Sampling
 from sedd.data import Sequences
+from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.parametrization import Network
 from sedd.errors import SamplingError
-from sedd.graphs import Absorb, Graph
-from sedd.heads import Network
+from sedd.plugins.contracts import Backend, Noise
 from sedd.randomness import generator
 from sedd.sampling.evaluations import Evaluations
 from sedd.sampling.first_hitting import first_hitting
@@ -30,7 +31,6 @@ from sedd.sampling.levels import check, grid, start_rates
 from sedd.sampling.rows import Ids, Projector, Rows, Sample
 from sedd.sampling.sweeps import sweep
 from sedd.sampling.walk import KERNELS, walk
-from sedd.sections import Model, Sampling
 
 Report = Callable[[float], None]
 """Told how many samples are done, in fractions."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from sedd.contracts import Noise
+from sedd.plugins.contracts import Noise
 from sedd.sampling.categorical import categorical
 from sedd.sampling.evaluations import Evaluations
 from sedd.sampling.rows import Rows

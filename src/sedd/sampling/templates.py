@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sedd.data import Alphabet
-from sedd.data.bytestream import ByteStream, DamagedError
+from sedd.data.prepare.bytestream import ByteStream, DamagedError
 from sedd.errors import DataError, SamplingError
 from sedd.randomness import generator
 from sedd.sampling.rows import Ids

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sedd.graphs import Graph
+from sedd.diffusion.graphs import Graph
 from sedd.sampling.categorical import categorical
 from sedd.sampling.evaluations import Evaluations
 from sedd.sampling.rows import Rows

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from hypothesis import strategies as st
 
-from sedd.contracts import Backend
+from sedd.plugins.contracts import Backend
 from sedd.testing.reports import Draw, ask, fail
 
 

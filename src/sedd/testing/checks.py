@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, Unsatisfiable
 
-from sedd.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
 from sedd.testing import backends, curricula, every_part, noises, trackers
 from sedd.testing.instances import parts
 from sedd.testing.reports import Draw, label
@@ -62,7 +62,7 @@ def checks_for(
         exempt: names of checks that do not apply to this class, each with the reason; they are skipped with it.
 
     Examples:
-        >>> from sedd.curricula import Linear
+        >>> from sedd.plugins.curricula import Linear
         >>> [str(check) for check in checks_for(Linear)][:2]
         ['name_can_be_chosen_in_a_run_file', 'class_says_what_it_is']
     """

@@ -8,7 +8,7 @@ import math
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sedd.contracts import Curriculum, Ramp
+from sedd.plugins.contracts import Curriculum, Ramp
 from sedd.testing.reports import Draw, ask, fail
 
 FAR = 10**9

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sedd.contracts import Part
 from sedd.errors import PluginError
-from sedd.plugins import KINDS, check_class
+from sedd.plugins.contracts import Part
+from sedd.plugins.registry import KINDS, check_class
 from sedd.testing.instances import limits
 from sedd.testing.reports import Draw, fail, label
 

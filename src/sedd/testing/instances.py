@@ -12,7 +12,7 @@ import annotated_types
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from sedd.contracts import Part
+from sedd.plugins.contracts import Part
 
 P = TypeVar("P", bound=Part)
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sedd.contracts import Noise
+from sedd.plugins.contracts import Noise
 from sedd.testing.reports import Draw, ask, fail
 
 

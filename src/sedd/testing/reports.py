@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from hypothesis import strategies as st
 
-from sedd.contracts import Part
+from sedd.plugins.contracts import Part
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 """Draws a value from a strategy, inside a check."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sedd.contracts import Tracker
+from sedd.plugins.contracts import Tracker
 from sedd.testing.reports import Draw, ask, fail
 
 _CONFIG = {"seed": 0, "optim": {"lr": 3e-4}, "trackers": []}

@@ -14,11 +14,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from sedd.config import Config
-from sedd.contracts import Backend
+from sedd.config.config import Config
+from sedd.devices import speed
 from sedd.errors import DeviceError, SeddWarning
-from sedd.model import Transformer
-from sedd.speed import speed
+from sedd.model.transformer import Transformer
+from sedd.plugins.contracts import Backend
 
 WORTH_SECONDS = 1200.0
 """A run that is expected to take longer is compiled: it takes up to a minute and saves a tenth to a fifth."""

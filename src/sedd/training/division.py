@@ -15,45 +15,11 @@ from itertools import islice
 import numpy as np
 
 from sedd.data.batch import Batch
-from sedd.data.order import GlobalBatch
+from sedd.data.micro_batches import Piece
+from sedd.diffusion.parametrization import Network
+from sedd.distributed.group import ALONE, World
 from sedd.evaluation.bound import Estimator, Part
-from sedd.heads import Network
 from sedd.sampling.generation import Generation, Request
-from sedd.training.world import ALONE, World
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a step that this process computes at once: a micro-batch."""
-
-    batch: GlobalBatch
-    where: slice
-    """Its place among the sequences of the step."""
-    weight: int
-    """What its loss counts: 1, or 0 for a stand-in, which only keeps the processes together."""
-    last: bool
-    """Whether the gradients are put together after it."""
-
-
-def pieces(plan: GlobalBatch, accum: int, world: World) -> list[Piece]:
-    """The micro-batches of this process: as many for each, because each one ends in work for all."""
-    strata = plan.parts()
-    each = -(-accum // len(strata)) * world.size
-    parts = [part for stratum in strata for part in stratum.split(each)]
-    ends = np.cumsum([len(part) for part in parts]).tolist()
-    rounds = -(-len(parts) // world.size)
-    mine = []
-    for turn in range(rounds):
-        number = turn * world.size + world.rank
-        stand_in = number >= len(parts)
-        part = _first_of(parts[0]) if stand_in else parts[number]
-        end = len(part) if stand_in else ends[number]
-        mine.append(Piece(part, slice(end - len(part), end), int(not stand_in), turn + 1 == rounds))
-    return mine
-
-
-def _first_of(batch: GlobalBatch) -> GlobalBatch:
-    return GlobalBatch(batch.samples[:1], batch.indices[:1], batch.lengths[:1])
 
 
 def put_together(

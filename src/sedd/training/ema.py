@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from sedd.sections import Ema
-from sedd.training.shares import local
+from sedd.config.sections import Ema
+from sedd.distributed.dtensor import local
 
 
 class EmaNetwork:

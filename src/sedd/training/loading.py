@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sedd.config import Config
-from sedd.contracts import checked_difficulty
+from sedd.config.config import Config
 from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, load
+from sedd.data.micro_batches import Piece, pieces
+from sedd.diffusion.graphs import Graph
+from sedd.diffusion.loss import Noised, noised
+from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
+from sedd.distributed.group import ALONE, World
 from sedd.errors import DataError
-from sedd.graphs import Graph
-from sedd.loss import Noised, noised
-from sedd.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
+from sedd.plugins.contracts import checked_difficulty
 from sedd.randomness import seed_for
-from sedd.training.division import Piece, pieces
-from sedd.training.world import ALONE, World
 
 MOST_LETTERS = 1024
 """In larger alphabets the symbols of a step are not counted."""
@@ -98,7 +98,7 @@ class Loader:
         noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
         letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
         micros = []
-        for piece in pieces(plan, config.training.accum, self.world):
+        for piece in pieces(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
             part = piece.batch
             batch = self._read(part)
             if len(letters) and piece.weight:

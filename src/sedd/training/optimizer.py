@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sedd.config import Config
-from sedd.model import Embedding
+from sedd.config.config import Config
+from sedd.model.transformer import Embedding
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -29,20 +27,3 @@ def make_optimizer(network: nn.Module, config: Config) -> torch.optim.AdamW:
         return torch.optim.AdamW(groups, fused=True, **options)  # type: ignore[arg-type]  # options is homogeneous
     except RuntimeError:  # torch says so when the device has no fused kernel
         return torch.optim.AdamW(groups, foreach=True, **options)  # type: ignore[arg-type]
-
-
-def moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state under the names of the parameters: `NAME/step`, `NAME/exp_avg`, `NAME/exp_avg_sq`."""
-    return {
-        f"{name}/{key}": torch.as_tensor(value)
-        for name, parameter in network.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def set_moments(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """The inverse of `moments`."""
-    for name, parameter in network.named_parameters():
-        own = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
-        if own:
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}

@@ -8,7 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sedd.training.report import StepReport
+from sedd.runs.step_report import StepReport
 
 
 class Display:

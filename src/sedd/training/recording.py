@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sedd.config import Config
+from sedd.config.config import Config
 from sedd.data import Dataset
+from sedd.data.statistics import Letters
 from sedd.diagnosis.alarms import Alarm, Verdict
-from sedd.diagnosis.letters import Letters
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
-from sedd.graphs import make_graph
-from sedd.training.records import data_line
-from sedd.training.run import Run
+from sedd.diffusion.graphs import make_graph
+from sedd.runs.directory import Run
+from sedd.runs.metrics import data_line
 from sedd.training.tracking import TrackerSessions
 
 

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sedd.config import Config
+from sedd.config.config import Config
+from sedd.config.sections import Sampling
 from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
+from sedd.runs.step_report import StepReport
 from sedd.sampling.writing import write_samples
-from sedd.sections import Sampling
-from sedd.training.report import StepReport
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer

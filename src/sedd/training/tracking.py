@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sedd.contracts import Tracker
 from sedd.errors import SeddWarning
+from sedd.plugins.contracts import Tracker
 
 
 class TrackerSessions:

@@ -14,41 +14,42 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sedd.config import Config
-from sedd.contracts import Curriculum
+from sedd.config.config import Config
+from sedd.config.run_file import load_config
 from sedd.data import Batches, Cursor, Dataset, Sequences, open_data
 from sedd.data.user import user_dataset
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diffusion.graphs import make_graph
+from sedd.diffusion.loss import answers_where_asked, noised_loss
+from sedd.diffusion.loss_profile import BINS, Bins, bin_of, mask_range, widths
+from sedd.diffusion.parametrization import outputs
+from sedd.diffusion.schedule import learning_rate
+from sedd.distributed.group import at_place, join
+from sedd.distributed.parallel import same_everywhere, spread
+from sedd.distributed.signals import StopRequest
 from sedd.errors import CheckpointError, ConfigError, GroupError, TrainingError
 from sedd.evaluation.bound import Bound
-from sedd.graphs import make_graph
-from sedd.heads import outputs
-from sedd.learning_rate import learning_rate
-from sedd.loss import answers_where_asked, noised_loss
-from sedd.model import Transformer
-from sedd.profile import BINS, Bins, bin_of, mask_range, widths
+from sedd.model.transformer import Transformer
+from sedd.plugins.contracts import Curriculum
 from sedd.randomness import seed_for
-from sedd.runfile import load_config
+from sedd.runs import checkpoint
+from sedd.runs.directory import Run, differences
+from sedd.runs.metrics import bound_line, rollback_line, skipped_line, train_line
+from sedd.runs.state import TrainState, Window
+from sedd.runs.step_report import StepReport
 from sedd.sampling.generation import Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.training import checkpoint, division
+from sedd.training import division
 from sedd.training.compiling import compile_blocks, falling_back, should_compile
 from sedd.training.division import DividedEstimator
 from sedd.training.ema import EmaNetwork
 from sedd.training.loading import Loader, Work
 from sedd.training.optimizer import make_optimizer
-from sedd.training.parallel import same_everywhere, spread
 from sedd.training.progress import Display
 from sedd.training.recording import Recorder, Silence
-from sedd.training.records import bound_line, rollback_line, skipped_line, train_line
-from sedd.training.report import StepReport
-from sedd.training.run import Run, differences
 from sedd.training.samples import SamplesAtSteps
-from sedd.training.signals import StopRequest
-from sedd.training.state import TrainState, Window
 from sedd.training.tracking import TrackerSessions
-from sedd.training.world import at_place, join
 
 
 class Trainer:
@@ -57,7 +58,8 @@ class Trainer:
     Args:
         config: a `Config`, the name of a preset, or the path of a run file.
         model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
-            (batch, length, `sedd.heads.outputs`) logits (`model.head: normalised`) or log-scores (`model.head: score`).
+            (batch, length, `sedd.diffusion.parametrization.outputs`) logits (`model.head: normalised`) or log-scores
+            (`model.head: score`).
         data: your own data in place of `config.data`: a `Dataset`, or anything with `len` and integer arrays as items.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
         run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
@@ -466,7 +468,7 @@ class Trainer:
         self.save()
         if self.world.is_main:
             self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
-        return rollback_line(self.state, alarm)
+        return rollback_line(self.state, alarm.to_json())
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound

@@ -1,0 +1,1 @@
+"""Whether runs differ, in settings and in held-out bounds."""

@@ -1,0 +1,1 @@
+"""The typed configuration of a run, from YAML, presets and overrides."""

@@ -1,0 +1,1 @@
+"""From FASTA and text files to a token store."""

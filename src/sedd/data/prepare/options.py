@@ -1,0 +1,89 @@
+"""What decides the content of a prepared store, besides the source itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sedd.config.sections import Data, Residues
+from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
+from sedd.data.store import describe_file
+from sedd.errors import DataError
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Options of `prepare`, most of them those of `sedd.config.sections.Data`."""
+
+    alphabet: str = "protein"
+    residues: Residues = field(default_factory=Residues)
+    holdout: float = 0.01
+    """Share set aside for validation; 0 makes a train store only."""
+    clusters: Path | None = None
+    min_length: int = 2
+    chunk_length: int = 256
+    symbols: tuple[str, ...] | None = None
+    """Text: the alphabet, instead of the characters found in the source."""
+    symbols_also_in: Path | None = None
+    """Text: a second file whose characters belong to the alphabet too (a held-out file of its own)."""
+
+    @classmethod
+    def from_config(cls, data: Data) -> Self:
+        """The options that a run file states. With a held-out file of its own, nothing is set aside."""
+        own = data.valid is not None
+        return cls(
+            alphabet=data.alphabet,
+            residues=data.residues,
+            holdout=0.0 if own else data.holdout,
+            clusters=None if own or data.clusters is None else Path(data.clusters).expanduser(),
+            min_length=data.min_length,
+            chunk_length=data.chunk_length,
+            symbols_also_in=Path(str(data.valid)).expanduser() if own and data.alphabet == "text" else None,
+        )
+
+    def fixed_alphabet(self) -> Alphabet | None:
+        """The alphabet, where it does not depend on the data."""
+        if self.alphabet == "text":
+            return None if self.symbols is None else text_alphabet(self.symbols)
+        return {"protein": PROTEIN, "esm": ESM}[self.alphabet]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest: only what matters for this alphabet; files by name, size and hash."""
+        own: dict[str, Any] = {"alphabet": self.alphabet, "holdout": self.holdout, "min_length": self.min_length}
+        if self.alphabet == "text":
+            own["chunk_length"] = self.chunk_length
+            own["symbols"] = None if self.symbols is None else "".join(self.symbols)
+            own["symbols_also_in"] = file_identity(self.symbols_also_in)
+        else:
+            own["residues"] = self.residues.model_dump()
+            own["clusters"] = file_identity(self.clusters)
+        return own
+
+
+def file_identity(path: Path | None) -> dict[str, Any] | None:
+    """Name, size and sha256 of a file that has a part in the options."""
+    if path is None:
+        return None
+    try:
+        return {"name": path.name, **describe_file(path)}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def differences(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for every option that differs."""
+    lines = []
+    for key in sorted({*recorded, *wanted}):
+        old, new = recorded.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and key == "residues":
+            lines += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: the store has {_shown(old)}, wanted {_shown(new)}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "sha256" in value:
+        return f"{value['name']} (sha256 {value['sha256'][:12]})"
+    return repr(value)

@@ -1,0 +1,1 @@
+"""The diffusion: forward process, noise, parametrization, training loss."""

@@ -1,0 +1,123 @@
+"""The loss profile: what the loss is made of, by mask rate, in bins that are the same for every run.
+
+With m = 1 - e^(-sigma) the loss of one residue at difficulty d is
+
+    loss(d) = integral of P(m) dm   from m_low(d) to m_high(d)   =   sum over bins of  w_b(d) P_b
+
+in nats per residue. P is the cross-entropy of masked residues for `absorb` with the normalised head, and in general the
+score entropy per unit of mask rate. w_b(d) is how much of bin b the difficulty allows: a pure function of the
+configuration. So a change of the loss is a change of the w (the curriculum) or of the P (the model): see
+`sedd.diagnosis.attribution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sedd.diffusion.noising import Mode, noise_state
+from sedd.plugins.contracts import Noise
+
+Array = NDArray[np.float64]
+
+EDGES: Array = np.concatenate([[0.0, 0.001, 0.0025, 0.005, 0.01], np.arange(1, 41) / 40])
+"""Edges of the bins in mask rate: 2.5 % each, finer below that, where `uniform` changes fast and ramps may begin."""
+BINS = len(EDGES) - 1
+HORIZON = 100
+"""Optimizer steps that the exponentially weighted profile looks back; fewer at the beginning of a run."""
+
+
+def bin_of(mask_rate: Array) -> NDArray[np.int64]:
+    """The bin of each mask rate in [0, 1]."""
+    place: NDArray[np.int64] = np.searchsorted(EDGES, mask_rate, side="right").clip(1, BINS) - 1
+    return place
+
+
+def mask_range(noise: Noise, difficulty: float, mode: Mode) -> tuple[float, float]:
+    """The least and the largest mask rate that training at this difficulty draws."""
+    ends = noise_state(noise, torch.tensor([0.0, 1.0]), difficulty=difficulty, mode=mode)
+    low, high = ends.mask_rate.tolist()
+    return low, high
+
+
+def widths(low: float, high: float) -> Array:
+    """(BINS,): how much of each bin lies between two mask rates; sums to high - low."""
+    reached: Array = np.clip(np.minimum(EDGES[1:], high) - np.maximum(EDGES[:-1], low), 0.0, None)
+    return reached
+
+
+def _zeros() -> Array:
+    return np.zeros(BINS)
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """Sums over training steps, by mask rate; each array is (BINS,)."""
+
+    residues: float = 0.0
+    """Residues in those steps, whatever their mask rate."""
+    loss: Array = field(default_factory=_zeros)
+    """Loss summed over residues, nats; the sum over bins is the training loss itself."""
+    drawn: Array = field(default_factory=_zeros)
+    """Mask rate covered by the draws, summed over residues: its expectation is `expected`."""
+    expected: Array = field(default_factory=_zeros)
+    """Mask rate that the difficulty allows, summed over residues."""
+    corrupted: Array = field(default_factory=_zeros)
+    """Residues that the noise changed: how much is known about each bin."""
+
+    def __add__(self, other: Bins) -> Bins:
+        return Bins(self.residues + other.residues, *(a + b for a, b in zip(self._arrays, other._arrays, strict=True)))
+
+    def __sub__(self, other: Bins) -> Bins:
+        return self + other.faded(-1.0)
+
+    def faded(self, share: float) -> Bins:
+        """The same with this share of the weight."""
+        return Bins(self.residues * share, *(array * share for array in self._arrays))
+
+    def fading(self, other: Bins, step: int) -> Bins:
+        """The exponentially weighted sums after one more optimizer step, the `step`-th."""
+        horizon = min(HORIZON, max(1.0, step / 4))
+        return self.faded(1.0 - 1.0 / horizon) + other
+
+    @property
+    def values(self) -> Array:
+        """P of each bin, nats per unit of mask rate; NaN where nothing was drawn."""
+        values: Array = np.divide(self.loss, self.drawn, out=np.full(BINS, np.nan), where=self.drawn > 0)
+        return values
+
+    @property
+    def _arrays(self) -> tuple[Array, Array, Array, Array]:
+        return self.loss, self.drawn, self.expected, self.corrupted
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bins):
+            return NotImplemented
+        same = (np.array_equal(a, b) for a, b in zip(self._arrays, other._arrays, strict=True))
+        return self.residues == other.residues and all(same)
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back, bit for bit."""
+        names = ("loss", "drawn", "expected", "corrupted")
+        return {"residues": self.residues} | {
+            name: array.tolist() for name, array in zip(names, self._arrays, strict=True)
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["residues"], *(np.array(data[name]) for name in ("loss", "drawn", "expected", "corrupted")))
+
+
+def rounded(array: Sequence[float | None] | Array, digits: int = 7) -> list[float | None]:
+    """For files: so many significant digits, null for what is not finite, nothing after the last non-zero bin."""
+    values = [None if value is None or not np.isfinite(value) else float(f"{value:.{digits}g}") for value in array]
+    while values and not values[-1]:
+        values.pop()
+    return values

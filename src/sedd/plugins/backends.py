@@ -1,0 +1,127 @@
+"""The built-in device backends: `auto`, `cpu`, `cuda`, `mps` and `xpu`."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import ClassVar, Literal
+
+import torch
+
+from sedd.errors import DeviceError
+from sedd.plugins.contracts import Backend
+from sedd.plugins.hookspecs import hookimpl
+
+
+class Auto(Backend):
+    """Stands for the available backend of the highest priority; `sedd.devices.choose` puts that one in its place."""
+
+    type: Literal["auto"] = "auto"
+    priority: ClassVar[int] = -1
+
+    def available(self) -> bool:
+        return False
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        raise DeviceError("device `auto` is a choice, not a device; sedd.devices.choose(backend) resolves it")
+
+
+class Cpu(Backend):
+    """The processor: always there, and the reference for all others."""
+
+    type: Literal["cpu"] = "cpu"
+    keep_memory: bool = True
+    """Linux: the process keeps memory that a step has freed, for the next one to use, instead of taking it from the
+    system anew each time."""
+
+    def available(self) -> bool:
+        return True
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("cpu")
+
+    def fast_bfloat16(self) -> bool:
+        # Emulated bfloat16 is slower than float32: only instructions for it make it pay.
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+    def prepare(self) -> None:
+        if self.keep_memory and sys.platform == "linux":
+            _keep_freed_memory()
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Options of glibc's `mallopt`."""
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc's allocator not to give memory back; other allocators have no `mallopt`, and need none."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+class Cuda(Backend):
+    """NVIDIA GPUs (and AMD ones under ROCm, which torch calls `cuda` too)."""
+
+    type: Literal["cuda"] = "cuda"
+    priority: ClassVar[int] = 30
+
+    def available(self) -> bool:
+        return torch.cuda.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("cuda", local_rank)
+
+    def fast_bfloat16(self) -> bool:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
+
+    def process_group(self) -> str:
+        return "nccl"
+
+
+class Mps(Backend):
+    """Apple GPUs."""
+
+    type: Literal["mps"] = "mps"
+    priority: ClassVar[int] = 10
+
+    def available(self) -> bool:
+        return torch.backends.mps.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("mps")
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.mps.current_allocated_memory()}
+
+
+class Xpu(Backend):
+    """Intel GPUs."""
+
+    type: Literal["xpu"] = "xpu"
+    priority: ClassVar[int] = 20
+
+    def available(self) -> bool:
+        return torch.xpu.is_available()
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("xpu", local_rank)
+
+    def fast_bfloat16(self) -> bool:
+        return torch.xpu.is_bf16_supported()
+
+    def memory(self) -> dict[str, int]:
+        return {"allocated": torch.xpu.memory_allocated(), "peak": torch.xpu.max_memory_allocated()}
+
+    def process_group(self) -> str:
+        return "xccl"
+
+
+@hookimpl
+def sedd_backends() -> list[type[Backend]]:
+    return [Auto, Cpu, Cuda, Mps, Xpu]

@@ -1,0 +1,224 @@
+"""Find plugins, refuse conflicts, and hand out what is installed.
+
+`discover` collects everything, problems included, for `sedd plugins`. `registry` is what the rest of the library
+uses: the same, but a problem is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+import pluggy
+from pydantic.errors import PydanticUndefinedAnnotation
+
+from sedd.errors import PluginError
+from sedd.plugins import backends, curricula, hookspecs, noises, trackers
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Tracker
+
+GROUP = "sedd"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of part: its section in the run file, its hook, and the part taken when none is named."""
+
+    section: str
+    hook: str
+    base: type[Part]
+    default: str | None
+
+
+KINDS = (
+    Kind("curriculum", "sedd_curricula", Curriculum, "linear"),
+    Kind("noise", "sedd_noises", Noise, "loglinear"),
+    Kind("device", "sedd_backends", Backend, "auto"),
+    Kind("trackers", "sedd_trackers", Tracker, None),
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One installed part and where it comes from."""
+
+    kind: Kind
+    cls: type[Part]
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.cls.part_name()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is installed, and everything that is wrong with it."""
+
+    plugins: tuple[Plugin, ...]
+    problems: tuple[PluginError, ...] = ()
+
+    def of(self, section: str) -> dict[str, type[Part]]:
+        """The parts of one section (`curriculum`, `noise`, `device`, `trackers`) by name."""
+        return {plugin.name: plugin.cls for plugin in self.plugins if plugin.kind.section == section}
+
+
+@cache
+def registry() -> Registry:
+    """What is installed.
+
+    Raises:
+        PluginError: if any installed plugin is broken or two claim one name; says which, and what to do.
+    """
+    found = discover()
+    if found.problems:
+        raise PluginError("\n".join(map(str, found.problems)))
+    return found
+
+
+def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
+    """Load the built-ins and every entry point of group ``sedd``; never raises for a broken plugin."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    found: dict[tuple[str, str], Plugin] = {}
+    problems: list[PluginError] = []
+    for load, source in _sources(entry_points(group=GROUP) if installed is None else installed):
+        try:
+            plugins = _parts_of(manager, load, source)
+        except PluginError as problem:
+            problems.append(problem)
+            continue
+        problems += filter(None, (_add(plugin, found) for plugin in plugins))
+    return Registry(tuple(found.values()), tuple(problems))
+
+
+def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
+    for module in (curricula, noises, backends, trackers):
+        yield partial(import_module, module.__name__), "sedd (built in)"
+    # In order of name, so that who was first to claim a name does not depend on the file system.
+    for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
+        owner = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        yield entry.load, owner
+
+
+def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: str) -> list[Plugin]:
+    """Load one plugin and call its hooks; one that fails is taken out again, so that it cannot disturb the others."""
+    try:
+        module = load()
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
+        raise PluginError(
+            f"{source}: cannot be imported ({type(error).__name__}: {error}); repair it or pip uninstall it"
+        ) from error
+    if module is None:
+        raise PluginError(f'{source}: its entry point is None; let it name a module, such as my-plugin = "my_package"')
+    if manager.is_registered(module):
+        return []
+    try:
+        manager.register(module)
+        manager.check_pending()
+        return [Plugin(kind, cls, source) for kind in KINDS for cls in _call(manager, module, kind, source)] or _none(
+            module, source
+        )
+    except PluginError:
+        manager.unregister(module)
+        raise
+    except pluggy.PluginValidationError as error:
+        if manager.is_registered(module):  # pluggy itself takes some of them out, depending on its version
+            manager.unregister(module)
+        raise PluginError(f"{source}: {_hook_problem(error, module)}") from error
+
+
+def _none(module: ModuleType, source: str) -> list[Plugin]:
+    name = getattr(module, "__name__", repr(module))
+    raise PluginError(
+        f"{source}: {name} registers nothing; decorate its hooks with @sedd.hookimpl and return a list of classes"
+    )
+
+
+def _hook_problem(error: pluggy.PluginValidationError, module: Any) -> str:
+    hooks = [kind.hook for kind in KINDS]
+    strangers = [name for name in dir(module) if name.startswith("sedd_") and name not in hooks]
+    for name in strangers:
+        if close := difflib.get_close_matches(name, hooks, n=1):
+            return f"{name!r} is not a hook of sedd; did you mean {close[0]!r}? The hooks are {', '.join(hooks)}"
+    return f"{' '.join(str(error).split())}. The hooks are {', '.join(hooks)}, and they take no arguments"
+
+
+def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -> list[type[Part]]:
+    found: list[type[Part]] = []
+    for implementation in getattr(manager.hook, kind.hook).get_hookimpls():
+        if implementation.plugin is not module:
+            continue
+        try:
+            classes = implementation.function()
+        except Exception as error:  # a hook may fail in any way
+            raise PluginError(f"{source}: {kind.hook}() failed ({type(error).__name__}: {error})") from error
+        if not isinstance(classes, list | tuple):
+            raise PluginError(f"{source}: {kind.hook}() must return a list of classes, it returned {classes!r}")
+        found += [check_class(cls, kind, source) for cls in classes]
+    return found
+
+
+def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
+    """Refuse a class that could not work, naming what it lacks.
+
+    Raises:
+        PluginError: if `cls` is not a class of this kind, misses a method, or has no name to be chosen by.
+    """
+    if not inspect.isclass(cls) or not issubclass(cls, kind.base):
+        base = kind.base.__name__
+        raise PluginError(f"{source}: {kind.hook}() returned {cls!r}, which is not a subclass of sedd.{base}")
+    label = f"{source}: {cls.__module__}.{cls.__qualname__}"
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise PluginError(f"{label} does not implement {', '.join(missing)}")
+    try:
+        cls.model_rebuild()  # a type that cannot be resolved must be found here, not in the middle of a run file
+    except PydanticUndefinedAnnotation as error:
+        missing_type = f"{label} has an option of unknown type ({error.name})"
+        raise PluginError(f"{missing_type}; import that type at the top of its module") from error
+    key = cls.discriminator
+    field = cls.model_fields.get(key)
+    literal = field.annotation if field else None
+    if (
+        field is None
+        or get_origin(literal) is not Literal
+        or get_args(literal) != (field.default,)
+        or not isinstance(field.default, str)
+    ):
+        raise PluginError(
+            f'{label} has no name; give it a field such as {key}: Literal["my-name"] = "my-name" '
+            "(one literal, and the same default)"
+        )
+    return cls
+
+
+def _add(plugin: Plugin, found: dict[tuple[str, str], Plugin]) -> PluginError | None:
+    """Take a part in, unless another one has its name: the first keeps it."""
+    other = found.setdefault((plugin.kind.section, plugin.name), plugin)
+    if other.cls is plugin.cls:
+        return None
+    return PluginError(
+        f"{plugin.source}: {plugin.cls.__qualname__} and {other.cls.__qualname__} of {other.source} both claim "
+        f"{plugin.kind.section} {plugin.name!r}; rename one, or pip uninstall one of the two"
+    )
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return str(getattr(annotation, "__name__", annotation))
+
+
+def describe(cls: type[Part]) -> Mapping[str, str]:
+    """The options of a part with type and default, for listings."""
+    return {
+        name: _type_name(field.annotation) + ("" if field.is_required() else f" = {field.default}")
+        for name, field in cls.model_fields.items()
+        if name != cls.discriminator
+    }

@@ -1,0 +1,65 @@
+"""A report of a run that a person would send to a colleague: one HTML file, and its main plots as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sedd.errors import SeddError
+from sedd.files import write_atomically
+from sedd.report.charts import attribution_chart, bound_chart, loss_chart
+from sedd.report.contents import Contents, gather
+from sedd.report.heatmap import draw_heat, heat_map
+from sedd.report.page import render
+from sedd.report.plots import draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where a report is."""
+
+    page: Path
+    pictures: tuple[Path, ...]
+    """PNG files, in a directory beside the page that has its name."""
+
+
+def write_report(run: str | Path, out: str | Path | None = None) -> Written:
+    """Write the report of a run.
+
+    Args:
+        run: a run directory, finished or not.
+        out: the HTML file; by default `report.html` in the run directory. Its directory is made. Pictures go to a
+            directory of the same name without `.html`.
+
+    Raises:
+        CheckpointError: if `run` is no directory of a run, or its metrics are damaged; names the line.
+        SeddError: if `out` does not end in `.html`, or matplotlib is missing.
+    """
+    page = Path(run) / "report.html" if out is None else Path(out)
+    if page.suffix not in (".html", ".htm"):
+        raise SeddError(f"{page}: the report is an HTML file; give a name that ends in .html")
+    contents = gather(Path(run))
+    text = render(contents)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, text.encode())
+    folder, pictures = page.with_suffix(""), []
+    for name, figure in _pictures(contents):
+        folder.mkdir(exist_ok=True)
+        pictures.append(folder / f"{name}.png")
+        figure.savefig(pictures[-1], metadata={"Software": None})
+    return Written(page, tuple(pictures))
+
+
+def _pictures(contents: Contents) -> Iterator[tuple[str, Figure]]:
+    """The main plots, as far as there is something to draw."""
+    for chart in (loss_chart(contents), attribution_chart(contents), bound_chart(contents)):
+        if chart is not None:
+            yield chart.name, draw(chart)
+    heat = heat_map(contents)
+    if heat is not None:
+        yield heat.name, draw_heat(heat)

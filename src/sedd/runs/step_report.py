@@ -1,0 +1,42 @@
+"""What one optimizer step tells whoever iterates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sedd.diffusion.loss_profile import Bins
+from sedd.evaluation.bound import Bound
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer step, in plain numbers."""
+
+    step: int
+    """Optimizer steps done, this one included. A skipped step does not count."""
+    loss: float
+    """Training loss under the curriculum, nats per residue."""
+    difficulty: float
+    """Difficulty in [0, 1] that this step trained at."""
+    mask_rate: float
+    """Share of residues that the noise changed."""
+    mask_rate_max: float
+    """Largest mask rate this step could draw, 1 - e^(-sigma) at the end of the noise path."""
+    grad_norm: float
+    """Norm of the gradient before clipping."""
+    lr: float
+    """Learning rate of this step."""
+    residues: int
+    """Residues in the step."""
+    residues_per_second: float
+    """Rate of this step alone, data loading included."""
+    skipped: bool
+    """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
+    skipped_total: int
+    """Skipped steps since the run began."""
+    bins: Bins = field(default_factory=Bins, repr=False)
+    """The same loss by mask rate, as sums over the residues of the step; empty for a skipped step."""
+    letters: tuple[int, ...] = field(default=(), repr=False)
+    """How often each symbol occurs in the step; empty for very large alphabets."""
+    bound: Bound | None = None
+    """Held-out bound, at evaluation steps."""

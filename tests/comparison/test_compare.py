@@ -1,0 +1,494 @@
+"""Runs held against each other: what may be compared, at which points, and how sure a difference is."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import sedd
+from sedd import cli
+from sedd.comparison.bound_curves import Point, align, few, part
+from sedd.comparison.compare import Comparison, compare
+from sedd.comparison.config_differences import config_differences
+from sedd.comparison.paired import difference, paired
+from sedd.comparison.recorded import read_runs
+from sedd.data import open_data
+from sedd.diffusion.loss_profile import BINS, EDGES, widths
+from sedd.errors import CheckpointError, ConfigError, DataError
+from sedd.evaluation.bound import Estimator
+from sedd.runs.history import BoundLine
+from tests.conftest import TINY
+
+Writer = Callable[..., Path]
+AT_HALF, AT_FOUR_FIFTHS = 1.0 - math.exp(-0.5), 1.0 - math.exp(-0.8)
+
+
+def bound_line(step: int, level: float, stderr: float = 0.01, **more: Any) -> dict[str, Any]:
+    """A bound whose integrand is `level` at every mask rate, and so is its standard error, in proportion."""
+    return {
+        "kind": "bound",
+        "step": step,
+        "bound_nats": level,
+        "bound_stderr": stderr,
+        "bound_profile": [level] * BINS,
+        "bound_up_to": (level * EDGES[1:]).tolist(),
+        "bound_up_to_stderr": (stderr * EDGES[1:]).tolist(),
+        "bound_sequences": 256,
+        "bound_residues": 4000,
+        "bound_cropped": 0,
+        "residues": 100 * step,
+        "seconds": 0.5 * step,
+        **more,
+    }
+
+
+def train_line(step: int, high: float, loss: float = 1.0) -> dict[str, Any]:
+    """A line of steps that drew mask rates from 0 to `high`."""
+    drawn = widths(0.0, high).tolist()
+    return {
+        "kind": "train", "step": step, "loss": loss, "difficulty": 1.0, "mask_rate_max": high, "lr": 1e-3,
+        "grad_norm": 1.0, "grad_norm_max": 1.0, "residues": 100 * step, "seconds": 0.5 * step, "skipped": 0,
+        "by_mask_rate_loss": drawn, "by_mask_rate_drawn": drawn, "by_mask_rate_expected": drawn,
+        "by_mask_rate_corrupted": drawn, "profile": [1.0] * BINS,
+    }  # fmt: skip
+
+
+DATA = {"kind": "data", "step": 0, "letter_counts": [10] * 20, "mean_length": 16.0, "sequences": 200}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Writer:
+    """Writes a run directory from lines and dotted changes of the configuration."""
+
+    def write(name: str, *lines: dict[str, Any], data: dict[str, Any] | None = DATA, **changes: Any) -> Path:
+        config = sedd.load_config("quickstart", *TINY, "noise.sigma_min=0", "noise.sigma_max=0.5").as_dict()
+        for key, value in changes.items():
+            section, _, option = key.replace("__", ".").partition(".")
+            if option:
+                *inner, last = option.split(".")
+                place = config[section]
+                for each in inner:
+                    place = place[each]
+                place[last] = value
+            else:
+                config[section] = value
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        records = [*([data] if data else []), *lines]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        return folder
+
+    return write
+
+
+def answers(found: Comparison) -> dict[str, str]:
+    return {rule.what: rule.answer for rule in found.rules}
+
+
+def reasons(found: Comparison, what: str) -> str:
+    return "; ".join(reason for rule in found.rules if rule.what == what for reason in rule.reasons)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::sedd.SeddWarning")  # noise that stops early warns, as it should
+
+
+# Parts of a bound ----------------------------------------------------------------------------------------------------
+
+
+def made(up_to: np.ndarray, error: np.ndarray) -> BoundLine:
+    return BoundLine(1, float(up_to[-1]), float(error[-1]), 1, 1.0, np.ones(BINS), up_to, error)
+
+
+def test_a_part_of_a_bound_is_linear_within_a_bin_and_its_error_is_never_too_small() -> None:
+    line = made(2.0 * EDGES[1:] ** 2, 0.1 * EDGES[1:])
+    inside = 0.3 * 2.0 * 0.5**2 + 0.7 * 2.0 * 0.525**2  # 70 % of the way through the bin from 0.5 to 0.525
+    low = 2.0 * 0.1**2
+    assert part(line, 0.1, 0.5 + 0.7 * 0.025) == pytest.approx((inside - low, 0.1 * (0.5175 + 0.1)))
+    assert part(line, 0.0, 1.0) == (line.nats, line.stderr)
+
+
+def test_runs_of_other_noise_are_compared_over_the_range_they_share(write: Writer) -> None:
+    a = write("a", train_line(10, AT_HALF), bound_line(10, 2.0))
+    b = write("b", train_line(10, AT_FOUR_FIFTHS), bound_line(10, 1.5), noise__sigma_max=0.8, noise__sigma_min=0.02)
+    found = compare(a, b)
+    low = -math.expm1(-0.02)
+    assert found.mask_rates == pytest.approx((low, AT_HALF))
+    (point,) = found.points["steps"]
+    assert point.nats == pytest.approx((2.0 * (AT_HALF - low), 1.5 * (AT_HALF - low)))
+    assert point.stderr[0] == pytest.approx(0.01 * (AT_HALF + low))
+    (whole,) = found.whole_points["steps"]
+    assert whole.nats == (2.0, 1.5)
+    assert answers(found) == {
+        "training loss": "no",
+        "held-out bound": "with care",
+        "bound over the shared range": "yes",
+        "bound at equal time": "yes",
+    }
+    assert "a never trained at mask rates above 39.3%" in reasons(found, "held-out bound")
+    assert "b never trained at mask rates above 55.1%" in reasons(found, "held-out bound")
+
+
+# Points --------------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_aligned_where_one_was_evaluated_and_never_beyond_the_end_of_another(write: Writer) -> None:
+    a = write("a", *(bound_line(step, level) for step, level in ((100, 3.0), (200, 2.0), (300, 1.8))))
+    b = write("b", *(bound_line(step, level, residues=step * 200) for step, level in ((150, 2.6), (250, 1.6))))
+    found = compare(a, b)
+    share = found.mask_rates[1]
+    assert [point.at for point in found.points["steps"]] == [150, 200, 250]
+    wanted = ((2.5, 2.6), (2.0, 2.1), (1.9, 1.6))
+    for point, levels in zip(found.points["steps"], wanted, strict=True):
+        assert point.nats == pytest.approx(tuple(level * share for level in levels))
+    assert [point.at for point in found.points["residues"]] == [30_000]  # a ends there, and b begins
+    assert [point.at for point in found.points["seconds"]] == [75, 100, 125]
+    with pytest.raises(ValueError, match="outside its evaluations"):
+        found.curves[1].at("steps", 251)
+
+
+def test_runs_without_a_common_point_are_not_extrapolated(write: Writer) -> None:
+    a, b = write("a", bound_line(100, 3.0)), write("b", bound_line(200, 2.0), bound_line(300, 2.0))
+    found = compare(a, b)
+    assert found.points["steps"] == ()
+    assert "no optimizer step in common" in found.sentence
+    assert align(found.curves, "steps") == ()
+
+
+def test_a_few_points_are_spread_evenly_and_end_with_the_last() -> None:
+    points = [Point(float(at), (1.0, 1.0), (0.1, 0.1)) for at in range(0, 101, 5)]
+    assert [point.at for point in few(points)] == [25, 50, 75, 100]
+    assert few(points[:1]) == (points[0],)
+    close = [Point(at, (1.0, 1.0), (0.1, 0.1)) for at in (0.0, 33.0, 33.5, 66.0, 100.0)]
+    assert [point.at for point in few(close)] == [33.0, 66.0, 100.0]
+    assert few(()) == ()
+
+
+def test_an_evaluation_that_was_not_finite_is_left_out(write: Writer) -> None:
+    broken = bound_line(200, 2.0, bound_up_to=[None], bound_up_to_stderr=[None], bound_profile=[None])
+    del broken["bound_nats"]
+    a = write("a", bound_line(100, 3.0), broken, bound_line(300, 2.0))
+    assert compare(a, write("b", bound_line(300, 2.0))).curves[0].steps.tolist() == [100, 300]
+
+
+# The sentence --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [(1.0, "b is better than a by"), (1.99, "b and a cannot be told apart"), (3.0, "a is better than b by")],
+)
+def test_the_sentence_names_the_better_run_if_the_interval_excludes_0(write: Writer, level: float, words: str) -> None:
+    found = compare(write("a", bound_line(10, 2.0)), write("b", bound_line(10, level)))
+    assert found.sentence.startswith(words)
+    assert ("includes 0" in found.sentence) == ("told apart" in words)
+    gap, error = abs(level - 2.0) * AT_HALF, math.hypot(0.01, 0.01) * AT_HALF
+    assert f"{gap - 1.96 * error:.4f} to {gap + 1.96 * error:.4f}" in found.sentence
+
+
+def test_the_best_of_several_is_held_against_the_next_best_and_what_cannot_be_compared_is_named(write: Writer) -> None:
+    runs = [write(name, bound_line(10, level)) for name, level in (("a", 3.0), ("b", 1.0), ("c", 2.0))]
+    other = write("d", bound_line(10, 0.5), data__holdout=0.5)
+    found = compare(*runs, other)
+    assert "b is better than c, the next best, by" in found.sentence
+    assert found.sentence.endswith("Not comparable with a: d.")
+    assert found.compared == ("a", "b", "c")
+
+
+def test_equal_runs_are_called_equal(write: Writer) -> None:
+    found = compare(write("x/a", bound_line(10, 2.0)), write("y/a", bound_line(10, 2.0)))
+    assert found.sentence.startswith("x/a and y/a have the same bound at step 10")
+    assert found.points["steps"][0].difference(1)[0] == 0.0
+    assert found.differences == ()
+
+
+def test_without_a_standard_error_nothing_is_called_sure(write: Writer) -> None:
+    one = bound_line(10, 2.0, bound_up_to_stderr=[])
+    del one["bound_stderr"]
+    found = compare(write("a", one), write("b", bound_line(10, 1.0)))
+    assert "cannot be told apart" in found.sentence
+    assert "no error is known" in found.sentence
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["at_equal"]["steps"][0]["half_width"][0] is None
+
+
+# What may be compared ------------------------------------------------------------------------------------------------
+
+OTHER_DATA = [
+    ({"data__holdout": 0.5}, {}, "data.holdout is 0.01 in a and 0.5 in b"),
+    ({"seed": 7}, {}, "seed is 0 in a and 7 in b"),
+    ({"data__alphabet": "esm"}, {}, "a residue is another symbol"),
+    ({}, {"bound_residues": 3999}, "held-out residues differ (4,000 and 3,999)"),
+    ({"model__length": 12}, {"bound_cropped": 3}, "other parts of the long sequences"),
+]
+
+
+@pytest.mark.parametrize(("changes", "numbers", "words"), OTHER_DATA, ids=[words for *_, words in OTHER_DATA])
+def test_bounds_of_other_sequences_are_refused(write: Writer, changes: Any, numbers: Any, words: str) -> None:
+    found = compare(write("a", bound_line(10, 2.0)), write("b", bound_line(10, 1.0, **numbers), **changes))
+    assert answers(found)["held-out bound"] == answers(found)["bound over the shared range"] == "no"
+    assert words in found.sentence
+    assert found.sentence.startswith("No bound may be compared with that of a.")
+    assert found.points["steps"] == ()
+
+
+def test_bounds_of_runs_trained_on_other_letters_are_refused_unless_the_held_out_part_is_known(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0), data__train="x.fasta")
+    b = write("b", bound_line(10, 1.0), data={**DATA, "sequences": 100}, data__train="y.fasta", seed=3)
+    assert "trained on other data (200 and 100 sequences)" in compare(a, b).sentence
+    alphabet = {"name": "protein", "symbols": list("ACDEFGHIKLMNPQRSTVWY")}
+    for run, train in ((a, "p"), (b, "q")):
+        state = run / "checkpoints" / "step-00000010" / "state.json"
+        state.parent.mkdir(parents=True)
+        valid = {"sequences": 256, "identity": "v"}
+        prints = {"train": {"sequences": 1, "identity": train}, "valid": valid, "alphabet": alphabet}
+        state.write_text(json.dumps({"data": prints}))
+    found = compare(a, b)
+    assert answers(found)["bound over the shared range"] == "yes"
+    assert "trained on other sequences" in reasons(found, "training loss")
+
+
+def test_the_place_of_the_same_data_does_not_matter(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0), data__train="here.fasta")
+    b = write("b", bound_line(10, 1.0), data__train="there.fasta", seed=5, device__precision="bfloat16")
+    found = compare(a, b)
+    assert answers(found)["bound over the shared range"] != "no"
+    assert {each.key: each.neutral for each in found.differences} == {
+        "seed": False,
+        "data.train": True,
+        "device.precision": False,
+    }
+
+
+def test_more_sequences_or_masks_are_a_matter_of_care(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0))
+    b = write("b", bound_line(10, 1.0, bound_sequences=200, bound_residues=3000), evaluation__masks=8)
+    found = compare(a, b)
+    assert answers(found)["bound over the shared range"] == "with care"
+    assert "256 and 200" in reasons(found, "held-out bound")
+    assert "evaluation.masks is 2 in a and 8 in b" in reasons(found, "held-out bound")
+
+
+def test_bounds_of_two_graphs_are_compared_as_a_whole(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0))
+    found = compare(a, write("u", bound_line(10, 1.0), graph__type="uniform"))
+    assert found.mask_rates == (0.0, 1.0)
+    assert found.points["steps"][0].nats == (2.0, 1.0)
+    assert answers(found)["bound over the shared range"] == "no"
+    assert "both are upper bounds" in reasons(found, "held-out bound")
+    assert "some of which not all of them were trained on" in found.sentence
+
+
+def test_noises_without_a_common_mask_rate_share_nothing(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0))
+    found = compare(a, write("b", bound_line(10, 2.0), noise__sigma_min=0.6, noise__sigma_max=0.8))
+    assert "no mask rate was trained by both" in found.sentence
+
+
+def test_training_losses_under_another_noise_are_another_unit_and_the_factor_is_said(write: Writer) -> None:
+    a = write("a", train_line(10, AT_HALF), bound_line(10, 2.0))
+    b = write("b", train_line(10, AT_FOUR_FIFTHS), bound_line(10, 2.0), noise__sigma_max=0.8)
+    why = reasons(compare(a, b), "training loss")
+    assert f"{AT_HALF * math.log(20):.3f} and {AT_FOUR_FIFTHS * math.log(20):.3f} nats per residue" in why
+    assert f"a factor of {AT_FOUR_FIFTHS / AT_HALF:.2f}" in why
+
+
+def test_training_losses_may_be_compared_from_where_both_curricula_allow_the_same(write: Writer) -> None:
+    lines = [train_line(step, AT_HALF, loss=1.0) for step in (10, 20, 30)]
+    slow = [train_line(10, 0.1), train_line(20, AT_HALF, 0.9), train_line(30, AT_HALF, 0.8)]
+    a, b = write("a", *lines, bound_line(30, 2.0)), write("b", *slow, bound_line(30, 2.0))
+    found = compare(a, b)
+    assert answers(found)["training loss"] == "with care"
+    assert "only at 2 of 3 logged steps" in reasons(found, "training loss")
+    assert "at step 30: 1.0000 (a) and 0.8000 (b)" in reasons(found, "training loss")
+    again = compare(a, write("c", *lines, bound_line(30, 2.0)))
+    assert answers(again)["training loss"] == "yes"
+    never = compare(a, write("d", train_line(10, 0.1), bound_line(30, 2.0)))
+    assert "at no logged step do both curricula allow the same" in reasons(never, "training loss")
+    assert "has come to mask rate 10.0% of 39.3% so far" in reasons(never, "bound over the shared range")
+
+
+@pytest.mark.parametrize("key", ["graph__type", "model__head"])
+def test_training_losses_of_another_graph_or_head_are_refused(write: Writer, key: str) -> None:
+    a = write("a", train_line(10, AT_HALF), bound_line(10, 2.0))
+    other = {"graph__type": "uniform", "model__head": "score"}[key]
+    b = write("b", train_line(10, AT_HALF), bound_line(10, 2.0), **{key: other})
+    assert answers(compare(a, b))["training loss"] == "no"
+
+
+def test_time_on_another_machine_is_a_matter_of_care(write: Writer) -> None:
+    a, b = write("a", bound_line(10, 2.0)), write("b", bound_line(10, 2.0))
+    (a / "environment.json").write_text('{"processor": "2 threads"}')
+    (b / "environment.json").write_text('{"processor": "64 threads"}')
+    found = compare(a, b)
+    assert answers(found)["bound at equal time"] == "with care"
+    assert "2 threads and 64 threads" in reasons(found, "bound at equal time")
+
+
+def test_what_a_monitor_that_rolled_back_was_told_is_not_neutral(write: Writer) -> None:
+    event = {"kind": "rollback", "step": 5, "from_step": 8, "lr_scale": 0.5, "rollbacks": 1, "alarm": {}}
+    calm = [write("a", bound_line(10, 2.0)), write("b", bound_line(10, 2.0), monitoring__rollback_lr=0.1)]
+    back = [calm[0], write("c", event, bound_line(10, 2.0), monitoring__rollback_lr=0.1)]
+    assert [each.neutral for each in config_differences(read_runs(calm), same_data=True)] == [True]
+    assert [each.neutral for each in config_differences(read_runs(back), same_data=True)] == [False]
+
+
+def test_a_run_whose_plugins_are_not_installed_can_be_compared(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0))
+    b = write("b", bound_line(10, 1.0), noise__type="alien", curriculum={"difficulty_ramp": "alien", "k": 1})
+    found = compare(a, b)
+    assert found.sentence.startswith("b is better")
+    assert ("curriculum.k", (None, 1)) in [(each.key, each.values) for each in found.differences]
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_compared_at_all_is_a_clear_error(write: Writer, tmp_path: Path) -> None:
+    a, empty = write("a", bound_line(10, 2.0)), write("empty", train_line(10, 0.3))
+    bare = write("bare", bound_line(10, 2.0))
+    (bare / "metrics.jsonl").unlink()
+    damaged = write("damaged", bound_line(10, 2.0))
+    (damaged / "config.yaml").write_text("{[")
+    for runs, words in (
+        ((a,), "two runs or more, got 1"),
+        ((a, a / ".." / "a"), "is given twice"),
+        ((a, tmp_path / "nowhere"), "no directory"),
+        ((a, tmp_path), "no run directory"),
+        ((a, bare), "metrics.jsonl: no such file"),
+        ((a, damaged), "config.yaml: damaged"),
+        ((a, empty), "no held-out bound was recorded yet; the first comes after training.eval_every=4"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            compare(*runs)
+
+
+def test_noise_without_its_ends_is_an_error(write: Writer) -> None:
+    a = write("a", bound_line(10, 2.0))
+    with pytest.raises(CheckpointError, match=r"noise\.sigma_min=None, noise\.sigma_max=None"):
+        compare(a, write("b", bound_line(10, 1.0), noise={"type": "alien"}))
+
+
+# Real runs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Short runs: one trained with noise that stops early, one measured on other sequences."""
+    folder = tmp_path_factory.mktemp("runs")
+    changes = {"a": (), "b": ("optim.lr=0.02",), "early": ("noise.sigma_max=0.5",), "other": ("seed=1",)}
+    for name, options in changes.items():
+        sedd.Trainer(sedd.load_config("quickstart", *TINY, *options), run=folder / name).fit(progress=False)
+    return {name: folder / name for name in changes}
+
+
+def sedd_(*arguments: str | Path) -> str:
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(
+        cli.app, ["compare", *map(str, arguments)], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_command_shows_what_differs_what_may_be_compared_and_the_bounds(trained: dict[str, Path]) -> None:
+    printed = sedd_(trained["a"], trained["b"], trained["early"], trained["other"])
+    for words in (
+        "optim.lr",
+        "What may be compared",
+        "at equal",
+        "Full held-out bound",
+        "Not comparable with a: other",
+    ):
+        assert words in printed
+    tables = [line for line in printed.splitlines() if line[:1] in "┏┃┡│└"]
+    assert max(map(len, tables)) <= 100
+    assert "--paired" in printed
+
+
+def test_the_command_prints_json_and_draws(trained: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = json.loads(sedd_(trained["a"], trained["b"], "--json", "--plot", tmp_path / "deep" / "bounds.png"))
+    metrics = [json.loads(line) for line in (trained["b"] / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in metrics if line["kind"] == "bound"][-1]
+    assert found["whole_at_equal"]["steps"][-1]["nats"][1] == last["bound_nats"]
+    assert found["mask_rates"][1] > 0.99
+    assert (tmp_path / "deep" / "bounds.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_without_matplotlib_or_of_an_unknown_format_is_a_clear_error(
+    trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ConfigError, match="no picture format"):
+        sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.xyz")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sedd-torch\[report\]'"):
+        sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.png")
+
+
+def test_a_paired_difference_is_that_of_the_bounds_with_the_error_of_the_gaps(trained: dict[str, Path]) -> None:
+    found = paired(trained["a"], trained["b"], sequences=50, masks=3, device="cpu")
+    models = [sedd.load(trained[name], device="cpu") for name in "ab"]
+    held = open_data(models[0].config.data, seed=0).valid
+    bounds = [model.bound(held, masks=3, count=50) for model in models]
+    assert found.first == bounds[0]
+    assert found.nats == pytest.approx(bounds[1].nats - bounds[0].nats, abs=1e-12)
+    assert found.shared == pytest.approx(bounds[1].trained - bounds[0].trained, abs=0.02)
+    assert found.sequences == 50
+    # Directly: as if each gap were measured anew, with residues as weights.
+    by_sequence = [_by_sequence(model, held, masks=3, count=50) for model in models]
+    lengths = by_sequence[0][0]
+    gaps = by_sequence[1][1] - by_sequence[0][1]
+    mean = float(np.average(gaps, weights=lengths))
+    direct = math.sqrt(sum((n / lengths.sum()) ** 2 * (gap - mean) ** 2 for n, gap in zip(lengths, gaps, strict=True)))
+    assert found.nats == pytest.approx(mean, abs=1e-7)  # batches of another size round otherwise
+    assert found.stderr == pytest.approx(direct, rel=1e-4)
+    assert found.stderr < math.hypot(bounds[0].stderr, bounds[1].stderr)
+
+
+def _by_sequence(model: sedd.Pretrained, data: Any, *, masks: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Residues and nats per residue of each sequence, in the order of the estimate."""
+    estimate = Estimator(
+        data, model.graph, model.config.model, model.config.noise, model.backend,
+        count=count, masks=masks, batch_size=7,
+    )  # fmt: skip
+    bound, found = estimate.with_sequences(model.network)
+    nats = found.by_bin.sum(1)
+    assert float(found.residues @ nats / found.residues.sum()) == pytest.approx(bound.nats, abs=1e-6)
+    return found.residues, nats
+
+
+def test_a_run_is_no_different_from_itself(trained: dict[str, Path]) -> None:
+    model = sedd.load(trained["a"], device="cpu")
+    found = difference(model, model, open_data(model.config.data, seed=0).valid, sequences=30, masks=2)
+    assert (found.nats, found.stderr, found.shared, found.shared_stderr) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_paired_difference_is_over_the_range_that_both_were_trained_on(trained: dict[str, Path]) -> None:
+    found = paired(trained["a"], trained["early"], sequences=60, masks=4, device="cpu")
+    assert found.mask_rates[1] == pytest.approx(AT_HALF)
+    ends = (np.interp(found.mask_rates, EDGES, [0.0, *bound.up_to]) for bound in (found.other, found.first))
+    gaps = [float(end[1] - end[0]) for end in ends]
+    # The metrics weigh bins by their width, the pairs by what each sequence drew: two estimates of one number.
+    assert found.shared == pytest.approx(gaps[0] - gaps[1], abs=found.shared_stderr)
+
+
+def test_models_measured_on_other_sequences_are_not_paired(trained: dict[str, Path]) -> None:
+    with pytest.raises(DataError, match="have other held-out sequences"):
+        paired(trained["a"], trained["other"], device="cpu")
+
+
+def test_the_command_pairs_the_best_checkpoints(trained: dict[str, Path]) -> None:
+    printed = sedd_(trained["a"], trained["b"], "--paired", "--sequences", "20", "--masks", "2", "--device", "cpu")
+    assert "Paired, best checkpoints" in printed
+    assert "20 sequences: b less a is" in printed
+    made = json.loads(sedd_(trained["a"], trained["b"], "--paired", "--sequences", "20", "--json", "--device", "cpu"))
+    assert made["paired"]["b"]["sequences"] == 20

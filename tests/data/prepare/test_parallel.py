@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from sedd.data.prepare.parallel import cores, in_order
+from sedd.errors import DataError
+
+
+class Square:
+    """Has to be found by other processes, which `tests` is: they look where this one does."""
+
+    def __call__(self, number: int) -> tuple[int, int]:
+        if number in (37, 38):
+            raise DataError(f"not {number}")
+        return number * number, os.getpid()
+
+
+def numbers(count: int, failure: str = "") -> Iterator[int]:
+    yield from range(count)
+    if failure:
+        raise DataError(failure)
+
+
+def test_results_come_in_order_from_other_processes() -> None:
+    results = list(in_order(Square(), numbers(30), workers=2))
+    assert [square for square, _ in results] == [n * n for n in range(30)]
+    assert len({process for _, process in results} - {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_failure_in_order_is_raised_after_the_results_before_it(workers: int) -> None:
+    for items, message, before in ((numbers(50), "not 37", 37), (numbers(8, "ends here"), "ends here", 8)):
+        results = in_order(Square(), items, workers=workers)
+        assert [next(results)[0] for _ in range(before)] == [n * n for n in range(before)]
+        with pytest.raises(DataError, match=message):
+            next(results)
+
+
+def test_who_stops_early_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def watched(*arguments: object, **options: object) -> object:
+        started.append(popen(*arguments, **options))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    results = in_order(Square(), numbers(30), workers=2)
+    assert next(results)[0] == 0
+    results.close()
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+
+
+def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from sedd.data.prepare.parallel import in_order\n"
+        "print('once')\n"
+        "print(list(in_order(abs, [-1, -2, -3], workers=2)))\n"
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.stdout == "once\n[1, 2, 3]\n"
+
+
+def test_there_is_a_core() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)

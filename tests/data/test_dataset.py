@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sedd.config.sections import Data, Residues, Synthetic
+from sedd.data import PROTEIN, Dataset, open_data, open_whole, text_alphabet
+from sedd.data.prepare.options import PrepareOptions
+from sedd.data.prepare.preparing import prepare
+from sedd.errors import DataError
+
+FASTA = "".join(f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 20] * (i % 7 + 2)}KWx\n" for i in range(100)).replace("x", "")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return tmp_path / "xdg/sedd"
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "proteins.fasta"
+    path.write_text(FASTA)
+    return path
+
+
+def opened(**options: object) -> Dataset:
+    return open_data(Data(**options), seed=0)
+
+
+def test_the_synthetic_source_knows_its_exact_likelihood() -> None:
+    data = opened(synthetic=Synthetic(sequences=500))
+    assert (len(data.train), len(data.valid), data.alphabet) == (500, 256, PROTEIN)
+    assert data.exact_nll is not None
+    assert 2.2 < data.exact_nll < 2.5
+    assert data.letter_counts.sum() == sum(len(data.train[i]) for i in range(500))
+    assert "entropy of the source" in data.summary
+    assert not np.array_equal(data.train[0], data.valid[0])
+
+
+def test_a_fasta_file_is_prepared_once_into_the_cache(fasta: Path, cache: Path) -> None:
+    calls: list[int] = []
+    first = open_data(Data(train=str(fasta)), seed=0, progress=lambda *_: calls.append(1))
+    assert calls
+    calls.clear()
+    again = open_data(Data(train=str(fasta)), seed=1, progress=lambda *_: calls.append(1))
+    assert not calls
+    assert len(first.train) + len(first.valid) == 100
+    assert first.letter_counts.tolist() == again.letter_counts.tolist()
+    assert first.exact_nll is None
+    assert "100 read, 100 kept" in first.summary
+    assert len(list(cache.iterdir())) == 1
+    open_data(Data(train=str(fasta), min_length=5), seed=0)
+    assert len(list(cache.iterdir())) == 2
+    fasta.write_text(FASTA * 2)
+    assert len(opened(train=str(fasta)).train) > len(first.train)
+
+
+def test_the_cache_can_be_elsewhere(fasta: Path, tmp_path: Path, cache: Path) -> None:
+    opened(train=str(fasta), cache=str(tmp_path / "mine"))
+    assert list((tmp_path / "mine").iterdir())
+    assert not cache.exists()
+
+
+def test_a_held_out_file_of_its_own_takes_nothing_from_training(fasta: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held.fasta"
+    held.write_text(">v\nACDEF\n>w\nxxACD\n")
+    data = opened(train=str(fasta), valid=str(held))
+    assert (len(data.train), len(data.valid)) == (100, 1)
+    assert "2 read, 1 kept, 1 dropped" in data.summary
+
+
+def test_a_prepared_store_is_opened_in_place(fasta: Path, tmp_path: Path, cache: Path) -> None:
+    prepared = prepare(fasta, tmp_path / "store", options=PrepareOptions(holdout=0.1))
+    data = opened(train=str(tmp_path / "store"), holdout=0.1)
+    assert len(data.train) == len(prepared.train)
+    assert not cache.exists()
+    parts = opened(train=str(tmp_path / "store/train"), valid=str(tmp_path / "store/valid"))
+    assert len(parts.valid) == len(data.valid)
+    with pytest.raises(DataError, match=r"no held-out part"):
+        opened(train=str(tmp_path / "store/train"), holdout=0.1)
+    with pytest.raises(DataError, match=r"holds a train and a valid store"):
+        opened(train=str(fasta), valid=str(tmp_path / "store"))
+
+
+def test_a_store_made_otherwise_is_refused_with_the_differences(fasta: Path, tmp_path: Path) -> None:
+    prepare(fasta, tmp_path / "store", options=PrepareOptions())
+    with pytest.raises(DataError) as caught:
+        opened(train=str(tmp_path / "store"), min_length=9, residues=Residues(gaps="drop"), holdout=0.3)
+    for line in (
+        "data.min_length: the store has 2, wanted 9",
+        "data.residues.gaps: the",
+        "data.holdout: the store has 0.01",
+    ):
+        assert line in str(caught.value)
+    with pytest.raises(DataError, match=r"data.alphabet: the store has 'protein', wanted 'esm'"):
+        opened(train=str(tmp_path / "store"), alphabet="esm")
+
+
+def test_a_store_made_with_clusters_needs_no_cluster_file_to_be_opened(fasta: Path, tmp_path: Path) -> None:
+    clusters = tmp_path / "c.tsv"
+    clusters.write_text("".join(f"s{i}\t{i // 5}\n" for i in range(100)))
+    prepare(fasta, tmp_path / "store", options=PrepareOptions(clusters=clusters))
+    assert len(opened(train=str(tmp_path / "store")).train)
+    assert len(opened(train=str(tmp_path / "store"), clusters=str(clusters)).train)
+    clusters.write_text("s0\t0\n")
+    with pytest.raises(DataError, match=r"data.clusters: the store has c.tsv .sha256"):
+        opened(train=str(tmp_path / "store"), clusters=str(clusters))
+
+
+def test_text_has_the_alphabet_of_its_characters(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("Übung macht den Meister. " * 40)
+    data = opened(train=str(path), alphabet="text", chunk_length=16)
+    assert data.alphabet.symbols == tuple(sorted(set("Übung macht den Meister. ")))
+    assert data.alphabet.n == len(data.letter_counts)
+    assert len(data.train) + len(data.valid) == -(-25 * 40 // 16)
+
+
+def test_the_characters_of_a_held_out_text_belong_to_the_alphabet(tmp_path: Path) -> None:
+    train, valid = tmp_path / "a.txt", tmp_path / "b.txt"
+    train.write_text("abc" * 100)
+    valid.write_text("abé" * 100)
+    data = opened(train=str(train), valid=str(valid), alphabet="text", chunk_length=10)
+    assert data.alphabet.symbols == ("a", "b", "c", "é")
+    assert data.alphabet.decode(data.valid[0]) == "abéabéabéa"
+
+
+def test_a_character_outside_a_given_alphabet_is_named_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "b.txt"
+    path.write_text("ab\nab\nabzz")
+    with pytest.raises(DataError, match=r"b.txt:3 chunk_2: 'z' at position 0"):
+        open_whole(Data(alphabet="text", chunk_length=4), str(path), text_alphabet("ab\n"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": "{}/protein.fasta"}, "no such file; did you mean .*proteins.fasta"),
+        ({"train": "{}/nowhere/x.fasta"}, "the directory .*nowhere does not exist either"),
+        ({"train": "{}/zzz"}, "zzz: no such file in "),
+        ({"train": "{}/notes.txt"}, "set data.alphabet=text"),
+        ({"train": "{}"}, "a directory without a token store"),
+        ({"train": "/dev/null"}, "neither a file nor a directory"),
+        ({"train": "{}/proteins.fasta", "valid": "{}/missing"}, "missing: no such file"),
+        ({"train": "{}/proteins.fasta", "clusters": "{}/missing"}, "missing: cannot be read: No such file"),
+        ({"train": "synthetic", "alphabet": "esm"}, "protein alphabet"),
+        ({"train": "synthetic", "valid": "{}/proteins.fasta"}, "remove data.valid"),
+    ],
+)
+def test_what_cannot_be_opened_is_an_error_that_says_what_to_do(
+    fasta: Path, tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=message):
+        opened(**{key: value.format(tmp_path) for key, value in options.items()})
+
+
+def test_a_damaged_cache_is_named(fasta: Path, cache: Path) -> None:
+    opened(train=str(fasta))
+    [entry] = cache.iterdir()
+    (entry / "train/tokens.bin").unlink()
+    with pytest.raises(DataError, match=r"tokens.bin: this file of the store is missing; remove the directory"):
+        opened(train=str(fasta))
+
+
+def test_real_text_is_read_whole(tmp_path: Path) -> None:
+    path = Path(__file__).parents[3] / "shared/data/text/tinyshakespeare.txt"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    data = opened(train=str(path), alphabet="text")
+    assert data.alphabet.n == 65
+    assert data.letter_counts.sum() + sum(len(data.valid[i]) for i in range(len(data.valid))) == 1_115_394

@@ -1,0 +1,221 @@
+"""Curves of other programs: what is the curriculum, what is learning, what is a divergence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import sedd
+from sedd.config.sections import Model
+from sedd.diagnosis.curve_file import Curve, read_curve
+from sedd.diagnosis.external_curve import compare, judge, mismatched_loss
+from sedd.diagnosis.predictors import untrained
+from sedd.diffusion.graphs import Absorb
+from sedd.plugins.curricula import Exponential
+
+# The presets stop the noise early, and say so.
+pytestmark = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")
+
+TABLE = "step,loss\n0,0.2584\n500,0.7816\n1000,1.1741\n2500,2.0618\n5000,2.3268\n"
+STEPS = np.array([0, 250, 500, 1000, 1500, 2000, 3000, 4000, 5000, 7000, 9000, 12000, 16000, 20000])
+
+
+def config(*overrides: str) -> sedd.Config:
+    return sedd.load_config("uniref50_aggressive", "curriculum.rate=3", *overrides)
+
+
+def hypothesis(trainer: str, chosen: sedd.Config, steps: np.ndarray = STEPS) -> np.ndarray:
+    """The untrained loss at some steps, straight from the integral over sigma."""
+    sigma = np.linspace(chosen.noise.sigma_min, chosen.noise.sigma_max, 20_001)
+    found = []
+    for step in steps:
+        d = chosen.curriculum.difficulty(int(step))
+        if trainer == "consistent":
+            found.append((math.exp(-d * sigma[0]) - math.exp(-d * sigma[-1])) * math.log(20))
+        else:
+            found.append(np.trapezoid(-np.expm1(-d * sigma) / np.expm1(sigma), sigma) * math.log(20))
+    return np.array(found)
+
+
+def diagnosed(losses: np.ndarray, chosen: sedd.Config, steps: np.ndarray = STEPS):
+    forecast = sedd.forecast(chosen)
+    found = compare(Curve(steps, losses), forecast)
+    return found, judge(found, forecast)
+
+
+def wobble(count: int = len(STEPS), *, share: float = 0.01, seed: int = 0) -> np.ndarray:
+    return np.exp(share * np.random.default_rng(seed).normal(size=count))
+
+
+@pytest.mark.parametrize("difficulty", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("sigma_max", [0.5, 6.9])
+def test_the_mismatched_loss_is_its_integral_over_sigma(difficulty, sigma_max):
+    sigma = np.linspace(1e-4, sigma_max, 200_001)
+    exact = np.trapezoid(-np.expm1(-difficulty * sigma) / np.expm1(sigma), sigma) * math.log(36)
+    low, high = -math.expm1(-1e-4), -math.expm1(-sigma_max)
+    assert mismatched_loss(untrained(Absorb(36), Model()), difficulty, low, high) == pytest.approx(exact, rel=1e-4)
+
+
+def test_the_table_of_the_user_is_the_curriculum_of_a_model_that_learns_nothing(tmp_path):
+    (tmp_path / "table.csv").write_text(TABLE)
+    found = sedd.diagnose(tmp_path / "table.csv", config="uniref50_aggressive", symbols=36)
+    assert found.verdict.kind == "curriculum"
+    assert not found.verdict.went_wrong
+    assert found.elsewhere is not None
+    assert found.elsewhere.trainer == "mismatched"
+    assert found.elsewhere.over_untrained.min() > 1.0
+    assert found.elsewhere.over_untrained.max() < 1.27
+    assert "nothing diverged, and no learning is seen either" in found.verdict.sentence
+    (alarm,) = found.alarms  # of the rules, one fires, although nothing is wrong
+    assert (alarm.rule, alarm.cause, alarm.severity) == ("max_rise", "curriculum", "info")
+    assert alarm.numbers["per_1000"] > 0.9
+
+
+@pytest.mark.parametrize("trainer", ["consistent", "mismatched"])
+@pytest.mark.parametrize("factor", [1.0, 1.15, 0.6, 300.0])
+def test_the_kind_of_trainer_is_found_and_a_constant_factor_is_neither_learning_nor_divergence(trainer, factor):
+    found, verdict = diagnosed(factor * hypothesis(trainer, config()) * wobble(), config())
+    assert found.trainer == trainer
+    assert found.rate is None
+    assert found.factor == pytest.approx(factor, rel=0.02)
+    assert verdict.kind == "curriculum"
+    assert "no learning is seen" in verdict.sentence
+    assert (f"factor of about {found.factor:.2f}" in verdict.sentence) == (factor != 1.0)
+
+
+@pytest.mark.parametrize("trainer", ["consistent", "mismatched"])
+def test_a_curve_that_falls_below_the_letters_is_learning(trainer):
+    curve = hypothesis(trainer, config()) * np.linspace(1.0, 0.8, len(STEPS)) * wobble()
+    _, verdict = diagnosed(curve, config())
+    assert not verdict.went_wrong
+    assert "Learning is seen" in verdict.sentence
+
+
+def test_a_curve_that_falls_to_the_letters_has_learnt_the_letters():
+    curve = hypothesis("consistent", config(), STEPS) * np.linspace(1.0, 2.89 / math.log(20), len(STEPS))
+    _, verdict = diagnosed(curve, config())
+    assert "learnt the letters, no more" in verdict.sentence
+
+
+@pytest.mark.parametrize("trainer", ["consistent", "mismatched"])
+@pytest.mark.parametrize("end", [1.3, 5.0])
+def test_a_loss_that_grows_at_full_difficulty_is_a_divergence(trainer, end):
+    growth = np.where(STEPS > 5000, np.interp(STEPS, [5000, 20000], [1.0, end]), 1.0)
+    found, verdict = diagnosed(hypothesis(trainer, config()) * growth * wobble(), config())
+    assert verdict.kind == "learning"
+    assert verdict.went_wrong
+    assert "the model, not the curriculum" in verdict.sentence
+    assert verdict.alarms[0].diverging
+    assert verdict.alarms[0].remedies
+    assert found.curve.steps[-1] == verdict.alarms[0].step
+
+
+def test_a_loss_that_explodes_on_the_ramp_is_a_divergence():
+    steps = STEPS[:8]
+    curve = hypothesis("consistent", config(), steps) * np.array([1, 1, 0.98, 1, 1.4, 2.0, 3.0, 4.0])
+    _, verdict = diagnosed(curve, config(), steps)
+    assert verdict.went_wrong
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_no_divergence(seed):
+    chosen = config()
+    steps = np.arange(0, 20_000, 250)
+    noisy = wobble(len(steps), share=0.1, seed=seed)
+    _, verdict = diagnosed(hypothesis("consistent", chosen, steps) * noisy, chosen, steps)
+    assert not verdict.went_wrong
+
+
+@pytest.mark.parametrize("rate", [2.5, 4.0])
+def test_the_shape_of_an_exponential_ramp_is_found_where_the_configuration_leaves_it_open(rate):
+    open_ = sedd.load_config("uniref50_aggressive")
+    # The same preset as it would be with nothing said about the rate.
+    left_open = open_.replace(curriculum=Exponential(preschool_time=5000))
+    theirs = config(f"curriculum.rate={rate}")
+    found, verdict = diagnosed(hypothesis("consistent", theirs) * wobble(), left_open)
+    assert found.rate == rate
+    assert verdict.kind == "curriculum"
+    fixed, _ = diagnosed(hypothesis("consistent", theirs) * wobble(), config("curriculum.rate=8"))
+    assert fixed.rate is None  # what was said holds
+
+
+def test_a_loss_that_is_not_finite_is_instability(tmp_path):
+    (tmp_path / "c.csv").write_text("0,0.25\n500,0.8\n1000,nan\n")
+    found = sedd.diagnose(tmp_path / "c.csv", config=config())
+    assert found.verdict.kind == "instability"
+    assert "not finite from step 1,000" in found.verdict.sentence
+    assert found.to_json()["curve"]["loss"] == [0.25, 0.8, None]
+
+
+def test_a_few_points_are_too_little():
+    steps = np.array([0, 1000])
+    _, verdict = diagnosed(hypothesis("consistent", config(), steps), config(), steps)
+    assert verdict.kind == "little signal"
+
+
+def test_a_loss_over_the_limit_and_one_that_scatters_are_told_without_blame():
+    chosen = config("monitoring.max_loss=1.5", "monitoring.max_oscillation=0.05")
+    curve = hypothesis("consistent", chosen) * wobble(share=0.15)
+    _, verdict = diagnosed(curve, chosen)
+    assert {alarm.rule for alarm in verdict.alarms} == {"max_rise", "max_loss", "max_oscillation"}
+    assert not verdict.went_wrong
+
+
+@pytest.mark.parametrize("overrides", [["graph.type=uniform"], ["curriculum.mode=truncate"]])
+def test_a_mismatch_is_looked_for_only_where_it_has_a_closed_form(overrides):
+    found, _ = diagnosed(hypothesis("mismatched", config()), config(*overrides))
+    assert list(found.scatter) == ["consistent"]
+
+
+def test_without_a_curriculum_a_flat_curve_is_healthy():
+    chosen = sedd.load_config("uniref50_aggressive", "curriculum.difficulty_ramp=constant")
+    _, verdict = diagnosed(hypothesis("consistent", chosen) * wobble(), chosen)
+    assert verdict.kind == "healthy"
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+GOOD = {
+    "commas": "0,0.5\n10,0.6\n",
+    "a header": "Step,Loss\n0,0.5\n10,0.6\n",
+    "more columns": "loss,lr,step\n0.5,1e-4,0\n0.6,1e-4,10\n",
+    "semicolons and decimal commas": "step;loss\n0;0,5\n10;0,6\n",
+    "tabs": "0\t0.5\n10\t0.6\n",
+    "comments, blanks and quotes": '# mine\n\n"step","train_loss"\n0, 0.5\n\n10.0,6e-1\n',
+    "a byte order mark and CRLF": "\ufeffstep,loss\r\n0,0.5\r\n10,0.6\r\n",
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_curve_may_be_written_with(name, tmp_path):
+    (tmp_path / "c.csv").write_bytes(GOOD[name].encode())
+    curve = read_curve(tmp_path / "c.csv")
+    assert (curve.steps.tolist(), curve.losses.tolist()) == ([0, 10], [0.5, 0.6])
+
+
+BAD = {
+    "0,0.5\n10,abc\n": r"c\.csv:2: loss 'abc'",
+    "step,loss\n0,0.5\nx,1\n": r"c\.csv:3: step 'x'",
+    "0,0.5\n-1,0.5\n": r"c\.csv:2: step '-1'",
+    "0,0.5\n1.5,0.5\n": r"c\.csv:2: step '1\.5'",
+    "0,0.5\n0,0.6\n": r"c\.csv:2: step 0 comes after step 0",
+    "0,-0.5\n": r"c\.csv:1: loss '-0\.5'",
+    "0\n": r"c\.csv:1: expected a step and a loss",
+    "time,value,more\n0,1,2\n": r"c\.csv:1: expected the columns step and loss, got time, value, more",
+    "\n# nothing\n": r"c\.csv: no losses in it",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_wrong_with_a_curve_is_said_with_its_line(text, tmp_path):
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(sedd.DataError, match=BAD[text]):
+        read_curve(tmp_path / "c.csv")
+
+
+def test_a_curve_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(sedd.DataError, match="UTF-8"):
+        read_curve(tmp_path / "c.csv")

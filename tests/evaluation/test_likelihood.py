@@ -1,0 +1,315 @@
+"""The bound with its interval, parts and controls, against what can be enumerated, counted by hand, or repeated."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+import sedd
+from sedd.config.sections import Data, Model, Residues
+from sedd.data import PROTEIN, SyntheticSource, open_whole
+from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.readers import read_fasta
+from sedd.diffusion.graphs import make_graph
+from sedd.diffusion.loss_profile import EDGES
+from sedd.diffusion.parametrization import Network
+from sedd.evaluation.bound import Estimator
+from sedd.evaluation.controls import Shuffled, composition, letter_counts, smoothed, unigram
+from sedd.evaluation.likelihood import COARSE, SequenceBound, likelihood
+from sedd.evaluation.names import names_in
+from sedd.evaluation.scatter import half_width, mask_variance, pair_variance
+from sedd.evaluation.table import table
+from sedd.plugins.noises import LogLinear
+from tests.evaluation.test_bound import CPU, KINDS, real_case, toy_estimator
+from tests.learners import Bag, compositions
+from tests.toys import Toy
+
+# The bound itself ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masks", [1, 2, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_is_that_of_the_estimator_in_one_part_or_many(kind: str, masks: int) -> None:
+    estimator, network = real_case(kind, masks=masks)
+    wanted, found = estimator(network), likelihood(estimator, network).bound
+    for name in ("nats", "stderr", "trained", "up_to", "up_to_stderr"):
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-9, abs=1e-12), name
+    for name in ("sequences", "residues", "cropped"):
+        assert getattr(found, name) == getattr(wanted, name)
+    assert found.cropped > 0
+    whole = next(estimator.parts(network))
+    parts = list(estimator.parts(network, size=7))
+    assert len(parts) == 6
+    assert np.concatenate([part.values for part in parts]) == pytest.approx(whole.values, abs=1e-5)
+    assert np.array_equal(np.concatenate([part.items for part in parts]), whole.items)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_the_exact_model_the_bound_is_the_entropy(kind: str) -> None:
+    """Sequences drawn from the toy; many repeats; nothing but the draws between the two."""
+    toy = Toy.random(3, 3, seed=4)
+    estimator, exact = drawn_from(toy, kind, masks=4)
+    entropy = float((toy.p.flatten() * toy.nll).sum()) / 3
+    found = [likelihood(estimator(seed), exact, controls=False).bound.nats for seed in range(100)]
+    error = np.std(found, ddof=1) / 10.0
+    assert abs(np.mean(found) - entropy) < 4.0 * error
+    assert error < (0.01 if kind == "absorb" else 0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_parts_by_mask_rate_add_up_and_are_what_a_constant_network_gives(kind: str) -> None:
+    estimator, network = real_case(kind, masks=64)
+    found = likelihood(estimator, network, controls=False)
+    assert [each.low for each in found.rates] == list(COARSE[:-1])
+    assert sum(each.part for each in found.rates) == pytest.approx(found.bound.up_to[-1], rel=0.02)
+    up_to = np.interp([each.high for each in found.rates], EDGES, [0.0, *found.bound.up_to])
+    assert np.cumsum([each.part for each in found.rates]) == pytest.approx(up_to, rel=0.05)
+    if kind == "absorb":
+        empty = likelihood(estimator, lambda x, s, m: torch.zeros(*x.shape, 6), controls=False)
+        assert [each.nats for each in empty.rates] == pytest.approx([math.log(6.0)] * len(empty.rates), rel=1e-5)
+        assert max(each.stderr for each in empty.rates) < 1e-5
+
+
+# How sure -----------------------------------------------------------------------------------------------------------
+
+
+def drawn_from(toy: Toy, kind: str, *, masks: int, sequences: int = 40) -> tuple[Callable[[int], Estimator], Network]:
+    """Estimators over sequences that a seed draws from the toy, and the exact network."""
+    base = toy_estimator(toy, kind, masks=masks)
+
+    def estimator(seed: int) -> Estimator:
+        random = np.random.default_rng((seed, 7))
+        rows = random.choice(len(toy.sequences), sequences, p=toy.p.flatten().numpy())
+        data = [toy.sequences[row].numpy().astype(np.uint8) for row in rows]
+        return replace(base, data=data, count=sequences, batch_size=sequences, seed=seed)
+
+    return estimator, toy.network(base.graph, base.model)
+
+
+def test_the_interval_covers_the_truth_in_about_95_of_100_repeats() -> None:
+    toy = Toy.random(3, 3, seed=2)
+    estimator, exact = drawn_from(toy, "absorb", masks=2, sequences=16)
+    truth = float((toy.p.flatten() * toy.nll).sum()) / 3
+    inside = 0
+    for seed in range(400):
+        low, high = likelihood(estimator(seed), exact, controls=False).interval
+        inside += low <= truth <= high
+    assert 0.92 <= inside / 400 <= 0.985  # 95 % and three standard errors of 400 repeats
+
+
+def test_the_share_of_the_masks_is_what_repeating_the_masks_shows() -> None:
+    for kind, most in (("absorb", 1.25), ("uniform", 1.4)):
+        estimator, network = real_case(kind, masks=4)
+        items = [estimator.data[i][:20] for i in range(40)]  # nothing is cropped: seeds change the masks alone
+        estimator = replace(estimator, data=items)
+        found = [likelihood(replace(estimator, seed=s), network, controls=False) for s in range(40)]
+        scatter = np.std([each.bound.nats for each in found], ddof=1)
+        claimed = math.sqrt(np.mean([(each.half_masks / half_width(1.0, 40)) ** 2 for each in found]))
+        assert 0.8 * scatter < claimed < most * scatter
+        for each in found:
+            assert each.half**2 == pytest.approx(each.half_sequences**2 + each.half_masks**2)
+
+
+def test_a_sequence_of_its_own_error_is_what_repeating_its_masks_shows() -> None:
+    estimator, network = real_case("absorb", masks=8)
+    estimator = replace(estimator, data=[np.resize(np.arange(6), 20) for _ in range(30)], count=30)
+    parts = [next(replace(estimator, seed=seed).parts(network)) for seed in range(20)]
+    scatter = np.var([part.values.mean(1) for part in parts], axis=0, ddof=1).mean()
+    claimed = np.mean([mask_variance(part).mean() for part in parts])
+    assert 0.8 * scatter < claimed < 1.3 * scatter
+
+
+def test_spread_between_sequences_is_told_from_spread_over_masks() -> None:
+    """A network that pays 1 or 3 nats for every residue of a sequence: the masks change nothing."""
+    p = torch.tensor([math.exp(-1.0), math.exp(-3.0)])
+    logits = torch.log(torch.stack([p[0], p[1], 1.0 - p.sum()]))
+    data = [np.full(10, number % 2) for number in range(20)]
+    estimator = Estimator(data, make_graph("absorb", 3), Model(length=10), LogLinear(), CPU, 20, 4, 20)
+    found = likelihood(estimator, lambda x, s, m: logits.expand(*x.shape, 3), controls=False)
+    assert found.bound.nats == pytest.approx(2.0, rel=1e-5)
+    assert found.sd_sequences == pytest.approx(math.sqrt(20 / 19), rel=1e-4)
+    assert found.sd_masks == pytest.approx(0.0, abs=1e-5)
+    assert found.half_masks == pytest.approx(0.0, abs=1e-5)
+    assert found.half == pytest.approx(2.093 / math.sqrt(19), rel=1e-3)  # Student's t with 19 degrees of freedom
+
+
+def test_the_variance_of_a_sum_comes_from_pairs_and_of_three_from_the_three() -> None:
+    random = np.random.default_rng(0)
+    scales = np.array([5.0, 4.0, 1.0, 2.0, 0.5])
+    values = random.normal(size=(20_000, 5)) * scales
+    assert pair_variance(values).mean() == pytest.approx((scales**2).sum(), rel=0.03)
+    assert pair_variance(values[:, :2]).mean() == pytest.approx((scales[:2] ** 2).sum(), rel=0.03)
+
+
+def test_students_t_is_right_for_few_sequences_and_there_is_none_for_two() -> None:
+    for sequences, quantile in ((3, 4.303), (4, 3.182), (11, 2.228), (10_001, 1.960)):
+        found = half_width(1.0, sequences) / math.sqrt(sequences / (sequences - 1))
+        assert found == pytest.approx(quantile, rel=0.031)
+    assert half_width(1.0, 2) == math.inf
+
+
+def test_one_sequence_or_one_mask_leave_out_what_they_cannot_tell() -> None:
+    estimator, network = real_case("absorb", masks=1)
+    single = likelihood(estimator, network, controls=False).to_json()
+    assert "half_masks" not in single
+    assert "interval" in single
+    alone = likelihood(replace(estimator, data=[np.arange(6)], count=1, masks=4), network).to_json()
+    assert "interval" not in alone
+    assert alone["half_masks"] > 0.0
+    assert alone["controls"]["unigram"]["nats"] > 0.0
+
+
+def test_a_trained_bound_is_the_exact_entropy_plus_its_gap_measured_elsewhere(tiny) -> None:
+    config = tiny("training.n_iters=60", "optim.lr=1e-2", "data.synthetic.order=3", "evaluation.sequences=8")
+    trainer = sedd.Trainer(config)
+    for report in trainer.steps():
+        if report.step == 60:
+            break
+    held = trainer.data.valid
+    network = trainer.ema.network.eval()
+    shared = (trainer.graph, config.model, config.noise, CPU)
+    options = config.data.synthetic.model_dump() | {"sequences": 2_000}
+    other = SyntheticSource(**options, seed=0, part="elsewhere")
+    many = Estimator(other, *shared, count=2_000, masks=16, batch_size=256, seed=5)
+    gap = many(network).nats - other.nll()
+    assert gap > 0.01
+    found = likelihood(Estimator(held, *shared, count=len(held), masks=4, batch_size=64), network, controls=False)
+    low, high = found.interval
+    assert low <= held.entropy + gap <= high
+    assert high - low < 0.1
+
+
+# Controls -----------------------------------------------------------------------------------------------------------
+
+
+def test_composition_is_counted_without_the_residue_itself() -> None:
+    # AAB over letters A, B with training frequencies 3/4 and 1/4: n = 2 more residues, 3/2 of A and 1/2 of B.
+    frequencies = np.array([0.75, 0.25])
+    a = (1 + 1.5) / (2 + 2)  # of the other two, one is A
+    b = (0 + 0.5) / (2 + 2)
+    wanted = -(2 * math.log(a) + math.log(b)) / 3
+    assert composition(np.array([[2, 1]]), frequencies) == pytest.approx([wanted])
+    assert unigram(np.array([[2, 1]]), frequencies) == pytest.approx([-(2 * math.log(0.75) + math.log(0.25)) / 3])
+    assert smoothed(np.array([5, 1])) == pytest.approx([0.75, 0.25])
+
+
+def test_composition_is_what_a_loop_over_residues_gives() -> None:
+    random = np.random.default_rng(0)
+    frequencies = smoothed(np.array([7, 0, 2, 30]))
+    rows = [random.integers(0, 4, length) for length in (1, 2, 9, 30)]
+    wanted = []
+    for row in rows:
+        costs = []
+        for i in range(len(row)):
+            rest = np.bincount(np.delete(row, i), minlength=4)
+            p = (rest + 4 * frequencies) / (len(row) - 1 + 4)
+            assert p.sum() == pytest.approx(1.0)
+            costs.append(-math.log(p[row[i]]))
+        wanted.append(np.mean(costs))
+    assert composition(np.array([np.bincount(row, minlength=4) for row in rows]), frequencies) == pytest.approx(wanted)
+
+
+def test_the_shuffled_control_keeps_every_letter_and_crops_alike() -> None:
+    estimator, network = real_case("absorb")
+    shuffled = Shuffled(estimator.data, 20, estimator.seed)
+    items = estimator.chosen()
+    same = [letter_counts(data, items, n=6, seed=estimator.seed, max_length=20) for data in (estimator.data, shuffled)]
+    assert np.array_equal(*same)
+    assert same[0].sum() == estimator(network).residues
+    assert list(shuffled.lengths_at(items)) == [len(shuffled[i]) for i in items]
+    long = [i for i in items if len(estimator.data[i]) > 10]
+    assert any(not np.array_equal(shuffled[i], estimator.data[i][:20]) for i in long)
+    assert all(np.array_equal(shuffled[i], shuffled[i]) for i in items)
+    assert any(not np.array_equal(shuffled[i], Shuffled(estimator.data, 20, 1)[i]) for i in long)
+
+
+def test_a_model_of_composition_is_no_better_than_on_shuffled_sequences() -> None:
+    """Its bound does not depend on the order, so that shuffling costs nothing, and it beats letter frequencies."""
+    data = [PROTEIN.encode(text) for text in compositions(60)]
+    bag = Bag("absorb").eval()
+    with torch.no_grad():
+        bag.linear.weight[:, :20] = 2.0 * torch.eye(20)
+    estimator = Estimator(data, make_graph("absorb", 20), Model(length=24), LogLinear(), CPU, 60, 8, 60)
+    controls = likelihood(estimator, bag).controls
+    assert abs(controls["shuffled"].less) < 4.0 * controls["shuffled"].less_stderr
+    assert controls["unigram"].less + 4.0 * controls["unigram"].less_stderr < 0.0
+    assert controls["uniform"].nats == pytest.approx(math.log(20.0))
+
+
+def test_controls_are_of_the_same_residues_as_the_bound() -> None:
+    """A network that knows the letter frequencies and nothing else has the unigram's value as its bound, exactly."""
+    estimator, _ = real_case("absorb", count=13, masks=400)
+    letters = np.array([50, 10, 5, 5, 20, 10])
+    logits = torch.from_numpy(np.log(smoothed(letters))).float()
+
+    def network(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return logits.expand(*tokens.shape, 6)
+
+    found = likelihood(estimator, network, letters=letters)
+    assert found.controls["unigram"].less == pytest.approx(0.0, abs=0.01)
+    assert found.controls["unigram"].less_stderr < 0.2 * found.bound.stderr
+    assert likelihood(estimator, network).letters == "the evaluated sequences themselves"
+
+
+def test_composition_is_worth_four_hundredths_of_a_nat_on_proteins(real_data) -> None:
+    records = islice(read_fasta(ByteStream(real_data / "proteins_train.fasta.gz")), 4_000)
+    counts = np.array([np.bincount(PROTEIN.encode(record.sequence), minlength=20) for record in records])
+    frequencies, held, residues = smoothed(counts[1::2].sum(0)), counts[::2], counts[::2].sum(1)
+    worth = residues @ (unigram(held, frequencies) - composition(held, frequencies)) / residues.sum()
+    assert 0.03 < worth < 0.05
+
+
+# Sequence by sequence -----------------------------------------------------------------------------------------------
+
+
+def bounds(estimator: Estimator, network: Network) -> list[SequenceBound]:
+    rows: list[SequenceBound] = []
+    likelihood(estimator, network, controls=False, each=rows.extend)
+    return rows
+
+
+def test_single_sequences_come_in_order_and_average_to_the_bound() -> None:
+    estimator, network = real_case("absorb")
+    rows = bounds(replace(estimator, count=10), network)
+    assert [row.index for row in rows] == sorted(row.index for row in rows)
+    assert len(rows) == 10
+    mean = sum(row.nats * row.residues for row in rows) / sum(row.residues for row in rows)
+    assert mean == pytest.approx(replace(estimator, count=10)(network).nats)
+    assert rows[0].bits == pytest.approx(rows[0].nats / math.log(2.0))
+    assert rows[0].perplexity == pytest.approx(math.exp(rows[0].nats))
+
+
+FASTA = ">one some words\nMKVL\n>two\nAC\nDE\n>bad\nM1K\n>three\nMKVLXXACDEF\n>\nGGGG\n>tiny\nM\n>last\nWWYY\n"
+
+
+@pytest.mark.parametrize("policy", ["drop", "split"])
+def test_names_follow_the_order_of_the_store(tmp_path, policy: str) -> None:
+    path = tmp_path / "some.fasta"
+    path.write_text(FASTA)
+    data = Data(train=str(path), residues=Residues(ambiguous=policy))
+    with_split = {"split": ["three/1", "three/2"], "drop": []}[policy]
+    names = list(names_in(path, data, PROTEIN))
+    unnamed = f"sequence_{3 + len(with_split)}"
+    assert names == ["one", "two", *with_split, unnamed, "last"]
+    assert len(open_whole(data, str(path), PROTEIN)) == len(names)
+
+
+def test_the_table_names_sequences_and_says_when_the_file_has_changed(tmp_path) -> None:
+    rows = [SequenceBound(1, 10, 2.0, 0.1), SequenceBound(3, 5, 1.0, math.nan)]
+    with table(tmp_path / "deep" / "some.csv", iter("abcd")) as write:
+        write(rows)
+    read = list(csv.DictReader((tmp_path / "deep" / "some.csv").read_text().splitlines()))
+    assert [row["id"] for row in read] == ["b", "d"]
+    assert (read[0]["nats"], read[0]["stderr"], read[1]["stderr"]) == ("2", "0.1", "")
+    with table(tmp_path / "some.csv", None) as write:
+        write(rows)
+    assert [row["id"] for row in csv.DictReader((tmp_path / "some.csv").read_text().splitlines())] == ["2", "4"]
+    with table(tmp_path / "some.csv", iter("ab")) as write, pytest.raises(sedd.DataError, match="changed"):
+        write(rows)

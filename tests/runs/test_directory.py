@@ -1,0 +1,175 @@
+"""A run directory belongs to one configuration and is never overwritten."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sedd
+from sedd.runs.directory import Run
+
+
+def test_a_run_is_not_overwritten_without_resume(tiny, tmp_path):
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    with pytest.raises(sedd.CheckpointError, match="already holds a run; continue it with --resume"):
+        sedd.Trainer(tiny(), run=tmp_path / "run")
+
+
+def test_a_run_that_never_trained_is_begun_anew(tiny, tmp_path):
+    Run(tmp_path / "run").begin(tiny(), resume=False)
+    sedd.Trainer(tiny("optim.lr=1e-4"), run=tmp_path / "run").fit(progress=False)
+
+
+def test_a_file_in_the_way_and_a_damaged_configuration_are_clear_errors(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(sedd.CheckpointError, match="is a file"):
+        sedd.Trainer(tiny(), run=tmp_path / "file")
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    (tmp_path / "run" / "config.yaml").write_text("{[")
+    with pytest.raises(sedd.CheckpointError, match=r"config\.yaml: damaged"):
+        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
+
+
+def test_two_processes_cannot_train_one_run(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.run.begin(trainer.config, resume=False)
+    busy = pytest.raises(sedd.CheckpointError, match="another process is training this run")
+    with trainer.run.held(), busy:
+        trainer.fit(progress=False)
+    trainer.fit(progress=False)
+    with trainer.run.held(), busy:
+        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
+
+
+def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp_path):
+    run = Run(tmp_path)
+    run.metrics.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(sedd.CheckpointError, match=r"metrics\.jsonl:2: not JSON"):
+        run.rewind(5, 0)
+    assert run.metrics.read_text().count("\n") == 3
+
+
+def test_runs_begun_in_the_same_second_have_different_names(tmp_path):
+    first = Run.fresh(tmp_path)
+    first.path.mkdir()
+    assert Run.fresh(tmp_path).path != first.path
+
+
+def test_another_network_is_refused_when_resuming(tiny, tmp_path):
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    with pytest.raises(sedd.CheckpointError, match="the weights do not fit Linear"):
+        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True, model=torch.nn.Linear(2, 2))
+
+
+def test_a_directory_with_something_else_in_it_is_left_alone(tiny, tmp_path):
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(sedd.CheckpointError, match="not empty and not a run"):
+        Run(tmp_path).begin(tiny(), resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_another_configuration_is_refused_with_every_difference(tiny, tmp_path):
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    with pytest.raises(sedd.CheckpointError) as caught:
+        sedd.Trainer(tiny("optim.lr=1e-4", "noise.type=cosine"), run=tmp_path / "run", resume=True)
+    message = str(caught.value)
+    assert "optim.lr: 0.002 there, 0.0001 now" in message
+    assert "noise.type: 'loglinear' there, 'cosine' now" in message
+    assert "noise.sigma_min: 0.0 there, 0.0001 now" in message  # the default of the other noise
+    assert message.count(" there, ") == 3
+
+
+def test_where_and_how_often_may_change_when_resuming(tiny, tmp_path):
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    changed = tiny("training.log_every=1", "checkpoint.keep=5", "sampling.steps=9", "trackers=[csv]")
+    assert sedd.Trainer(changed, run=tmp_path / "run", resume=True).state.step == 8
+
+
+def test_other_data_is_refused_when_resuming(tiny, tmp_path):
+    items = [[1, 2, 3], [4, 5], [6, 7, 8], [9]]
+    sedd.Trainer(tiny(), run=tmp_path / "run", data=items).fit(progress=False)
+    shuffled = [item[::-1] for item in items]  # the same letters in another order
+    for other in ([*items, [3, 3]], shuffled):
+        with pytest.raises(sedd.CheckpointError, match="trained on other data"):
+            sedd.Trainer(tiny(), run=tmp_path / "run", data=other, resume=True)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tiny, tmp_path):
+    first = sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    again = sedd.Trainer(tiny(), run=tmp_path / "run", resume=True).fit(progress=False)
+    assert again == first
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_fit_goes_on_where_an_interrupted_fit_of_the_same_trainer_stopped(tiny, tmp_path, monkeypatch):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    step = trainer._step
+
+    def interrupted():
+        if trainer.state.step == 5:
+            monkeypatch.setattr(trainer, "_step", step)
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(trainer, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(progress=False)
+    trainer.fit(progress=False)
+    assert trainer.state.step == 8
+
+
+def test_resume_without_a_run_starts_one(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "new", resume=True)
+    trainer.fit(progress=False)
+    assert trainer.state.step == 8
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(tiny, tmp_path):
+    straight = sedd.Trainer(tiny(), run=tmp_path / "straight")
+    straight.fit(progress=False)
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    (tmp_path / "run" / "checkpoints" / "step-00000008" / "optimizer.safetensors").write_bytes(b"torn")
+    with pytest.warns(sedd.SeddWarning, match=r"optimizer\.safetensors"):
+        again = sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
+    assert again.state.step == 4
+    assert again.fit(progress=False) == straight.evaluate()
+
+
+def test_the_csv_tracker_receives_what_is_logged(tiny, tmp_path):
+    sedd.Trainer(tiny("trackers=[csv]"), run=tmp_path / "run").fit(progress=False)
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert rows[0] == "step,name,value"
+    assert any(row.startswith("3,loss,") for row in rows)
+    assert any(row.startswith("4,bound_nats,") for row in rows)
+
+
+def test_the_tensorboard_tracker_writes_events(tiny, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    sedd.Trainer(tiny("trackers=[tensorboard]"), run=tmp_path / "run").fit(progress=False)
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_a_tracker_that_fails_is_left_out_and_training_goes_on(tiny, tmp_path):
+    closed = []
+
+    class Recorder(sedd.Tracker):
+        """Remembers what happens to it."""
+
+        type: str = "recorder"
+
+        def open(self, run, config):
+            return "session"
+
+        def log(self, session, step, metrics):
+            raise RuntimeError("the tracker is down")
+
+        def close(self, session):
+            closed.append(session)
+
+    config = tiny().replace(trackers=[Recorder()])
+    trainer = sedd.Trainer(config, run=tmp_path / "run")
+    with pytest.warns(sedd.SeddWarning, match="'recorder' failed to log and is left out .*the tracker is down"):
+        trainer.fit(progress=False)
+    assert trainer.state.step == 8
+    assert closed == ["session"]

@@ -1,0 +1,77 @@
+"""Learning rate, averages and decay follow their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import sedd
+from sedd.config.sections import Ema
+from sedd.diffusion.schedule import learning_rate
+from sedd.training.ema import EmaNetwork
+from sedd.training.optimizer import make_optimizer
+
+
+def config(**training: object) -> sedd.Config:
+    return sedd.Config(
+        optim={"lr": 1.0, "warmup": 10}, training={"n_iters": 100}, lr_schedule={"type": "cosine", "min_ratio": 0.1}
+    )
+
+
+def test_the_learning_rate_warms_up_then_falls_along_a_cosine():
+    made = config()
+    assert learning_rate(made, 0) == pytest.approx(0.1)
+    assert learning_rate(made, 9) == 1.0
+    assert learning_rate(made, 10) == 1.0
+    assert learning_rate(made, 55) == pytest.approx(0.55)
+    assert learning_rate(made, 100) == pytest.approx(0.1)
+    assert learning_rate(made.replace(lr_schedule={"type": "constant"}), 99) == 1.0
+
+
+@given(st.integers(0, 200))
+def test_the_learning_rate_never_leaves_its_range(step):
+    assert 0.0 < learning_rate(config(), step) <= 1.0
+
+
+@given(st.floats(0.0, 0.9999), st.booleans(), st.integers(1, 40))
+def test_the_average_follows_its_recursion(decay, warmup, updates):
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    average = EmaNetwork(network, Ema(decay=decay, warmup=warmup))
+    expected = 0.0
+    for n in range(updates):
+        nn.init.constant_(network.weight, n + 1.0)
+        average.update(network)
+        used = min(decay, (1 + n) / (10 + n)) if warmup else decay
+        expected = used * expected + (1 - used) * (n + 1.0)
+    assert average.network.weight.item() == pytest.approx(expected, rel=1e-4)
+    assert average.updates == updates
+
+
+def test_the_average_is_a_network_of_its_own_that_nothing_trains():
+    network = nn.Linear(2, 2)
+    average = EmaNetwork(network, Ema(decay=0.9))
+    assert not any(p.requires_grad for p in average.network.parameters())
+    assert average.network.weight.data_ptr() != network.weight.data_ptr()
+
+
+def test_decay_is_on_matrices_only(tiny):
+    trainer = sedd.Trainer(tiny("optim.weight_decay=0.1"))
+    decayed = {id(p) for group in trainer.optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    for name, parameter in trainer.network.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.dim() > 1 and "embed" not in name), name
+
+
+def test_one_step_is_that_of_adamw(tiny):
+    made = sedd.Config(optim={"lr": 0.1, "weight_decay": 0.5, "beta1": 0.9, "beta2": 0.99})
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 2.0)
+    optimizer = make_optimizer(network, made)
+    network.weight.grad = torch.tensor([[3.0]])
+    optimizer.step()
+    assert network.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1 * 3.0 / (math.sqrt(9.0) + 1e-8))
