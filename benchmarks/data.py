@@ -37,7 +37,7 @@ from sedd.data import Batches, Dataset, TokenStore, load
 from sedd.data.alphabet import PROTEIN
 from sedd.data.prepare.parallel import cores
 from sedd.data.prepare.writer import StoreWriter, Written
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.data.store import MANIFEST, OFFSETS, TOKENS, npy_header
 from sedd.files import write_json
 from sedd.sampling.lengths import LengthDistribution
@@ -159,8 +159,8 @@ def opening(folder: Path, sequences: int) -> None:
     steps: dict[str, Callable[[], object]] = {
         "open": lambda: opened.append(TokenStore.open(folder / "large")),
         "identity": lambda: opened[0].identity,
-        "letters and mean length (`Letters.of`)": lambda: Letters.of(
-            Dataset(opened[0], opened[0], PROTEIN, opened[0].letter_counts, None, ""), longest=512
+        "letters and mean length (`DataStatistics.of`)": lambda: DataStatistics.of(
+            Dataset(opened[0], opened[0], PROTEIN, opened[0].token_counts, None, ""), longest=512
         ),
         "lengths to sample (`LengthDistribution.of`)": lambda: LengthDistribution.of(opened[0], longest=512),
         "`Batches`": lambda: batches.append(Batches(opened[0], seed=0, batch_size=32, max_length=512)),

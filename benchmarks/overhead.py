@@ -22,7 +22,7 @@ import torch
 import sedd
 from sedd.diagnosis.monitor import Monitor
 from sedd.diffusion.graphs import Absorb, Uniform
-from sedd.diffusion.loss_profile import Bins
+from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.state import Window
 from sedd.training import trainer as training
 
@@ -50,7 +50,7 @@ def watch() -> None:
     training._binned = timed("profile: bins", training._binned)
     training.widths = timed("profile: bins", training.widths)  # type: ignore[attr-defined]  # where it is used
     training.train_line = timed("the line", training.train_line)  # type: ignore[attr-defined]  # where it is used
-    Bins.fading = timed("profile: weighted sums", Bins.fading)  # type: ignore[method-assign]
+    LossProfile.ema_update = timed("profile: weighted sums", LossProfile.ema_update)  # type: ignore[method-assign]
     Window.add = timed("profile: window", Window.add)  # type: ignore[method-assign]
     Monitor.observe = timed("monitor", Monitor.observe)  # type: ignore[method-assign]
 

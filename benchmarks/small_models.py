@@ -4,7 +4,7 @@
     python benchmarks/small_models.py text path/to/train.txt path/to/test.txt
 
 More arguments are overrides, such as training.n_iters=20 for a trial. Interrupt it and start it again: it resumes.
-Prints a table in nats per residue. "Letters" and "pairs" are a unigram and a bigram model with the frequencies of the
+Prints a table in nats per residue. "Unigram" and "pairs" are a unigram and a bigram model with the frequencies of the
 training part (add-one smoothing), measured on the same held-out sequences as the bound.
 """
 
@@ -36,7 +36,7 @@ def pair_counts(data: sedd.data.Sequences, n: int) -> np.ndarray:
 def letters_and_pairs(trainer: sedd.Trainer) -> tuple[float, float]:
     """Cross-entropy of the unigram and the bigram model on the held-out sequences, nats per residue."""
     n = trainer.data.alphabet.n
-    letters = trainer.data.letter_counts + 1.0
+    letters = trainer.data.token_counts + 1.0
     log_letters = np.log(letters / letters.sum())
     pairs = pair_counts(trainer.data.train, n) + 1.0
     log_pairs = np.log(pairs / pairs.sum(1, keepdims=True))

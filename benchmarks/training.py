@@ -179,8 +179,8 @@ def parts(shape: Shape, options: argparse.Namespace) -> None:
         trainer = make(shape, random_rows(shape.length), options.batch, f"training.compile={compiled}")
         steps = trainer.steps()
         next(steps), next(steps)
-        originals = vars(training)["noised_loss"], torch.Tensor.backward
-        vars(training)["noised_loss"] = timed("forward and loss", originals[0])
+        originals = vars(training)["score_entropy_loss"], torch.Tensor.backward
+        vars(training)["score_entropy_loss"] = timed("forward and loss", originals[0])
         torch.Tensor.backward = timed("backward", torch.Tensor.backward)  # type: ignore[method-assign]  # a stopwatch
         for name, owner, method in (
             ("waiting for data", trainer, "loader"), ("clipping", trainer.parallel, "clip"),
@@ -194,7 +194,7 @@ def parts(shape: Shape, options: argparse.Namespace) -> None:
             next(steps)
             rows.append({**spent, "whole step": time.perf_counter() - began})
             spent.clear()
-        vars(training)["noised_loss"], torch.Tensor.backward = originals  # type: ignore[method-assign]  # put back
+        vars(training)["score_entropy_loss"], torch.Tensor.backward = originals  # type: ignore[method-assign]  # put back
         whole = median(row["whole step"] for row in rows)
         print(
             f"\n{shape}, batch {options.batch}, compile {compiled}: {whole:.3f} s a step\n\n| part | share |\n|---|---|"

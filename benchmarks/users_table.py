@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import sedd
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.forecast import make_forecast
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
@@ -96,12 +96,12 @@ def curves(runs: dict[str, tuple[sedd.Trainer, History]]) -> None:
 
 def forecast_of(trainer: sedd.Trainer) -> sedd.diagnosis.forecast.Forecast:
     """The forecast of a run, from the letters of its data."""
-    return make_forecast(trainer.config, Letters.of(trainer.data, longest=trainer.config.model.length))
+    return make_forecast(trainer.config, DataStatistics.of(trainer.data, longest=trainer.config.model.length))
 
 
 def verdict(trainer: sedd.Trainer, history: History) -> str:
     """What the monitor says of a finished run."""
-    letters = Letters.of(trainer.data, longest=trainer.config.model.length)
+    letters = DataStatistics.of(trainer.data, longest=trainer.config.model.length)
     monitor = Monitor(trainer.config, both_predictors(trainer.graph, trainer.config.model, letters.frequencies))
     for record in trainer.run.read_metrics():
         monitor.observe(record)

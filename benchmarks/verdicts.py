@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 import sedd
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
 from sedd.runs.history import read_metrics
@@ -218,7 +218,7 @@ def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) 
             bound = trainer.fit(progress=False).nats
         except sedd.TrainingError:
             bound = np.inf
-        letters = Letters.of(trainer.data, longest=config.model.length)
+        letters = DataStatistics.of(trainer.data, longest=config.model.length)
         monitor = Monitor(config, both_predictors(trainer.graph, config.model, letters.frequencies))
         for record in read_metrics(trainer.run.metrics):
             monitor.observe(record)

@@ -34,11 +34,11 @@ class TrainingError(SeddError):
     """Training that cannot go on, for example because every gradient is non-finite."""
 
 
-class GroupError(SeddError):
+class DistributedError(SeddError):
     """Processes that were started together and do not train the same."""
 
 
-class LostError(GroupError):
+class RankLostError(DistributedError):
     """A process of the group is no longer there; the command line ends with exit code `LOST`."""
 
 

@@ -18,7 +18,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-class Busy(Exception):  # noqa: N818  # a state of the lock, turned into an error with advice by whoever asked
+class LockHeld(Exception):  # noqa: N818  # a state of the lock, turned into an error with advice by whoever asked
     """Another process holds the lock, and the caller did not want to wait."""
 
 
@@ -69,7 +69,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path`. It goes away with its last holder, killed or not.
 
     Raises:
-        Busy: if another process holds it and `wait` is off.
+        LockHeld: if another process holds it and `wait` is off.
     """
     if fcntl is None:
         warnings.warn(
@@ -94,7 +94,7 @@ def _acquire(path: Path, *, wait: bool) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(handle)
-            raise Busy from None
+            raise LockHeld from None
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(handle).st_ino:
                 return handle

@@ -182,7 +182,7 @@ class Pretrained:
             masks: noise levels per sequence.
             count: at most so many sequences; a keyed choice where there are more.
             seed: keys the noise, the choice and the order of the shuffled control.
-            letters: (n,) letter counts of the training data (`Dataset.letter_counts`); without them, those of `data`.
+            letters: (n,) letter counts of the training data (`Dataset.token_counts`); without them, those of `data`.
             letters_from: where `letters` come from, for people.
             controls: whether to hold the bound against controls, which takes twice as long.
             each: called with the bounds of some sequences at a time, in the order of the data.

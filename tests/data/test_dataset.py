@@ -36,7 +36,7 @@ def test_the_synthetic_source_knows_its_exact_likelihood() -> None:
     assert (len(data.train), len(data.valid), data.alphabet) == (500, 256, PROTEIN)
     assert data.exact_nll is not None
     assert 2.2 < data.exact_nll < 2.5
-    assert data.letter_counts.sum() == sum(len(data.train[i]) for i in range(500))
+    assert data.token_counts.sum() == sum(len(data.train[i]) for i in range(500))
     assert "entropy of the source" in data.summary
     assert not np.array_equal(data.train[0], data.valid[0])
 
@@ -49,7 +49,7 @@ def test_a_fasta_file_is_prepared_once_into_the_cache(fasta: Path, cache: Path) 
     again = open_data(Data(train=str(fasta)), seed=1, progress=lambda *_: calls.append(1))
     assert not calls
     assert len(first.train) + len(first.valid) == 100
-    assert first.letter_counts.tolist() == again.letter_counts.tolist()
+    assert first.token_counts.tolist() == again.token_counts.tolist()
     assert first.exact_nll is None
     assert "100 read, 100 kept" in first.summary
     assert len(list(cache.iterdir())) == 1
@@ -116,7 +116,7 @@ def test_text_has_the_alphabet_of_its_characters(tmp_path: Path) -> None:
     path.write_text("Übung macht den Meister. " * 40)
     data = opened(train=str(path), alphabet="text", chunk_length=16)
     assert data.alphabet.symbols == tuple(sorted(set("Übung macht den Meister. ")))
-    assert data.alphabet.n == len(data.letter_counts)
+    assert data.alphabet.n == len(data.token_counts)
     assert len(data.train) + len(data.valid) == -(-25 * 40 // 16)
 
 
@@ -173,4 +173,4 @@ def test_real_text_is_read_whole(tmp_path: Path) -> None:
         pytest.skip(f"{path} is not there")
     data = opened(train=str(path), alphabet="text")
     assert data.alphabet.n == 65
-    assert data.letter_counts.sum() + sum(len(data.valid[i]) for i in range(len(data.valid))) == 1_115_394
+    assert data.token_counts.sum() + sum(len(data.valid[i]) for i in range(len(data.valid))) == 1_115_394

@@ -12,7 +12,7 @@ from sedd.data.alphabet import PROTEIN, Alphabet, text_alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Batches, lengths_of
 from sedd.data.prepare.writer import StoreWriter, Written
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.data.store import TokenStore
 from sedd.errors import DataError
 from sedd.sampling.lengths import LengthDistribution
@@ -42,7 +42,7 @@ def test_a_store_gives_back_what_was_written(tmp_path: Path) -> None:
     assert store.lengths.tolist() == [3, 2, 0, 8]
     assert store.lengths_at(np.array([3, 0])).tolist() == [8, 3]
     assert store.residues == 13
-    assert store.letter_counts.tolist() == np.bincount(PROTEIN.encode("".join(SEQUENCES)), minlength=20).tolist()
+    assert store.token_counts.tolist() == np.bincount(PROTEIN.encode("".join(SEQUENCES)), minlength=20).tolist()
     assert store.alphabet == PROTEIN
     for index in (4, -5):
         with pytest.raises(IndexError):
@@ -106,7 +106,7 @@ def test_a_store_knows_how_often_each_length_occurs(tmp_path: Path) -> None:
     for longest in (5, 512):
         assert LengthDistribution.of(older, longest=longest) == LengthDistribution.of(store, longest=longest)
         by_store, by_older = (
-            Letters.of(Dataset(s, s, PROTEIN, s.letter_counts, None, ""), longest=longest).length
+            DataStatistics.of(Dataset(s, s, PROTEIN, s.token_counts, None, ""), longest=longest).length
             for s in (store, older)
         )
         assert by_store == pytest.approx(by_older)
@@ -116,7 +116,7 @@ def test_lengths_are_known_before_the_first_batch_from_the_manifest_alone(tmp_pa
     store = write(tmp_path / "s", SEQUENCES)
     four = _Four(store)
     assert LengthDistribution.of(four, longest=512).quantiles[-1] == 8
-    assert Letters.of(Dataset(four, four, PROTEIN, store.letter_counts, None, ""), longest=512).length == 13 / 4
+    assert DataStatistics.of(Dataset(four, four, PROTEIN, store.token_counts, None, ""), longest=512).length == 13 / 4
 
 
 class _Four:

@@ -31,7 +31,7 @@ def test_order_lowers_the_entropy_rate_from_that_of_independent_letters() -> Non
 
 def test_the_empirical_distribution_is_the_exact_one() -> None:
     data = source(sequences=20_000)
-    letters = data.letter_counts / data.letter_counts.sum()
+    letters = data.token_counts / data.token_counts.sum()
     assert np.abs(letters - data.chain.frequencies).max() < 1e-3
     pairs = np.zeros((20, 20))
     for i in range(len(data)):
@@ -59,7 +59,7 @@ def test_log_probabilities_of_all_short_sequences_sum_to_one() -> None:
 def test_the_same_seed_gives_the_same_set_and_parts_are_independent() -> None:
     one, again, other, held = source(), source(), source(seed=1), source(part="valid")
     assert np.array_equal(one._tokens, again._tokens)
-    assert one.letter_counts.tolist() != other.letter_counts.tolist() != held.letter_counts.tolist()
+    assert one.token_counts.tolist() != other.token_counts.tolist() != held.token_counts.tolist()
     more = source(sequences=6000)
     assert np.array_equal(one.lengths, more.lengths[:5000])
     assert np.array_equal(one[4095], more[4095])

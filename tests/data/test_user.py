@@ -24,7 +24,7 @@ def test_the_parts_are_disjoint_complete_and_the_same_for_the_same_seed():
 def test_letters_are_counted_over_the_training_part_only():
     made = user_dataset([[0, 0, 1], [2, 3], [4]], Data(holdout=0.3), seed=0)
     expected = np.bincount(np.concatenate([made.train[i] for i in range(len(made.train))]), minlength=20)
-    assert made.letter_counts.tolist() == expected.tolist()
+    assert made.token_counts.tolist() == expected.tolist()
     assert made.train.lengths.tolist() == [len(made.train[i]) for i in range(len(made.train))]
 
 

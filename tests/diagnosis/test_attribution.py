@@ -17,7 +17,7 @@ from sedd.data import Batch
 from sedd.diagnosis.attribution import attribute, between, cumulative, normalised
 from sedd.diagnosis.predictors import of_profile
 from sedd.diffusion.loss import diffusion_loss
-from sedd.diffusion.loss_profile import BINS, EDGES, Bins, bin_of, mask_range, widths
+from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, bin_of, mask_range, widths
 from sedd.diffusion.noising import noise_state
 from sedd.runs.history import Line
 from tests.learners import Bag, compositions
@@ -25,19 +25,19 @@ from tests.learners import Bag, compositions
 pytestmark = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")  # ramps longer than the run are meant
 
 
-def line(step: int, bins: Bins) -> Line:
+def line(step: int, bins: LossProfile) -> Line:
     loss = float(bins.loss.sum()) / bins.residues
     return Line(step, loss, bins, bins.values, 1.0, 1.0, 0.0, 0.0, 0.0, 0, 0.0, 0, None)
 
 
-def made(values: np.ndarray, drawn: np.ndarray, expected: np.ndarray, residues: float = 1.0) -> Bins:
+def made(values: np.ndarray, drawn: np.ndarray, expected: np.ndarray, residues: float = 1.0) -> LossProfile:
     """Bins of a loss `values` per unit of mask rate."""
     loss = np.where(drawn > 0, values, 0.0) * drawn * residues
-    return Bins(residues, loss, drawn * residues, expected * residues, drawn * residues)
+    return LossProfile(residues, loss, drawn * residues, expected * residues, drawn * residues)
 
 
 @st.composite
-def bins(draw: st.DrawFn) -> Bins:
+def bins(draw: st.DrawFn) -> LossProfile:
     """Any sums that a run might have; some bins were not drawn."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     high, seen = draw(st.floats(0.01, 1.0)), draw(st.floats(0.05, 1.0))
@@ -104,7 +104,7 @@ def test_the_bins_that_moved_are_named():
 
 def test_without_a_loss_by_mask_rate_nothing_is_attributed():
     with pytest.raises(sedd.DataError, match="nothing to attribute"):
-        attribute(Bins(), Bins(), first=0, last=1)
+        attribute(LossProfile(), LossProfile(), first=0, last=1)
 
 
 # Along a run ---------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_the_normalised_loss_means_the_same_at_every_difficulty():
 class World:
     """Two networks of one run, and the training loss of each at the difficulty of each."""
 
-    bins: dict[tuple[int, int], Bins]
+    bins: dict[tuple[int, int], LossProfile]
     lines: list[Line]
     steps: tuple[int, int]
 
@@ -191,7 +191,7 @@ class World:
         return max(0.05 * abs(self.loss(1, 1) - self.loss(0, 0)), 0.01)
 
 
-def evaluated(network: nn.Module, trainer: sedd.Trainer, difficulty: float) -> Bins:
+def evaluated(network: nn.Module, trainer: sedd.Trainer, difficulty: float) -> LossProfile:
     """The training loss of a network over many draws, on the sequences it is trained on."""
     config = trainer.config
     torch.manual_seed(0)
@@ -208,17 +208,17 @@ def evaluated(network: nn.Module, trainer: sedd.Trainer, difficulty: float) -> B
     parts = (np.bincount(place, part.double().numpy(), minlength=BINS) for part in loss.parts)
     total, drawn, corrupted = parts
     expected = widths(*mask_range(config.noise, difficulty, config.curriculum.mode))
-    return Bins(tokens.numel(), total, drawn, expected * tokens.numel(), corrupted)
+    return LossProfile(tokens.numel(), total, drawn, expected * tokens.numel(), corrupted)
 
 
 def world(config: sedd.Config, steps: tuple[int, int]) -> World:
     trainer = sedd.Trainer(config, data=compositions(), model=Bag(config.graph.type))
-    saved, lines, window = [], [], Bins()
+    saved, lines, window = [], [], LossProfile()
     for report in trainer.steps():
         window += report.bins
         if report.step % 5 == 0:
             lines.append(line(report.step, window))
-            window = Bins()
+            window = LossProfile()
         if report.step in steps:
             saved.append((copy.deepcopy(trainer.network), report.difficulty))
         if report.step == steps[1] + 20:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import sedd
 from sedd.data import Batch, open_data
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.forecast import default_steps, make_forecast, scatter, smallest_preschool_time
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss import diffusion_loss
@@ -42,8 +42,8 @@ def configured(*overrides: str, ramp: str = "linear") -> sedd.Config:
     return sedd.load_config({}, f"curriculum.difficulty_ramp={ramp}", *basic, *knots, *overrides)
 
 
-def letters_of(frequencies: np.ndarray) -> Letters:
-    return Letters(frequencies, 64.0, "made up")
+def letters_of(frequencies: np.ndarray) -> DataStatistics:
+    return DataStatistics(frequencies, 64.0, "made up")
 
 
 def measured(config: sedd.Config, step: int, network: Network, *, sequences: int = 1500, length: int = 64) -> float:
@@ -164,8 +164,8 @@ def test_a_run_shows_what_its_own_profile_forecasts(tiny, tmp_path, graph):
     expected = sum(row.run * line.bins.residues for row, line in zip(forecast.rows, last, strict=True))
     found = sum(float(line.bins.loss.sum()) for line in last)
     assert found == pytest.approx(expected, rel=0.03)
-    letters = trainer.data.letter_counts / trainer.data.letter_counts.sum()
-    unigram_ = make_forecast(config, Letters(letters, 24.0, "")).loss(last[-1].step)
+    letters = trainer.data.token_counts / trainer.data.token_counts.sum()
+    unigram_ = make_forecast(config, DataStatistics(letters, 24.0, "")).loss(last[-1].step)
     assert forecast.rows[-1].run < 0.9 * unigram_  # it has learnt something
 
 

@@ -9,7 +9,7 @@ import torch
 from sedd.config.sections import Model
 from sedd.data import Batch
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.loss import _filled, diffusion_loss, noised, noised_loss
+from sedd.diffusion.loss import _bucketed_length, corrupt_batch, diffusion_loss, score_entropy_loss
 from sedd.diffusion.noising import NoiseState, corruption_uniforms, noise_state, path_positions
 from sedd.diffusion.parametrization import Network, outputs
 from sedd.model.transformer import Transformer
@@ -179,7 +179,7 @@ def test_one_noise_state_corrupts_conditions_and_weighs(kind: str) -> None:
 def test_the_network_is_asked_for_one_of_few_numbers_of_residues(positions: int) -> None:
     sizes = {}
     for count in range(0, positions + 1, max(1, positions // 2000)):
-        sizes[count] = _filled(count, positions)
+        sizes[count] = _bucketed_length(count, positions)
         assert count <= sizes[count] <= count + max(8, positions // 32)
         assert sizes[count] > 0
         assert sizes[count] <= positions
@@ -194,7 +194,7 @@ def test_no_place_is_asked_for_twice_and_those_the_loss_looks_at_come_first_in_o
     for t in (0.001, 0.5, 0.999):
         state = noise_state(LogLinear(), torch.full((16,), t))
         uniforms = torch.rand(16, 24, 2, generator=generator)
-        given = noised(Batch(tokens, mask, torch.arange(16)), state, uniforms, graph=graph)
+        given = corrupt_batch(Batch(tokens, mask, torch.arange(16)), state, uniforms, graph=graph)
         looked_at = (graph.can_move(given.x_t) & mask).flatten().nonzero()[:, 0]
         assert torch.equal(given.places[: given.count], looked_at)
         assert len(given.places.unique()) == len(given.places)
@@ -213,11 +213,11 @@ def test_a_network_that_answers_where_asked_has_the_loss_and_gradient_of_one_tha
     state = noise_state(LogLinear(sigma_max=3.0), torch.linspace(0.2, 0.9, 6))
     graph = make_graph(kind, 20)
     uniforms = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(1))
-    given = noised(Batch(tokens, mask, torch.arange(6)), state, uniforms, graph=graph)
+    given = corrupt_batch(Batch(tokens, mask, torch.arange(6)), state, uniforms, graph=graph)
     losses, slopes = [], []
     for selective in (False, True):
         network.zero_grad()
-        loss = noised_loss(network, given, graph=graph, model=model, selective=selective)
+        loss = score_entropy_loss(network, given, graph=graph, model=model, selective=selective)
         loss.total.backward()
         losses.append(loss.parts)
         slopes.append([parameter.grad.clone() for parameter in network.parameters()])

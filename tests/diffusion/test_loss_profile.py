@@ -8,7 +8,7 @@ import torch
 
 import sedd
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.loss_profile import BINS, EDGES, HORIZON, Bins, bin_of, mask_range, rounded, widths
+from sedd.diffusion.loss_profile import BINS, EDGES, HORIZON, LossProfile, bin_of, mask_range, rounded, widths
 from sedd.diffusion.noising import noise_state
 
 ODD = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")  # noise that stops early, ramps that never end
@@ -112,19 +112,19 @@ def test_a_run_that_was_interrupted_has_the_profile_of_one_that_was_not(tiny, tm
 
 
 def test_fading_forgets_after_the_horizon_and_begins_as_a_plain_mean():
-    ones, twos = (Bins(1.0, *(np.full(BINS, value) for _ in range(4))) for value in (1.0, 2.0))
-    state = Bins()
+    ones, twos = (LossProfile(1.0, *(np.full(BINS, value) for _ in range(4))) for value in (1.0, 2.0))
+    state = LossProfile()
     for step in range(1, 2000):
-        state = state.fading(ones if step < 1000 else twos, step)
+        state = state.ema_update(ones if step < 1000 else twos, step)
     assert state.residues == pytest.approx(HORIZON, rel=1e-6)
     assert float(state.loss[0]) / state.residues == pytest.approx(2.0, rel=1e-4)
-    assert Bins().fading(twos, 1) == twos
+    assert LossProfile().ema_update(twos, 1) == twos
 
 
 def test_bins_survive_json_and_differ_where_a_number_does():
-    some = Bins(3.0, *(np.random.default_rng(seed).random(BINS) for seed in range(4)))
-    assert Bins.from_json(some.to_json()) == some
-    assert some != some.faded(0.5)
+    some = LossProfile(3.0, *(np.random.default_rng(seed).random(BINS) for seed in range(4)))
+    assert LossProfile.from_json(some.to_json()) == some
+    assert some != some.scaled(0.5)
     assert some != "bins"
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sedd
-from sedd.data.micro_batches import pieces
+from sedd.data.micro_batches import micro_batches
 from sedd.data.order import GlobalBatch
 from sedd.distributed.group import Place, World, at_place, check_devices
 from sedd.plugins.backends import Cuda
@@ -40,7 +40,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return {f"{group}/{name}": t for group, tensors in found[1].tensors.items() for name, t in tensors.items()}
 
 
-class Seen(NamedTuple):
+class PaddingMask(NamedTuple):
     """A run, and what each of its processes saw."""
 
     run: Path
@@ -48,18 +48,18 @@ class Seen(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> PaddingMask:
     """One process with as many micro-batches as two have together."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    return Seen(run, train_here(run, *PLAIN, "training.batch_size=4", "training.accum=2"))
+    return PaddingMask(run, train_here(run, *PLAIN, "training.batch_size=4", "training.accum=2"))
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp2"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PaddingMask:
     """Two processes."""
     run = tmp_path_factory.mktemp(request.param) / "run"
     recompute = f"training.activation_checkpointing={'true' if request.param == 'fsdp2' else 'false'}"
-    return Seen(run, train(run, *PLAIN, f"distributed.strategy={request.param}", recompute, count=2))
+    return PaddingMask(run, train(run, *PLAIN, f"distributed.strategy={request.param}", recompute, count=2))
 
 
 def test_two_processes_train_what_one_does(alone, pair, request):
@@ -181,7 +181,7 @@ def test_processes_that_train_something_else_are_refused():
     mine, data = trainer.config.as_dict(), trainer.data.fingerprint
     for other, what in (((mine | {"seed": 7}, data), r"configuration \(seed\)"), ((mine, {"train": {}}), "data")):
         trainer.world = Rank(Place(0, 2), [(mine, data), other])
-        with pytest.raises(sedd.errors.GroupError, match=f"process 1 of 2 has another {what} than process 0"):
+        with pytest.raises(sedd.errors.DistributedError, match=f"process 1 of 2 has another {what} than process 0"):
             trainer._check_group()
 
 
@@ -205,7 +205,7 @@ class Rank(World):
     place: Place
     gathered: list[Any] = field(default_factory=list)
 
-    def gather(self, item: Any) -> list[Any]:
+    def all_gather_object(self, item: Any) -> list[Any]:
         return self.gathered
 
 
@@ -215,7 +215,7 @@ def test_every_sequence_is_dealt_to_one_process_and_all_have_as_many_parts(seque
     residues = np.sort(random.integers(1, 30, sequences))
     cuts = tuple(np.unique(random.integers(1, sequences, random.integers(0, 4))).tolist()) if sequences > 1 else ()
     plan = GlobalBatch(np.arange(sequences) + 100, np.arange(sequences), residues, cuts)
-    dealt = [pieces(plan, accum, rank=rank, size=size) for rank in range(size)]
+    dealt = [micro_batches(plan, accum, rank=rank, size=size) for rank in range(size)]
     assert len({len(mine) for mine in dealt}) == 1
     assert len(dealt[0]) <= accum + len(cuts)
     real = [piece for mine in dealt for piece in mine if piece.weight]
@@ -225,7 +225,7 @@ def test_every_sequence_is_dealt_to_one_process_and_all_have_as_many_parts(seque
     strata = plan.parts()
     assert all(any(np.isin(piece.batch.samples, each.samples).all() for each in strata) for piece in real)
     if not cuts:
-        one = pieces(plan, accum * size, rank=0, size=1)
+        one = micro_batches(plan, accum * size, rank=0, size=1)
         turns = [dealt[number % size][number // size].batch.samples.tolist() for number in range(len(one))]
         assert turns == [piece.batch.samples.tolist() for piece in one]
     if accum <= len(strata) and not any(len(stratum) % size for stratum in strata):

@@ -21,7 +21,7 @@ from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Estimator
-from sedd.evaluation.controls import Shuffled, composition, letter_counts, smoothed, unigram
+from sedd.evaluation.controls import Shuffled, composition, smoothed, token_counts, unigram
 from sedd.evaluation.likelihood import COARSE, SequenceBound, likelihood
 from sedd.evaluation.names import names_in
 from sedd.evaluation.scatter import half_width, mask_variance, pair_variance
@@ -220,7 +220,7 @@ def test_the_shuffled_control_keeps_every_letter_and_crops_alike() -> None:
     estimator, network = real_case("absorb")
     shuffled = Shuffled(estimator.data, 20, estimator.seed)
     items = estimator.chosen()
-    same = [letter_counts(data, items, n=6, seed=estimator.seed, max_length=20) for data in (estimator.data, shuffled)]
+    same = [token_counts(data, items, n=6, seed=estimator.seed, max_length=20) for data in (estimator.data, shuffled)]
     assert np.array_equal(*same)
     assert same[0].sum() == estimator(network).residues
     assert list(shuffled.lengths_at(items)) == [len(shuffled[i]) for i in items]

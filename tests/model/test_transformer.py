@@ -10,8 +10,8 @@ from torch import Tensor
 from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import outputs
-from sedd.model.attention import OnePass, Rotary, Seen, _ends, attend, rotate, seen_in
-from sedd.model.transformer import SigmaEmbedding, Transformer, pick
+from sedd.model.attention import FusedCpuAttention, PaddingMask, Rotary, _cu_seqlens, attend, padding_mask, rotate
+from sedd.model.transformer import SigmaEmbedding, Transformer, gather_rows
 
 SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
 
@@ -154,7 +154,7 @@ def test_pads_get_no_gradient_and_give_none() -> None:
 def test_plain_and_fused_attention_agree(padded: bool) -> None:
     qkv = torch.randn(2, 7, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(7)[None] < torch.tensor([[7], [4]]) if padded else None
-    plain, fused = (attend(qkv, Rotary(6)(7), seen_in(mask), fused=fused) for fused in (False, True))
+    plain, fused = (attend(qkv, Rotary(6)(7), padding_mask(mask), fused=fused) for fused in (False, True))
     torch.testing.assert_close(plain, fused, rtol=1e-5, atol=1e-5)
     tokens = torch.randint(6, (2, 7), generator=torch.Generator().manual_seed(1))
     outs = [
@@ -169,21 +169,21 @@ def test_attention_for_compilation_has_the_values_and_gradients_of_the_plain_one
     qkv = torch.randn(2, 7, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     grad = torch.randn(2, 7, 4, 6, generator=torch.Generator().manual_seed(1))
     inputs = qkv * torch.tensor([reach, 1.0, 1.0])[:, None, None]
-    seen = seen_in(torch.arange(7)[None] < torch.tensor([[7], [4]]))
+    seen = padding_mask(torch.arange(7)[None] < torch.tensor([[7], [4]]))
     assert seen is not None
     still = torch.ones(7, 3), torch.zeros(7, 3)  # no rotation
     plain = attend(inputs.requires_grad_(), still, seen, fused=False)
     (expected,) = torch.autograd.grad(plain, inputs, grad)
     q, k, v = inputs.transpose(1, 3).unbind(2)
-    fast = OnePass.apply(q * 6**-0.5, k, v, seen.mask).transpose(1, 2)
+    fast = FusedCpuAttention.apply(q * 6**-0.5, k, v, seen.mask).transpose(1, 2)
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.autograd.grad(fast, inputs, grad)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_residues_and_pads_of_a_row_are_two_sequences() -> None:
     mask = torch.arange(5)[None] < torch.tensor([[5], [2], [1]])
-    assert _ends(mask).tolist() == [0, 5, 5, 7, 10, 11, 15]
-    assert _ends(mask).dtype == torch.int32
+    assert _cu_seqlens(mask).tolist() == [0, 5, 5, 7, 10, 11, 15]
+    assert _cu_seqlens(mask).dtype == torch.int32
 
 
 @pytest.mark.parametrize("told", [None, "mask", "ends"])
@@ -201,7 +201,7 @@ def test_attention_of_gpus_agrees_with_products(told: str | None) -> None:
     half = qkv.bfloat16().requires_grad_()
     exact = half.detach().float().requires_grad_()
     angles = Rotary(64).cuda()(70)
-    seen = None if mask is None else Seen(mask.float(), _ends(mask) if told == "ends" else None)
+    seen = None if mask is None else PaddingMask(mask.float(), _cu_seqlens(mask) if told == "ends" else None)
     outs = attend(half, angles, seen, fused=True).float(), attend(exact, angles, seen, fused=False)
     for out in outs:
         out.backward(grad)
@@ -217,8 +217,8 @@ def test_picking_and_its_gradient_are_those_of_an_index() -> None:
     places = torch.tensor([14, 0, 7, 8])
     grad = torch.randn(4, 2, generator=torch.Generator().manual_seed(1))
     index = x.flatten(0, 1)[places]
-    assert torch.equal(pick(x, places), index)
-    assert torch.equal(*(torch.autograd.grad(out, x, grad)[0] for out in (pick(x, places), index)))
+    assert torch.equal(gather_rows(x, places), index)
+    assert torch.equal(*(torch.autograd.grad(out, x, grad)[0] for out in (gather_rows(x, places), index)))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import sedd
 from sedd import cli
 from sedd.data import PROTEIN
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.data.synthetic import SyntheticSource
 from sedd.diagnosis.forecast import make_forecast
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
@@ -490,7 +490,7 @@ def test_without_matplotlib_the_error_says_what_to_install(trained):
 
 @pytest.mark.parametrize("ramp", ["linear", "constant"])
 def test_a_forecast_is_drawn(tiny, tmp_path, ramp):
-    found = make_forecast(config := tiny(f"curriculum.difficulty_ramp={ramp}"), Letters.usual(config))
+    found = make_forecast(config := tiny(f"curriculum.difficulty_ramp={ramp}"), DataStatistics.usual(config))
     forecast_figure(found).savefig(tmp_path / "forecast.png")
     assert (tmp_path / "forecast.png").stat().st_size > 10_000
 

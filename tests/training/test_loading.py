@@ -11,14 +11,14 @@ import torch
 
 import sedd
 from sedd.data import Cursor
-from sedd.training.loading import Loader, Work
+from sedd.training.loading import Loader, StepInputs
 
 
 def loader(trainer: sedd.Trainer) -> Loader:
     return Loader(trainer.config, trainer.data, trainer.batches, trainer.graph, pin=False)
 
 
-def same(first: Work, second: Work) -> bool:
+def same(first: StepInputs, second: StepInputs) -> bool:
     return (first.difficulty, first.residues, first.letters, first.after) == (
         second.difficulty, second.residues, second.letters, second.after
     ) and all(
@@ -54,7 +54,7 @@ def test_the_next_step_is_prepared_in_another_thread_while_this_one_runs(tiny):
     ahead = loader(trainer)
     prepared, threads, plain = threading.Event(), [], ahead._prepare
 
-    def watched(step: int, cursor: Cursor) -> Work:
+    def watched(step: int, cursor: Cursor) -> StepInputs:
         work = plain(step, cursor)
         threads.append(threading.current_thread())
         if step == 1:

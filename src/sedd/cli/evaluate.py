@@ -111,7 +111,7 @@ def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], 
             "name the file to evaluate: sedd evaluate RUN FASTA"
         )
     names = None if data.valid is None else _names(model, data.valid)
-    return _Held(dataset.valid, names, dataset.letter_counts)
+    return _Held(dataset.valid, names, dataset.token_counts)
 
 
 def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> _Held:

@@ -96,7 +96,7 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
     if not count or not generates(trainer.config):
         return None
     options, there = trainer.config.sampling, samples_file(trainer)
-    if due(options, trainer.state.step) and options.count >= count and trainer.world.agree(there.exists):
+    if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(there.exists):
         return there  # `fit` has written these and more
     return write_step(trainer, count)[0]
 

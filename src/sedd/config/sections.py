@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from sedd.plugins.contracts import Fraction, Steps, refuse_switches
+from sedd.plugins.contracts import Fraction, Steps, reject_bools
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Rate = Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)]
@@ -24,7 +24,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    _switches = model_validator(mode="before")(refuse_switches)
+    _switches = model_validator(mode="before")(reject_bools)
 
 
 class Residues(Section):

@@ -42,7 +42,7 @@ class Batch:
         moved.__dict__.update(residues=self.residues, full=self.full)
         return moved
 
-    def pinned(self) -> Batch:
+    def pin_memory(self) -> Batch:
         """The same in memory that a GPU can read by itself."""
         moved = Batch(*(t.pin_memory() for t in (self.tokens, self.mask, self.samples)))
         moved.__dict__.update(residues=self.residues, full=self.full)

@@ -37,7 +37,7 @@ class Dataset:
     """Held out; what the bound is measured on."""
     alphabet: Alphabet
     """What the ids mean."""
-    letter_counts: NDArray[np.int64]
+    token_counts: NDArray[np.int64]
     """(n,): how often each symbol occurs in `train`."""
     exact_nll: float | None
     """Exact -log p per residue of `valid` in nats, where it is known."""
@@ -123,7 +123,7 @@ def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
     store = train.train
     if valid.alphabet != store.alphabet:
         raise DataError(f"{valid.path}: its alphabet is {valid.alphabet.name!r}, that of {store.path} another one")
-    return Dataset(store, valid, store.alphabet, store.letter_counts, None, summary)
+    return Dataset(store, valid, store.alphabet, store.token_counts, None, summary)
 
 
 def _synthetic(data: Data, seed: int) -> Dataset:
@@ -140,7 +140,7 @@ def _synthetic(data: Data, seed: int) -> Dataset:
         f"{len(valid):,} for validation; entropy of the source {train.entropy:.4f} nats per residue (letters alone: "
         f"{train.chain.letter_entropy:.4f})"
     )
-    return Dataset(train, valid, train.alphabet, train.letter_counts, valid.nll(), summary)
+    return Dataset(train, valid, train.alphabet, train.token_counts, valid.nll(), summary)
 
 
 def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:

@@ -14,7 +14,7 @@ from sedd.data.order import GlobalBatch
 
 
 @dataclass(frozen=True)
-class Piece:
+class MicroBatch:
     """A part of a step that this process computes at once: a micro-batch."""
 
     batch: GlobalBatch
@@ -26,7 +26,7 @@ class Piece:
     """Whether the gradients are put together after it."""
 
 
-def pieces(plan: GlobalBatch, accum: int, *, rank: int, size: int) -> list[Piece]:
+def micro_batches(plan: GlobalBatch, accum: int, *, rank: int, size: int) -> list[MicroBatch]:
     """The micro-batches of this process: as many for each, because each one ends in work for all."""
     strata = plan.parts()
     each = -(-accum // len(strata)) * size
@@ -39,7 +39,7 @@ def pieces(plan: GlobalBatch, accum: int, *, rank: int, size: int) -> list[Piece
         stand_in = number >= len(parts)
         part = _first_of(parts[0]) if stand_in else parts[number]
         end = len(part) if stand_in else ends[number]
-        mine.append(Piece(part, slice(end - len(part), end), int(not stand_in), turn + 1 == rounds))
+        mine.append(MicroBatch(part, slice(end - len(part), end), int(not stand_in), turn + 1 == rounds))
     return mine
 
 

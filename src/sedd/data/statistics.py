@@ -20,7 +20,7 @@ USUAL_LENGTH = 300.0
 
 
 @dataclass(frozen=True, eq=False)
-class Letters:
+class DataStatistics:
     """Letter frequencies and the mean length of sequences."""
 
     frequencies: NDArray[np.float64]
@@ -31,16 +31,16 @@ class Letters:
     """Where the numbers come from, for people."""
 
     @staticmethod
-    def of(dataset: Dataset, *, longest: int) -> Letters:
+    def of(dataset: Dataset, *, longest: int) -> DataStatistics:
         """Those of the training part of a data set; sequences are cropped to `longest`."""
-        counts = dataset.letter_counts.astype(np.float64)
+        counts = dataset.token_counts.astype(np.float64)
         indices = np.unique(np.linspace(0, len(dataset.train) - 1, SURVEY).astype(np.int64))
         lengths, number = length_counts(dataset.train, indices)
         length = float(np.average(np.minimum(lengths, longest), weights=number))
-        return Letters(counts / counts.sum(), length, f"{len(dataset.train):,} training sequences")
+        return DataStatistics(counts / counts.sum(), length, f"{len(dataset.train):,} training sequences")
 
     @staticmethod
-    def usual(config: Config) -> Letters:
+    def usual(config: Config) -> DataStatistics:
         """Those of proteins in general, for a forecast without data.
 
         Raises:
@@ -51,11 +51,11 @@ class Letters:
         alphabet = PROTEIN if config.data.alphabet == "protein" else ESM
         percent = np.array([FREQUENCIES.get(symbol, 0.0) for symbol in alphabet.symbols])
         length = min(USUAL_LENGTH, float(config.model.length))
-        return Letters(
+        return DataStatistics(
             percent / percent.sum(), length, "the letter frequencies of UniProtKB/Swiss-Prot (no data given)"
         )
 
-    def among(self, symbols: int) -> Letters:
+    def among(self, symbols: int) -> DataStatistics:
         """The same letters in an alphabet of `symbols`, the others of which never occur.
 
         Raises:
@@ -64,4 +64,4 @@ class Letters:
         more = symbols - len(self.frequencies)
         if more < 0:
             raise ConfigError(f"symbols={symbols}: the data have {len(self.frequencies)} already; give as many or more")
-        return Letters(np.append(self.frequencies, np.zeros(more)), self.length, self.source)
+        return DataStatistics(np.append(self.frequencies, np.zeros(more)), self.length, self.source)

@@ -81,7 +81,7 @@ class TokenStore:
         return np.asarray(self._offsets[indices + 1] - self._offsets[indices])
 
     @property
-    def letter_counts(self) -> NDArray[np.int64]:
+    def token_counts(self) -> NDArray[np.int64]:
         """How often each of the n symbols occurs."""
         return np.array(self.manifest["letter_counts"], dtype=np.int64)
 

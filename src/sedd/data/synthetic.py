@@ -29,7 +29,7 @@ FREQUENCIES = {
 }  # fmt: skip
 """Letter frequencies of UniProtKB/Swiss-Prot in percent (release statistics)."""
 HYDROPATHY = "RKNDQEHPYWSTGAMCFLVI"
-"""Letters from hydrophilic to hydrophobic (Kyte and Doolittle 1982)."""
+"""Amino acids from hydrophilic to hydrophobic (Kyte and Doolittle 1982)."""
 HELIX_TURN = np.deg2rad(100.0)
 _BLOCK = 4096
 
@@ -74,7 +74,7 @@ class SyntheticSource:
         return self._tokens[self._offsets[index] : self._offsets[index + 1]]
 
     @property
-    def letter_counts(self) -> NDArray[np.int64]:
+    def token_counts(self) -> NDArray[np.int64]:
         """How often each letter occurs."""
         return np.bincount(self._tokens, minlength=PROTEIN.n).astype(np.int64)
 

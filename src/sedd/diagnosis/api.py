@@ -14,7 +14,7 @@ from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis import external_curve as elsewhere
 from sedd.diagnosis.curve_file import read_curve
 from sedd.diagnosis.diagnosis import Diagnosis
@@ -111,18 +111,18 @@ def dataset_of(config: Config, data: str | Path | None = None, *, progress: Prog
     return open_data(section, seed=config.seed, progress=progress)
 
 
-# Letters, profiles, configurations ------------------------------------------------------------------------------------
+# Data statistics, profiles, configurations ------------------------------------------------------------------------
 
 
-def _letters(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> Letters:
+def _letters(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:
     if dataset is not None:
-        return Letters.of(dataset, longest=config.model.length)
+        return DataStatistics.of(dataset, longest=config.model.length)
     known = next((record for record in records if record.get("kind") == "data"), None)
     if known is None:
-        return Letters.usual(config)
+        return DataStatistics.usual(config)
     counts = np.array(known["letter_counts"], np.float64)
     source = f"the {known['sequences']:,} training sequences of the run"
-    return Letters(counts / counts.sum(), float(known["mean_length"]), source)
+    return DataStatistics(counts / counts.sum(), float(known["mean_length"]), source)
 
 
 def _trained(run: Path, records: Sequence[dict[str, Any]], config: Config) -> Predictor:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.predictors import Predictor, nearest
-from sedd.diffusion.loss_profile import BINS, EDGES, Bins, rounded
+from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, rounded
 from sedd.errors import DataError
 from sedd.runs.history import Line
 
@@ -119,7 +119,7 @@ class Attribution:
         }
 
 
-def attribute(before: Bins, after: Bins, *, first: int, last: int) -> Attribution:
+def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int) -> Attribution:
     """Split the difference of the losses of two groups of steps.
 
     Args:
@@ -173,7 +173,9 @@ def between(lines: Sequence[Line], first: int, last: int, *, span: int | None = 
             f"between {steps[0]:,} and {steps[-1]:,}"
         )
     half = (abs(steps[b] - steps[a]) / 20 if span is None else span) / 2
-    pools = [sum((line.bins for line in lines if abs(line.step - int(steps[at])) <= half), Bins()) for at in (a, b)]
+    pools = [
+        sum((line.bins for line in lines if abs(line.step - int(steps[at])) <= half), LossProfile()) for at in (a, b)
+    ]
     return attribute(pools[0], pools[1], first=int(steps[a]), last=int(steps[b]))
 
 
@@ -204,7 +206,7 @@ def cumulative(lines: Sequence[Line], *, smooth: int = 5) -> Cumulative:
     if not lines:
         raise DataError("the run has logged nothing yet; there is nothing to attribute")
     pools = [
-        sum((line.bins for line in lines[max(0, i - smooth // 2) : i + smooth // 2 + 1]), Bins())
+        sum((line.bins for line in lines[max(0, i - smooth // 2) : i + smooth // 2 + 1]), LossProfile())
         for i in range(len(lines))
     ]
     steps = [line.step for line in lines]

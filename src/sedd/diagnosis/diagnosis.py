@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
-from sedd.diagnosis.external_curve import Elsewhere
+from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
 from sedd.runs.history import History
 
@@ -38,7 +38,7 @@ class Diagnosis:
     """What the configuration shows whatever is learnt; `run` is the run's own profile."""
     history: History = field(default_factory=History, repr=False)
     """What the run has recorded; empty for a CSV."""
-    elsewhere: Elsewhere | None = field(default=None, repr=False)
+    elsewhere: ExternalCurveFit | None = field(default=None, repr=False)
     """For a CSV: the curve against what is known in closed form."""
 
     @property
@@ -94,7 +94,7 @@ class Diagnosis:
     @property
     def assumed(self) -> list[str]:
         """What was taken for granted, one sentence each."""
-        found = [f"Letters: {self.forecast.letters.source}, {len(self.forecast.letters.frequencies)} symbols."]
+        found = [f"DataStatistics: {self.forecast.letters.source}, {len(self.forecast.letters.frequencies)} symbols."]
         if self.elsewhere is None:
             return found
         if self.elsewhere.rate is not None:
@@ -191,7 +191,7 @@ def _same(a: Attribution, b: Attribution) -> bool:
     return (a.first, a.last) == (b.first, b.last)
 
 
-def _curve_table(found: Elsewhere) -> Iterator[str]:
+def _curve_table(found: ExternalCurveFit) -> Iterator[str]:
     yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'ratio':>6} {'letters':>9} {'ratio':>6}"
     for i in _spread(len(found.curve)):
         yield (

@@ -54,7 +54,7 @@ _TRAINERS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Elsewhere:
+class ExternalCurveFit:
     """A curve against the hypothesis that fits it best. Arrays are (points,); losses are nats per residue."""
 
     curve: Curve
@@ -121,7 +121,7 @@ def mismatched_loss(predictor: Predictor, difficulty: float, low: float, high: f
     return float(parts @ (-np.expm1(difficulty * np.log1p(-middle)) / middle))
 
 
-def compare(curve: Curve, forecast: Forecast) -> Elsewhere:
+def compare(curve: Curve, forecast: Forecast) -> ExternalCurveFit:
     """Which hypothesis fits the curve best.
 
     A trainer is taken for consistent, and its ramp for that of the configuration, unless another hypothesis scatters
@@ -135,7 +135,7 @@ def compare(curve: Curve, forecast: Forecast) -> Elsewhere:
         if (fit := _fit(curve, forecast, curriculum, trainer)) is not None
     }
 
-    def best(trainer: str) -> Elsewhere | None:
+    def best(trainer: str) -> ExternalCurveFit | None:
         own = {ramp: fit for (kind, ramp), fit in fits.items() if kind == trainer}
         if not own:
             return None
@@ -148,7 +148,7 @@ def compare(curve: Curve, forecast: Forecast) -> Elsewhere:
     found = {each.trainer: each.scatter[each.trainer] for each in (consistent, mismatched) if each is not None}
     better = mismatched is not None and found["mismatched"] < BETTER * found["consistent"]
     chosen = mismatched if mismatched is not None and better else consistent
-    return Elsewhere(**{**vars(chosen), "scatter": found})
+    return ExternalCurveFit(**{**vars(chosen), "scatter": found})
 
 
 def _ramps(curriculum: Curriculum) -> dict[float | None, Curriculum]:
@@ -159,7 +159,7 @@ def _ramps(curriculum: Curriculum) -> dict[float | None, Curriculum]:
     return found
 
 
-def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trainer) -> Elsewhere | None:
+def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trainer) -> ExternalCurveFit | None:
     """The hypothesis of one kind of trainer and one ramp; None where it does not exist."""
     config = forecast.config
     if trainer == "mismatched" and not (config.graph.type == "absorb" and curriculum.mode == "scale"):
@@ -182,13 +182,13 @@ def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trai
     logs = logs[np.isfinite(logs)]
     scatter = float(logs.std()) if len(logs) else math.inf
     rate = curriculum.rate if isinstance(curriculum, Exponential) and curriculum != config.curriculum else None
-    return Elsewhere(curve, difficulty, trainer, {trainer: scatter}, rate, untrained, unigram)
+    return ExternalCurveFit(curve, difficulty, trainer, {trainer: scatter}, rate, untrained, unigram)
 
 
 # The verdict ----------------------------------------------------------------------------------------------------------
 
 
-def judge(found: Elsewhere, forecast: Forecast) -> Verdict:
+def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
     """What the curve says, with the rules of `monitoring` that it breaks."""
     broken = _not_finite(found)
     if broken is not None:
@@ -230,7 +230,7 @@ def _noise(values: Array) -> float:
     return float(around.std() / math.sqrt(1.5))
 
 
-def _not_finite(found: Elsewhere) -> Alarm | None:
+def _not_finite(found: ExternalCurveFit) -> Alarm | None:
     places = np.flatnonzero(~np.isfinite(found.curve.losses))
     if not len(places):
         return None
@@ -246,7 +246,7 @@ def _not_finite(found: Elsewhere) -> Alarm | None:
     )
 
 
-def _divergence(found: Elsewhere) -> Alarm | None:
+def _divergence(found: ExternalCurveFit) -> Alarm | None:
     """The model got worse, as far as a curve can tell."""
     logs, steps = np.log(found.over_untrained), found.curve.steps
     at_full = found.difficulty >= 1.0
@@ -278,7 +278,7 @@ def _divergence(found: Elsewhere) -> Alarm | None:
     return None
 
 
-def _worse(found: Elsewhere, since: int, growth: float, message: str) -> Alarm:
+def _worse(found: ExternalCurveFit, since: int, growth: float, message: str) -> Alarm:
     return Alarm(
         int(found.curve.steps[-1]),
         "profile",
@@ -290,7 +290,7 @@ def _worse(found: Elsewhere, since: int, growth: float, message: str) -> Alarm:
     )
 
 
-def _rules(found: Elsewhere, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
+def _rules(found: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
     """The rules of `monitoring` that a curve alone can break."""
     rules, steps, losses = forecast.config.monitoring, found.curve.steps, found.curve.losses
     severity: Severity = "warning" if diverges else "info"
@@ -333,7 +333,7 @@ def _rules(found: Elsewhere, forecast: Forecast, *, diverges: bool) -> Iterator[
         )
 
 
-def _rises(found: Elsewhere) -> list[tuple[int, int, float, float]]:
+def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
     """First and last step of every stretch of about 1,000 steps, and the climbs of loss and hypothesis per 1,000."""
     steps, losses = found.curve.steps, found.curve.losses
     rises = []
@@ -349,7 +349,7 @@ def _rises(found: Elsewhere) -> list[tuple[int, int, float, float]]:
     return rises
 
 
-def _standing(found: Elsewhere) -> str:
+def _standing(found: ExternalCurveFit) -> str:
     """Where the curve lies, in numbers, and whether learning is seen."""
     ratio, letters = found.over_untrained, _pooled(np.log(found.over_unigram))[0]
     low, high = float(ratio.min()), float(ratio.max())

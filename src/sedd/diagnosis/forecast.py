@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy, predictable
 from sedd.diffusion.graphs import Absorb, Graph, make_graph
 from sedd.diffusion.loss_profile import mask_range
@@ -79,7 +79,7 @@ class Forecast:
     """What a configuration will show, whatever its model learns."""
 
     config: Config = field(repr=False)
-    letters: Letters = field(repr=False)
+    letters: DataStatistics = field(repr=False)
     predictors: Mapping[str, Predictor] = field(repr=False)
     """`untrained`, `unigram`, and `run` where a trained model's profile was given."""
     rows: tuple[Row, ...]
@@ -178,7 +178,7 @@ class Forecast:
 
 def make_forecast(
     config: Config,
-    letters: Letters,
+    letters: DataStatistics,
     *,
     steps: Sequence[int] | None = None,
     trained: Predictor | None = None,
@@ -264,7 +264,7 @@ def smallest_preschool_time(config: Config, predictor: Predictor, *, limit: floa
     return -(-low // unit) * unit
 
 
-def scatter(config: Config, graph: Graph, letters: Letters, difficulty: float, *, steps: int = 200) -> float:
+def scatter(config: Config, graph: Graph, letters: DataStatistics, difficulty: float, *, steps: int = 200) -> float:
     """Standard deviation of one step's loss over its mean, for a model whose loss per mask rate never changes.
 
     Simulates the library's own stratified draws. For `uniform` only the noise levels are drawn, not what they hit.
@@ -314,7 +314,7 @@ def _steepest(curriculum: Curriculum, losses: tuple[Array, Array], window: int) 
     return Rise(float(after[steepest] - before[steepest]) * CLOCK / window, first, first + window)
 
 
-def _residues_per_step(config: Config, letters: Letters) -> float:
+def _residues_per_step(config: Config, letters: DataStatistics) -> float:
     training = config.training
     return float(training.batch_residues or training.batch_size * training.accum * letters.length)
 

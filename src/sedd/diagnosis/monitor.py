@@ -25,7 +25,7 @@ from sedd.diagnosis.attribution import attribute
 from sedd.diagnosis.forecast import CLOCK, rise_window, smallest_preschool_time
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdicts import verdict
-from sedd.diffusion.loss_profile import Bins
+from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.history import History, Line
 
 RECENT = 3
@@ -83,8 +83,8 @@ class Monitor:
         self._step = 0
         self._firing: set[tuple[str, Cause]] = set()
         self._steps: list[float] = []  # change from each line to the next at the same mask rates
-        self._totals: list[Bins] = []  # of all lines after the warm-up, up to each of them
-        self._best: Bins | None = None
+        self._totals: list[LossProfile] = []  # of all lines after the warm-up, up to each of them
+        self._best: LossProfile | None = None
         self._best_step = 0
 
     def observe(self, record: Mapping[str, Any]) -> list[Alarm]:
@@ -115,7 +115,7 @@ class Monitor:
 
     # The comparison at fixed mask rate -----------------------------------------------------------------------------
 
-    def change(self, now: Bins, before: Bins, lines: tuple[int, int]) -> Change:
+    def change(self, now: LossProfile, before: LossProfile, lines: tuple[int, int]) -> Change:
         """How much worse `now` is than `before` at the same mask rates; they pool so many lines each."""
         nats, level = _difference(now, before)
         return Change(nats, self.noise() * math.sqrt(sum(1.0 / n for n in lines)), level)
@@ -129,10 +129,10 @@ class Monitor:
         steps = steps - np.median(steps)  # learning is no noise
         return float(max(1.4826 * np.median(np.abs(steps)), 0.6 * steps.std()) / math.sqrt(2.0))
 
-    def recent(self, lines: int = RECENT, *, skip: int = 0) -> Bins:
+    def recent(self, lines: int = RECENT, *, skip: int = 0) -> LossProfile:
         """The last lines pooled, without the very last `skip`."""
         chosen = self.history.lines[: len(self.history.lines) - skip][-lines:]
-        return sum((line.bins for line in chosen), Bins())
+        return sum((line.bins for line in chosen), LossProfile())
 
     def _keep_best(self) -> None:
         """Remember the best stretch so far: a slow decline is worse than that, even if hardly worse than yesterday."""
@@ -244,7 +244,7 @@ class Monitor:
         if start < 0 or len(lines) - start <= 2 * RECENT:
             return
         distance = lines[-1].step - lines[start].step
-        before = sum((line.bins for line in lines[start : start + RECENT]), Bins())
+        before = sum((line.bins for line in lines[start : start + RECENT]), LossProfile())
         found = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
         per_1000 = found.change * CLOCK / distance
         if per_1000 <= self.rules.max_rise or found.change <= 0:
@@ -371,7 +371,7 @@ class Monitor:
         exploded = len(norms) >= LEAST and now > 5.0 * float(np.median(norms))
         return "instability" if skips or exploded else "learning"
 
-    def _over(self, name: str, bins: Bins) -> float:
+    def _over(self, name: str, bins: LossProfile) -> float:
         """The loss of these lines over that of a predictor on the same draws; NaN where it is unknown."""
         predictor = self.predictors.get(name)
         if predictor is None:
@@ -434,7 +434,7 @@ class Monitor:
         return new
 
 
-def _difference(now: Bins, before: Bins) -> tuple[float, float]:
+def _difference(now: LossProfile, before: LossProfile) -> tuple[float, float]:
     """Loss per unit of mask rate of `now` less that of `before`, and the latter, at the mask rates that both have.
 
     Each bin counts by how much is known about it: the harmonic mean of its corrupted residues.

@@ -19,7 +19,7 @@ from sedd.model.transformer import Transformer
 
 
 @dataclass(frozen=True, eq=False)
-class Noised:
+class CorruptedBatch:
     """A batch with noise on it, and where the loss looks."""
 
     batch: Batch
@@ -33,19 +33,23 @@ class Noised:
     count: int
     """How many of them are real, the first ones."""
 
-    def to(self, device: torch.device) -> Noised:
+    def to(self, device: torch.device) -> CorruptedBatch:
         """The same on another device."""
         x_t, places = (each.to(device, non_blocking=True) for each in (self.x_t, self.places))
-        return Noised(self.batch.to(device), x_t, self.state.to(device), places, self.count)
+        return CorruptedBatch(self.batch.to(device), x_t, self.state.to(device), places, self.count)
 
-    def pinned(self) -> Noised:
+    def pin_memory(self) -> CorruptedBatch:
         """The same in memory that a GPU can read by itself."""
-        return Noised(
-            self.batch.pinned(), self.x_t.pin_memory(), self.state.pinned(), self.places.pin_memory(), self.count
+        return CorruptedBatch(
+            self.batch.pin_memory(),
+            self.x_t.pin_memory(),
+            self.state.pin_memory(),
+            self.places.pin_memory(),
+            self.count,
         )
 
 
-def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> Noised:
+def corrupt_batch(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> CorruptedBatch:
     """Corrupt a batch; on the host this leaves nothing to wait for on the device.
 
     Args:
@@ -58,11 +62,11 @@ def noised(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -
     asked = (graph.can_move(x_t) & batch.mask).flatten()
     count = int(asked.sum())
     # Those asked for first, each part in its order: no place comes twice.
-    places = torch.argsort(~asked, stable=True)[: _filled(count, len(asked))]
-    return Noised(batch, x_t, state, places, count)
+    places = torch.argsort(~asked, stable=True)[: _bucketed_length(count, len(asked))]
+    return CorruptedBatch(batch, x_t, state, places, count)
 
 
-def _filled(count: int, positions: int) -> int:
+def _bucketed_length(count: int, positions: int) -> int:
     """`count` rounded up, by a 32nd of all positions or less, and at least to one step.
 
     Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must come back.
@@ -97,12 +101,12 @@ def diffusion_loss(
         graph: the forward process.
         model: which head the network has.
     """
-    return noised_loss(network, noised(batch, state, uniforms, graph=graph), graph=graph, model=model)
+    return score_entropy_loss(network, corrupt_batch(batch, state, uniforms, graph=graph), graph=graph, model=model)
 
 
-def noised_loss(
+def score_entropy_loss(
     network: Network,
-    given: Noised,
+    given: CorruptedBatch,
     *,
     graph: Graph,
     model: Model,

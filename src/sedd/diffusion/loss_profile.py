@@ -56,7 +56,7 @@ def _zeros() -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Bins:
+class LossProfile:
     """Sums over training steps, by mask rate; each array is (BINS,)."""
 
     residues: float = 0.0
@@ -70,20 +70,22 @@ class Bins:
     corrupted: Array = field(default_factory=_zeros)
     """Residues that the noise changed: how much is known about each bin."""
 
-    def __add__(self, other: Bins) -> Bins:
-        return Bins(self.residues + other.residues, *(a + b for a, b in zip(self._arrays, other._arrays, strict=True)))
+    def __add__(self, other: LossProfile) -> LossProfile:
+        return LossProfile(
+            self.residues + other.residues, *(a + b for a, b in zip(self._arrays, other._arrays, strict=True))
+        )
 
-    def __sub__(self, other: Bins) -> Bins:
-        return self + other.faded(-1.0)
+    def __sub__(self, other: LossProfile) -> LossProfile:
+        return self + other.scaled(-1.0)
 
-    def faded(self, share: float) -> Bins:
+    def scaled(self, share: float) -> LossProfile:
         """The same with this share of the weight."""
-        return Bins(self.residues * share, *(array * share for array in self._arrays))
+        return LossProfile(self.residues * share, *(array * share for array in self._arrays))
 
-    def fading(self, other: Bins, step: int) -> Bins:
+    def ema_update(self, other: LossProfile, step: int) -> LossProfile:
         """The exponentially weighted sums after one more optimizer step, the `step`-th."""
         horizon = min(HORIZON, max(1.0, step / 4))
-        return self.faded(1.0 - 1.0 / horizon) + other
+        return self.scaled(1.0 - 1.0 / horizon) + other
 
     @property
     def values(self) -> Array:
@@ -96,7 +98,7 @@ class Bins:
         return self.loss, self.drawn, self.expected, self.corrupted
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Bins):
+        if not isinstance(other, LossProfile):
             return NotImplemented
         same = (np.array_equal(a, b) for a, b in zip(self._arrays, other._arrays, strict=True))
         return self.residues == other.residues and all(same)

@@ -38,7 +38,7 @@ class NoiseState:
     def to(self, device: torch.device) -> NoiseState:
         return NoiseState(*(each.to(device, non_blocking=True) for each in (self.sigma, self.dsigma)))
 
-    def pinned(self) -> NoiseState:
+    def pin_memory(self) -> NoiseState:
         """The same in memory that a GPU can read by itself."""
         return NoiseState(self.sigma.pin_memory(), self.dsigma.pin_memory())
 

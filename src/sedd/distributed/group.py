@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.errors import DeviceError, LostError
+from sedd.errors import DeviceError, RankLostError
 from sedd.plugins.contracts import Backend
 
 T = TypeVar("T")
@@ -78,29 +78,29 @@ class World:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def agree(self, choose: Callable[[], T]) -> T:
+    def broadcast_object(self, choose: Callable[[], T]) -> T:
         """What `choose` gives to the first process, for all; the others do not call it."""
         return choose()
 
-    def gather(self, item: T) -> list[T]:
+    def all_gather_object(self, item: T) -> list[T]:
         """The items of all processes, in the order of their ranks, for all."""
         return [item]
 
-    def largest(self, *numbers: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """The largest of each number."""
         return numbers
 
-    def total(self, array: np.ndarray) -> np.ndarray:
+    def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of float64 arrays of one shape."""
         return array
 
-    def sum_in_place(self, tensor: Tensor) -> None:
+    def all_reduce_sum_(self, tensor: Tensor) -> None:
         """The sum of tensors of one shape, in the place of each, on their device."""
 
-    def copy_from_first(self, tensor: Tensor) -> None:
+    def broadcast_(self, tensor: Tensor) -> None:
         """The numbers of the first process, in the place of each, on their device."""
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here."""
 
 
@@ -129,34 +129,34 @@ class Group(World):
             )
             atexit.register(leave)
 
-    def agree(self, choose: Callable[[], T]) -> T:
+    def broadcast_object(self, choose: Callable[[], T]) -> T:
         box: list[Any] = [choose() if self.is_main else None]
         self.dist.broadcast_object_list(box)
         return cast(T, box[0])
 
-    def gather(self, item: T) -> list[T]:
+    def all_gather_object(self, item: T) -> list[T]:
         box: list[Any] = [None] * self.size
         self.dist.all_gather_object(box, item)
         return box
 
-    def largest(self, *numbers: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         tensor = torch.tensor(numbers)
         self.dist.all_reduce(tensor, self.dist.ReduceOp.MAX)
         return tuple(tensor.tolist())
 
-    def total(self, array: np.ndarray) -> np.ndarray:
+    def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.array(array, np.float64))
         self.dist.all_reduce(tensor)
         return tensor.numpy()
 
-    def sum_in_place(self, tensor: Tensor) -> None:
+    def all_reduce_sum_(self, tensor: Tensor) -> None:
         self.dist.all_reduce(tensor)
 
-    def copy_from_first(self, tensor: Tensor) -> None:
+    def broadcast_(self, tensor: Tensor) -> None:
         self.dist.broadcast(tensor, 0)
 
-    def wait(self) -> None:
-        self.largest(0)  # over gloo on every device, where `barrier` would ask which device to wait for
+    def barrier(self) -> None:
+        self.all_reduce_max(0)  # over gloo on every device, where `barrier` would ask which device to wait for
 
 
 def join(backend: Backend) -> World:
@@ -216,7 +216,7 @@ def leave() -> None:
     Group.current = None
 
 
-def lost(error: BaseException) -> LostError | None:
+def lost(error: BaseException) -> RankLostError | None:
     """What to tell if `error` comes from another process that is no longer there; None if it does not."""
     group = Group.current
     signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
@@ -225,7 +225,7 @@ def lost(error: BaseException) -> LostError | None:
     if not isinstance(error, group.dist.DistError) and not any(sign in str(error) for sign in signs):
         return None
     first = str(error).strip().splitlines()[0]
-    return LostError(
+    return RankLostError(
         f"process {group.rank} of {group.size} lost another one, whose own message says why ({first[:200]}). "
         "Resume with --resume; --supervise does that by itself"
     )

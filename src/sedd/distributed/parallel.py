@@ -23,7 +23,7 @@ SHARDS_FROM = 1_000_000_000
 """Parameters from which `distributed.strategy: auto` is `fsdp2`: below, weights, moments and average fit a device."""
 
 
-class Whole:
+class SingleProcess:
     """The whole network in one process: what the others refine.
 
     Args:
@@ -75,12 +75,12 @@ class Whole:
             network.load_state_dict(dict(tensors))
             return
         own = network.state_dict()
-        problem = self.world.agree(lambda: _misfit(own, tensors))
+        problem = self.world.broadcast_object(lambda: _misfit(own, tensors))
         if problem:
             raise RuntimeError(problem)
         with torch.no_grad():
             for name, tensor in own.items():
-                local(tensor).copy_(local(self._spread(tensors.get(name), tensor)))
+                local(tensor).copy_(local(self._distribute(tensors.get(name), tensor)))
 
     def load_moments(self, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
         """The same for the state of the optimizer, see `sedd.training.optimizer.moments`."""
@@ -88,31 +88,31 @@ class Whole:
             set_moments(optimizer, self.network, tensors)
             return
         parameters = dict(self.network.named_parameters())
-        names = self.world.agree(lambda: {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        names = self.world.broadcast_object(lambda: {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         found = {}
         for name, shape in names.items():
             parameter = parameters[name.rpartition("/")[0]]
             like = parameter if tuple(parameter.shape) == shape else torch.empty(shape, device=parameter.device)
-            found[name] = self._spread(tensors.get(name), like.detach())
+            found[name] = self._distribute(tensors.get(name), like.detach())
         set_moments(optimizer, self.network, found)
 
     def moments(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """The state of the optimizer by the names of the parameters."""
         return moments(optimizer, self.network)
 
-    def _spread(self, full: Tensor | None, like: Tensor) -> Tensor:
+    def _distribute(self, full: Tensor | None, like: Tensor) -> Tensor:
         """A tensor that the first process has, in all, laid out as `like`."""
         whole = torch.empty(like.shape, dtype=like.dtype, device=like.device)
         if full is not None and self.world.is_main:
             whole.copy_(full)
-        self.world.copy_from_first(whole)
+        self.world.broadcast_(whole)
         return self._laid_out(whole, like)
 
     def _laid_out(self, whole: Tensor, like: Tensor) -> Tensor:
         return whole
 
 
-class Replicated(Whole):
+class Ddp(SingleProcess):
     """A copy of the network in each process (DDP): gradients are averaged while the backward pass still runs."""
 
     def __init__(self, world: World, network: nn.Module, average: nn.Module, *, known: bool) -> None:
@@ -137,7 +137,7 @@ class Replicated(Whole):
         return context
 
 
-class Sharded(Whole):
+class Fsdp(SingleProcess):
     """A share of the first dimension of each tensor in each process (FSDP2); whole only while a block needs it.
 
     The averaged weights and the moments of the optimizer have the same shares. Parameters stay float32, as without.
@@ -168,7 +168,7 @@ class Sharded(Whole):
         shares = [local(p.grad) for p in self.network.parameters() if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(shares))  # torch's own `clip_grad` uses this one
         squares = norms.square().sum()
-        self.world.sum_in_place(squares)
+        self.world.all_reduce_sum_(squares)
         norm = squares.sqrt()
         if limit:
             torch._foreach_mul_(shares, (limit / (norm + 1e-6)).clamp(max=1.0))
@@ -209,7 +209,7 @@ class Sharded(Whole):
                 module._parameters[name] = made[id(live)]
 
 
-def spread(world: World, config: Config, network: nn.Module, average: nn.Module, *, known: bool) -> Whole:
+def parallelize(world: World, config: Config, network: nn.Module, average: nn.Module, *, known: bool) -> SingleProcess:
     """Put a network on the processes of a world; changes `network` and `average` in place.
 
     Args:
@@ -225,11 +225,11 @@ def spread(world: World, config: Config, network: nn.Module, average: nn.Module,
     if config.training.activation_checkpointing:
         _recompute(network)
     if world.size == 1:
-        return Whole(world, network, average)
+        return SingleProcess(world, network, average)
     strategy = config.distributed.strategy
     if strategy == "auto":
         strategy = "ddp" if sum(p.numel() for p in network.parameters()) < SHARDS_FROM else "fsdp2"
-    return Replicated(world, network, average, known=known) if strategy == "ddp" else Sharded(world, network, average)
+    return Ddp(world, network, average, known=known) if strategy == "ddp" else Fsdp(world, network, average)
 
 
 def same_everywhere(world: World, network: nn.Module) -> None:
@@ -237,7 +237,7 @@ def same_everywhere(world: World, network: nn.Module) -> None:
     if world.size > 1:
         with torch.no_grad():
             for tensor in (*network.parameters(), *network.buffers()):
-                world.copy_from_first(tensor)
+                world.broadcast_(tensor)
 
 
 def _recompute(network: nn.Module) -> None:

@@ -51,7 +51,7 @@ def composition(counts: NDArray[Any], frequencies: Array) -> Array:
     return found
 
 
-def letter_counts(data: Sequences, items: NDArray[np.int64], *, n: int, seed: int, max_length: int) -> Array:
+def token_counts(data: Sequences, items: NDArray[np.int64], *, n: int, seed: int, max_length: int) -> Array:
     """(items, n): letters of some sequences, cropped as the estimator of the bound crops them."""
     rows = [crop(data[item], seed=seed, sample=item, max_length=max_length) for item in items.tolist()]
     return np.array([np.bincount(np.asarray(row, np.int64), minlength=n) for row in rows], np.float64)

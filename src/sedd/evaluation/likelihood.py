@@ -15,7 +15,7 @@ from sedd.data import lengths_of
 from sedd.diffusion.loss_profile import rounded
 from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Bound, Estimator, Part
-from sedd.evaluation.controls import Shuffled, composition, letter_counts, smoothed, unigram
+from sedd.evaluation.controls import Shuffled, composition, smoothed, token_counts, unigram
 from sedd.evaluation.moments import Moments
 from sedd.evaluation.scatter import Z95, half_width, mask_variance
 
@@ -150,7 +150,7 @@ def likelihood(
     for part in estimator.parts(network):
         columns = {}
         if mixed is not None and letters is not None:
-            counts = letter_counts(estimator.data, part.items, n=n, seed=estimator.seed, max_length=longest)
+            counts = token_counts(estimator.data, part.items, n=n, seed=estimator.seed, max_length=longest)
             frequencies = smoothed(letters)
             columns = {
                 "uniform": np.full(len(counts), math.log(n)),
@@ -166,9 +166,9 @@ def likelihood(
 
 
 def _own_letters(estimator: Estimator) -> NDArray[np.float64]:
-    """Letters of the first so many evaluated sequences."""
+    """Token counts of the first evaluated sequences."""
     n, some = estimator.graph.n, estimator.chosen()[:4096]
-    counts = letter_counts(estimator.data, some, n=n, seed=estimator.seed, max_length=estimator.model.length)
+    counts = token_counts(estimator.data, some, n=n, seed=estimator.seed, max_length=estimator.model.length)
     total: NDArray[np.float64] = counts.sum(0)
     return total
 

@@ -24,7 +24,7 @@ class Rotary(nn.Module):
         return angles.cos(), angles.sin()
 
 
-class Seen(NamedTuple):
+class PaddingMask(NamedTuple):
     """Which places are residues and not pads, for attention."""
 
     mask: Tensor
@@ -34,14 +34,14 @@ class Seen(NamedTuple):
     takes the mask."""
 
 
-def seen_in(mask: Tensor | None) -> Seen | None:
+def padding_mask(mask: Tensor | None) -> PaddingMask | None:
     """Of a (batch, length) mask that is False at pads, which are at the end of each row; None if there are none."""
     if mask is None:
         return None
-    return Seen(mask.float(), _ends(mask) if _varlen(mask.device) else None)
+    return PaddingMask(mask.float(), _cu_seqlens(mask) if _varlen(mask.device) else None)
 
 
-def _ends(mask: Tensor) -> Tensor:
+def _cu_seqlens(mask: Tensor) -> Tensor:
     batch, length = mask.shape
     starts = torch.arange(0, batch * length + 1, length, device=mask.device)
     pads = starts[:-1] + mask.sum(1)
@@ -64,7 +64,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
 
-def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], seen: Seen | None, *, fused: bool) -> Tensor:
+def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], seen: PaddingMask | None, *, fused: bool) -> Tensor:
     """Attention to what is `seen`, with rotary embeddings.
 
     Args:
@@ -80,7 +80,7 @@ def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], seen: Seen | None, *, fus
     return _fused(qkv, cos[:, None], sin[:, None], seen) if fused else _products(qkv, cos, sin, seen)
 
 
-def _fused(qkv: Tensor, cos: Tensor, sin: Tensor, seen: Seen | None) -> Tensor:
+def _fused(qkv: Tensor, cos: Tensor, sin: Tensor, seen: PaddingMask | None) -> Tensor:
     q, k, v = qkv.unbind(2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     half = q.dtype in (torch.bfloat16, torch.float16)
@@ -97,11 +97,11 @@ def _fused(qkv: Tensor, cos: Tensor, sin: Tensor, seen: Seen | None) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
-def _products(qkv: Tensor, cos: Tensor, sin: Tensor, seen: Seen | None) -> Tensor:
+def _products(qkv: Tensor, cos: Tensor, sin: Tensor, seen: PaddingMask | None) -> Tensor:
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     q, k = rotate(q, cos, sin) * q.shape[-1] ** -0.5, rotate(k, cos, sin)
     if seen is not None and torch.compiler.is_compiling():
-        once: Tensor = OnePass.apply(q, k, v, seen.mask)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        once: Tensor = FusedCpuAttention.apply(q, k, v, seen.mask)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return once.transpose(1, 2)
     weights = q @ k.transpose(-1, -2)
     if seen is not None:
@@ -111,7 +111,7 @@ def _products(qkv: Tensor, cos: Tensor, sin: Tensor, seen: Seen | None) -> Tenso
     return mixed.transpose(1, 2)
 
 
-class OnePass(torch.autograd.Function):
+class FusedCpuAttention(torch.autograd.Function):
     """Attention as products around kernels that go over the weights once, each way, when compiled for CPUs.
 
     The weights are divided by their sum after they are applied, and the backward pass needs the sum of gradient times
@@ -120,7 +120,7 @@ class OnePass(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-        """Of (batch, heads, length, head_dim), for a `q` that is scaled already; `seen` is the mask of `Seen`."""
+        """Of (batch, heads, length, head_dim), for a scaled `q`; `seen` is the mask of `PaddingMask`."""
         seen = seen[:, None, None, :]
         logits = (q @ k.transpose(-1, -2)).float() + (seen - 1.0) * 1e30  # not bools, which are slow when compiled
         wide = torch.exp(logits - logits.amax(-1, keepdim=True))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sedd.config.sections import Model
-from sedd.model.attention import Rotary, Seen, attend, seen_in
+from sedd.model.attention import PaddingMask, Rotary, attend, padding_mask
 from sedd.model.dropout import Dropout, streams
 
 
@@ -120,7 +120,7 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        seen: Seen | None,
+        seen: PaddingMask | None,
         stream: Tensor | None,
         places: Tensor | None = None,
     ) -> Tensor:
@@ -131,14 +131,14 @@ class Block(nn.Module):
         shift2, scale2, gate2 = modulation[..., 3 * x.shape[-1] :].chunk(3, -1)
         normed = self.norm2(x, shift2, scale2)
         # From here on every residue is on its own, and where the loss does not look the result is not needed.
-        mixed = self.mlp(pick(normed, places))
+        mixed = self.mlp(gather_rows(normed, places))
         if places is not None:
-            mixed = put(mixed, places, normed.shape)
+            mixed = scatter_rows(mixed, places, normed.shape)
         # The same numbers with their bits turned: another draw.
         out: Tensor = x + gate2 * self.dropout(mixed, None if stream is None else ~stream)
         return out
 
-    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Seen | None) -> Tensor:
+    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: PaddingMask | None) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
@@ -147,7 +147,7 @@ class Block(nn.Module):
         return out
 
 
-class Pick(torch.autograd.Function):
+class GatherRows(torch.autograd.Function):
     """The residues of x (batch, length, size) at flat `places` (N,), as (N, size).
 
     No place is given twice, so the backward pass puts numbers where they belong instead of adding them up there, which
@@ -165,18 +165,18 @@ class Pick(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """Put back."""
         (places,) = ctx.saved_tensors
-        return put(grad, places, ctx.shape), None
+        return scatter_rows(grad, places, ctx.shape), None
 
 
-def pick(x: Tensor, places: Tensor | None) -> Tensor:
+def gather_rows(x: Tensor, places: Tensor | None) -> Tensor:
     """Those at `places`; all where that is None."""
     if places is None:
         return x
-    picked: Tensor = Pick.apply(x, places)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    picked: Tensor = GatherRows.apply(x, places)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return picked
 
 
-def put(x: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+def scatter_rows(x: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
     """(N, size) at flat `places` of zeros of `shape`."""
     return x.new_zeros(shape).flatten(0, 1).index_copy(0, places, x).view(shape)
 
@@ -193,7 +193,7 @@ class OutputLayer(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, places: Tensor | None) -> Tensor:
         shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
         normed = self.norm_final(x, shift, scale)
-        projected: Tensor = self.linear(pick(normed, places))
+        projected: Tensor = self.linear(gather_rows(normed, places))
         return projected
 
 
@@ -239,7 +239,7 @@ class Transformer(nn.Module):
         """
         condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
         angles = self.rotary_emb(tokens.shape[1])
-        seen = seen_in(mask)
+        seen = padding_mask(mask)
         drops = streams(tokens, keys, len(self.blocks)) if self.training and self.dropout else [None] * len(self.blocks)
         x = self.vocab_embed(tokens)
         last = len(self.blocks) - 1

@@ -32,7 +32,7 @@ Fraction = Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def refuse_switches(cls: type[BaseModel], data: Any) -> Any:
+def reject_bools(cls: type[BaseModel], data: Any) -> Any:
     """Python counts `true` as 1; in a run file it is a mistake where a number is expected."""
     for name, value in data.items() if isinstance(data, Mapping) else ():
         field = cls.model_fields.get(name)
@@ -50,7 +50,7 @@ class Part(BaseModel, ABC):
     discriminator: ClassVar[str] = "type"
     """The field whose value names the part in a run file."""
 
-    _switches = model_validator(mode="before")(refuse_switches)
+    _switches = model_validator(mode="before")(reject_bools)
 
     @classmethod
     def part_name(cls) -> str:

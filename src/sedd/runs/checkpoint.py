@@ -60,14 +60,14 @@ def write(folder: Path, step: int, checkpoint: Checkpoint, *, world: World = ALO
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-    world.wait()
+    world.barrier()
     files = _write_files(temporary, checkpoint, world.place, sharded=sharded) if world.is_main or sharded else {}
-    everybody = world.gather(files)
+    everybody = world.all_gather_object(files)
     if world.is_main:
         listed = {name: entry for each in everybody for name, entry in each.items()}
         write_synced(temporary / "manifest.json", to_json({"format": FORMAT, "step": step, "files": listed}))
         _put_in_place(temporary, final)
-    world.wait()
+    world.barrier()
     return final
 
 
@@ -123,7 +123,7 @@ def read(path: Path) -> Checkpoint:
 def known_to_all(found: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
     """The checkpoint that the first process has `found`, for all; the others get everything but its tensors."""
     told = None if found is None else (found[0], replace(found[1], tensors={name: {} for name in found[1].tensors}))
-    first = world.gather(told)[0]
+    first = world.all_gather_object(told)[0]
     if first is None:
         raise ValueError("the first process has to give the checkpoint that it read")
     return found or first

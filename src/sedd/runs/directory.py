@@ -20,7 +20,7 @@ import yaml
 from sedd.config.config import Config
 from sedd.config.run_file import dump
 from sedd.errors import CheckpointError
-from sedd.files import Busy, locked, write_atomically, write_json
+from sedd.files import LockHeld, locked, write_atomically, write_json
 from sedd.runs import checkpoint
 from sedd.runs.history import read_metrics
 
@@ -104,7 +104,7 @@ class Run:
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(self.path / ".lock", wait=False))
-            except Busy:
+            except LockHeld:
                 raise CheckpointError(
                     f"{self.path}: another process is training this run; wait for it or stop it"
                 ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diffusion.loss_profile import BINS, Bins
+from sedd.diffusion.loss_profile import BINS, LossProfile
 from sedd.errors import CheckpointError
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ class Line:
     """The last of the steps."""
     loss: float
     """Training loss, nats per residue."""
-    bins: Bins
+    bins: LossProfile
     """The same by mask rate, as sums over the residues of these steps."""
     profile: Array
     """(BINS,) the exponentially weighted profile after these steps, nats per unit of mask rate, NaN where unknown."""
@@ -50,7 +50,7 @@ class Line:
         lists = (full(record[f"by_mask_rate_{name}"]) * residues for name in ("loss", "drawn", "expected", "corrupted"))
         same = ("step", "loss", "difficulty", "mask_rate_max", "lr", "grad_norm", "grad_norm_max")
         return Line(
-            bins=Bins(residues, *lists),
+            bins=LossProfile(residues, *lists),
             profile=full(record["profile"], np.nan),
             letters_shift=record.get("letters_shift"),
             **{name: record[name] for name in (*same, "residues", "seconds", "skipped")},

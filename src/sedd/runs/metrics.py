@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from sedd.data import Dataset
-from sedd.data.statistics import Letters
-from sedd.diffusion.loss_profile import Bins, rounded
+from sedd.data.statistics import DataStatistics
+from sedd.diffusion.loss_profile import LossProfile, rounded
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 
 
-def data_line(data: Dataset, letters: Letters) -> dict[str, Any]:
+def data_line(data: Dataset, letters: DataStatistics) -> dict[str, Any]:
     """What the run trains on, once at its beginning: enough to forecast its loss without the data."""
     return {
         "kind": "data",
         "step": 0,
-        "letter_counts": data.letter_counts.tolist(),
+        "letter_counts": data.token_counts.tolist(),
         "mean_length": letters.length,
         "sequences": len(data.train),
     }
@@ -40,11 +40,11 @@ def rollback_line(state: TrainState, alarm: Mapping[str, Any]) -> dict[str, Any]
 
 
 def train_line(
-    report: StepReport, state: TrainState, letter_counts: np.ndarray, memory: Mapping[str, int]
+    report: StepReport, state: TrainState, token_counts: np.ndarray, memory: Mapping[str, int]
 ) -> dict[str, Any]:
     """Means over the steps since the line before, the clocks, and the loss by mask rate."""
     window = state.window
-    shift = window.letters_shift(letter_counts)
+    shift = window.letters_shift(token_counts)
     return {
         "kind": "train",
         "step": report.step,
@@ -62,7 +62,7 @@ def train_line(
     }
 
 
-def profile_lists(bins: Bins) -> dict[str, list[float | None]]:
+def profile_lists(bins: LossProfile) -> dict[str, list[float | None]]:
     """Sums by mask rate as means per residue, so that they add up to the loss, the mask rates and so on."""
     return {
         f"by_mask_rate_{name}": rounded(array / max(bins.residues, 1))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sedd.data.order import Cursor
-from sedd.diffusion.loss_profile import Bins
+from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.step_report import StepReport
 
 
@@ -20,7 +20,7 @@ class Window:
     seconds: float = 0.0
     grad_norm: float = 0.0
     grad_norm_max: float = 0.0
-    bins: Bins = field(default_factory=Bins)
+    bins: LossProfile = field(default_factory=LossProfile)
     letters: tuple[int, ...] = ()
 
     def add(self, report: StepReport) -> Window:
@@ -82,7 +82,7 @@ class TrainState:
     """What rolling back has left of the configured learning rate."""
     rollbacks: int = 0
     """How often the run went back to an earlier checkpoint because it diverged."""
-    profile: Bins = field(default_factory=Bins)
+    profile: LossProfile = field(default_factory=LossProfile)
     """Exponentially weighted loss by mask rate."""
     window: Window = field(default_factory=Window)
     """What the next line of the metrics file sums up."""
@@ -95,8 +95,8 @@ class TrainState:
     @staticmethod
     def from_json(data: dict[str, Any]) -> TrainState:
         window = data["window"]
-        window = Window(**window | {"bins": Bins.from_json(window["bins"]), "letters": tuple(window["letters"])})
-        profile = Bins.from_json(data["profile"])
+        window = Window(**window | {"bins": LossProfile.from_json(window["bins"]), "letters": tuple(window["letters"])})
+        profile = LossProfile.from_json(data["profile"])
         return TrainState(**data | {"cursor": Cursor(**data["cursor"]), "profile": profile, "window": window})
 
 

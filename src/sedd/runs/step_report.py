@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sedd.diffusion.loss_profile import Bins
+from sedd.diffusion.loss_profile import LossProfile
 from sedd.evaluation.bound import Bound
 
 
@@ -34,7 +34,7 @@ class StepReport:
     """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
     skipped_total: int
     """Skipped steps since the run began."""
-    bins: Bins = field(default_factory=Bins, repr=False)
+    bins: LossProfile = field(default_factory=LossProfile, repr=False)
     """The same loss by mask rate, as sums over the residues of the step; empty for a skipped step."""
     letters: tuple[int, ...] = field(default=(), repr=False)
     """How often each symbol occurs in the step; empty for very large alphabets."""

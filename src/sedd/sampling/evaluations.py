@@ -19,11 +19,11 @@ from sedd.diffusion.parametrization import Network, log_score
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.sampling.reshaping import reshaped
-from sedd.sampling.rows import Rows
+from sedd.sampling.rows import SampleBatch
 
 
 @dataclass(frozen=True)
-class Evaluations:
+class CachedScoreModel:
     """Log-scores of a network at the tokens of a batch.
 
     Args:
@@ -42,7 +42,7 @@ class Evaluations:
     options: Sampling
     reuse: bool = True
 
-    def __call__(self, rows: Rows, sigma: Tensor) -> Tensor:
+    def __call__(self, rows: SampleBatch, sigma: Tensor) -> Tensor:
         """(B, width, n) log-scores at noise `sigma`, (B,) float64 on the host; counts the evaluations in `rows.nfe`."""
         asked = rows.stale.copy()
         level_seen = sigma.float() if self.model.time_conditioning else torch.zeros(len(rows))
@@ -62,7 +62,7 @@ class Evaluations:
             scores, rows.tokens, level, graph=self.graph, temperature=options.temperature, top_p=options.top_p
         )
 
-    def _ask(self, rows: Rows, sigma: Tensor, which: np.ndarray) -> None:
+    def _ask(self, rows: SampleBatch, sigma: Tensor, which: np.ndarray) -> None:
         every = len(which) == len(rows)
         index = torch.from_numpy(which).to(rows.device)
         tokens, seen = (rows.tokens, rows.seen) if every else (rows.tokens[index], rows.seen[index])

@@ -21,17 +21,17 @@ from sedd.config.sections import Sampling
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Noise
 from sedd.sampling.categorical import categorical
-from sedd.sampling.evaluations import Evaluations
+from sedd.sampling.evaluations import CachedScoreModel
 from sedd.sampling.levels import sigma_of
-from sedd.sampling.rows import Rows
+from sedd.sampling.rows import SampleBatch
 
 PATIENCE = 10
 """Evaluations per residue after which a constraint that masks residues again is refused; without one, 1 is enough."""
 
 
 def first_hitting(
-    rows: Rows,
-    evaluate: Evaluations,
+    rows: SampleBatch,
+    evaluate: CachedScoreModel,
     rates: Tensor,
     *,
     noise: Noise,

@@ -18,7 +18,7 @@ from sedd.plugins.contracts import Backend
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.levels import check
 from sedd.sampling.rows import Projector, Sample
-from sedd.sampling.sampler import Report, Sampler, silent
+from sedd.sampling.sampler import Report, Sampler, no_progress
 from sedd.sampling.templates import Blanks, Redesigns, Repeated, parse, whole
 
 
@@ -124,7 +124,7 @@ class Generation:
         names = [name.replace(" ", "-") for name in names]
         return Request(chosen, self._options(options), seed, names, project, {"redesign": share})
 
-    def draw(self, request: Request, *, first: int = 0, report: Report = silent) -> Iterator[Sample]:
+    def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
         """The samples of a request from the `first` on, batch by batch, in constant memory."""
         config = self.config
         sampler = Sampler(self.graph, config.model, config.noise, self.backend, request.options, request.project)

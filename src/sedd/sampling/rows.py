@@ -34,7 +34,7 @@ class Sample:
     """Evaluations of the network for this sequence."""
 
 
-class Rows:
+class SampleBatch:
     """A batch.
 
     Args:

@@ -25,10 +25,10 @@ from sedd.diffusion.parametrization import Network
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend, Noise
 from sedd.randomness import generator
-from sedd.sampling.evaluations import Evaluations
+from sedd.sampling.evaluations import CachedScoreModel
 from sedd.sampling.first_hitting import first_hitting
 from sedd.sampling.levels import check, grid, start_rates
-from sedd.sampling.rows import Ids, Projector, Rows, Sample
+from sedd.sampling.rows import Ids, Projector, Sample, SampleBatch
 from sedd.sampling.sweeps import sweep
 from sedd.sampling.walk import KERNELS, walk
 
@@ -36,7 +36,7 @@ Report = Callable[[float], None]
 """Told how many samples are done, in fractions."""
 
 
-def silent(done: float) -> None:
+def no_progress(done: float) -> None:
     """Report to nobody."""
 
 
@@ -64,7 +64,7 @@ class Sampler:
     economical: bool = True
 
     def __call__(
-        self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = silent
+        self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = no_progress
     ) -> Iterator[Sample]:
         """Draw one sequence for each template, in their order; `graph.n` marks the residues to draw.
 
@@ -98,7 +98,7 @@ class Sampler:
         self, network: Network, chunk: list[Ids], seed: int, start: int, report: Report
     ) -> dict[int, tuple[Ids, int]]:
         random = [generator(seed, "sample", start + place) for place in range(len(chunk))]
-        rows = Rows(
+        rows = SampleBatch(
             chunk,
             random,
             graph=self.graph,
@@ -107,7 +107,7 @@ class Sampler:
             leave=self.economical,
         )
         options = self.options
-        evaluate = Evaluations(network, self.graph, self.model, self.backend, options, reuse=self.economical)
+        evaluate = CachedScoreModel(network, self.graph, self.model, self.backend, options, reuse=self.economical)
         sweeps = options.sweeps if self._clamped(rows) else 0
 
         def part(share: float, before: float = 0.0) -> Report:
@@ -125,6 +125,6 @@ class Sampler:
         rows.retire_all()
         return rows.done
 
-    def _clamped(self, rows: Rows) -> bool:
+    def _clamped(self, rows: SampleBatch) -> bool:
         """Whether given residues stand beside noise that cannot tell them apart."""
         return not isinstance(self.graph, Absorb) and not bool((rows.free == rows.seen).all())

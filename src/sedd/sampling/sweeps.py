@@ -17,14 +17,16 @@ import torch
 
 from sedd.plugins.contracts import Noise
 from sedd.sampling.categorical import categorical
-from sedd.sampling.evaluations import Evaluations
-from sedd.sampling.rows import Rows
+from sedd.sampling.evaluations import CachedScoreModel
+from sedd.sampling.rows import SampleBatch
 
 LEAST = 1e-4
 """Noise of the sweeps, unless sigma_min is larger; a network has rarely seen less."""
 
 
-def sweep(rows: Rows, evaluate: Evaluations, *, noise: Noise, sweeps: int, report: Callable[[float], None]) -> None:
+def sweep(
+    rows: SampleBatch, evaluate: CachedScoreModel, *, noise: Noise, sweeps: int, report: Callable[[float], None]
+) -> None:
     """Draw the free residues of all rows anew, `sweeps` times, each time in a random order."""
     free = [np.flatnonzero(row) for row in rows.free.cpu().numpy()]
     orders = [

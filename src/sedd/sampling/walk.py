@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sedd.diffusion.graphs import Graph
 from sedd.sampling.categorical import categorical
-from sedd.sampling.evaluations import Evaluations
-from sedd.sampling.rows import Rows
+from sedd.sampling.evaluations import CachedScoreModel
+from sedd.sampling.rows import SampleBatch
 
 Kernel = Callable[[Graph, Tensor, Tensor, Tensor, Tensor], Tensor]
 """`kernel(graph, log_score, x_t, sigma_t, sigma_s)`: weights of x_s, (batch, length, states)."""
@@ -53,7 +53,9 @@ def ancestral(graph: Graph, log_score: Tensor, x_t: Tensor, sigma_t: Tensor, sig
 KERNELS: dict[str, Kernel] = {"euler": euler, "analytic": analytic, "ancestral": ancestral}
 
 
-def walk(rows: Rows, evaluate: Evaluations, levels: Tensor, *, kernel: Kernel, report: Callable[[float], None]) -> None:
+def walk(
+    rows: SampleBatch, evaluate: CachedScoreModel, levels: Tensor, *, kernel: Kernel, report: Callable[[float], None]
+) -> None:
     """Take all rows down the columns of `levels`, (rows at the start, steps + 1)."""
     steps = levels.shape[1] - 1
     for step in range(steps):

@@ -15,15 +15,15 @@ from itertools import islice
 import numpy as np
 
 from sedd.data.batch import Batch
-from sedd.data.micro_batches import Piece
+from sedd.data.micro_batches import MicroBatch
 from sedd.diffusion.parametrization import Network
 from sedd.distributed.group import ALONE, World
 from sedd.evaluation.bound import Estimator, Part
 from sedd.sampling.generation import Generation, Request
 
 
-def put_together(
-    world: World, done: list[Piece], parts: np.ndarray, letters: tuple[int, ...], *, total: int
+def all_reduce_parts(
+    world: World, done: list[MicroBatch], parts: np.ndarray, letters: tuple[int, ...], *, total: int
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """What every sequence of a step said, (3, total) in the order of the step, and its letters, for all processes.
 
@@ -43,7 +43,7 @@ def put_together(
         first = here.stop
         if piece.weight:
             table[:, piece.where] = parts[:, here]
-    summed = world.total(np.concatenate([table.ravel(), np.array(letters, np.float64)]))
+    summed = world.all_reduce_sum(np.concatenate([table.ravel(), np.array(letters, np.float64)]))
     table, counts = summed[: table.size].reshape(table.shape), summed[table.size :]
     return table, tuple(int(count) for count in counts)
 
@@ -60,7 +60,7 @@ class DividedEstimator(Estimator):
         return islice(super()._batches(chosen, ranks), self.world.rank, None, self.world.size)
 
     def _part(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Part:
-        part, total = super()._part(network, chosen, ranks), self.world.total
+        part, total = super()._part(network, chosen, ranks), self.world.all_reduce_sum
         return replace(
             part,
             residues=total(part.residues),
@@ -78,5 +78,5 @@ def texts(generation: Generation, request: Request, world: World) -> list[str]:
     for first in range(world.rank * size, count, world.size * size):
         for sample in islice(generation.draw(request, first=first), size):
             mine[sample.index] = generation.alphabet.decode(sample.tokens)
-    everything = {index: text for part in world.gather(mine) for index, text in part.items()}
+    everything = {index: text for part in world.all_gather_object(mine) for index, text in part.items()}
     return [everything[index] for index in range(count)]

@@ -14,9 +14,9 @@ import torch
 
 from sedd.config.config import Config
 from sedd.data import Batch, Batches, Cursor, Dataset, GlobalBatch, load
-from sedd.data.micro_batches import Piece, pieces
+from sedd.data.micro_batches import MicroBatch, micro_batches
 from sedd.diffusion.graphs import Graph
-from sedd.diffusion.loss import Noised, noised
+from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
 from sedd.distributed.group import ALONE, World
 from sedd.errors import DataError
@@ -28,27 +28,27 @@ MOST_LETTERS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Micro:
+class MicroStep:
     """One pass through the network."""
 
-    given: Noised
+    given: CorruptedBatch
     """On the host."""
     keys: torch.Tensor
     """(batch,) of the dropout of each sequence."""
     seed: int
     """For networks that draw their dropout from torch's generator."""
-    piece: Piece
+    piece: MicroBatch
     """Which part of the step it is."""
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class StepInputs:
     """What one optimizer step does."""
 
     difficulty: float
     residues: int
     """In all sequences of the step: what its loss is normalised by."""
-    micros: tuple[Micro, ...]
+    micros: tuple[MicroStep, ...]
     """Those of this process."""
     mask_rates: np.ndarray
     """(sequences,) of the step, in its order."""
@@ -76,9 +76,9 @@ class Loader:
         self.config, self.data, self.batches, self.graph, self.pin = config, data, batches, graph, pin
         self.world = world
         self._thread = _one_thread()
-        self._ahead: tuple[int, Cursor, Future[Work]] | None = None
+        self._ahead: tuple[int, Cursor, Future[StepInputs]] | None = None
 
-    def __call__(self, step: int, cursor: Cursor) -> Work:
+    def __call__(self, step: int, cursor: Cursor) -> StepInputs:
         """The work of optimizer step `step` at position `cursor`; begins with that of the next one."""
         if self._ahead is None or self._ahead[:2] != (step, cursor):
             self._begin(step, cursor)
@@ -90,7 +90,7 @@ class Loader:
     def _begin(self, step: int, cursor: Cursor) -> None:
         self._ahead = step, cursor, self._thread.submit(self._prepare, step, cursor)
 
-    def _prepare(self, step: int, cursor: Cursor) -> Work:
+    def _prepare(self, step: int, cursor: Cursor) -> StepInputs:
         config = self.config
         difficulty = checked_difficulty(config.curriculum, step)
         plan, after = self.batches.at(cursor)
@@ -98,24 +98,24 @@ class Loader:
         noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
         letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
         micros = []
-        for piece in pieces(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
+        for piece in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
             part = piece.batch
             batch = self._read(part)
             if len(letters) and piece.weight:
                 letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
             draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
-            given = noised(batch, noise[piece.where], draws, graph=self.graph)
+            given = corrupt_batch(batch, noise[piece.where], draws, graph=self.graph)
             keys = dropout_keys(config.seed, part.samples)
             micros.append(
-                Micro(
-                    given.pinned() if self.pin else given,
+                MicroStep(
+                    given.pin_memory() if self.pin else given,
                     keys.pin_memory() if self.pin else keys,
                     seed_for(config.seed, "dropout", int(part.samples.min())),
                     piece,
                 )
             )
         rates = noise.mask_rate.double().numpy()
-        return Work(difficulty, plan.residues, tuple(micros), rates, tuple(letters.tolist()), after)
+        return StepInputs(difficulty, plan.residues, tuple(micros), rates, tuple(letters.tolist()), after)
 
     def _read(self, part: GlobalBatch) -> Batch:
         batch = load(self.data.train, part, seed=self.config.seed, max_length=self.config.model.length)

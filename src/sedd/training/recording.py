@@ -7,7 +7,7 @@ from typing import Any
 
 from sedd.config.config import Config
 from sedd.data import Dataset
-from sedd.data.statistics import Letters
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
@@ -17,7 +17,7 @@ from sedd.runs.metrics import data_line
 from sedd.training.tracking import TrackerSessions
 
 
-class Silence:
+class NullRecorder:
     """What processes have that do not record: it takes the lines and leaves them."""
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
@@ -43,7 +43,7 @@ class Recorder:
     def __init__(
         self, run: Run, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
     ) -> None:
-        letters = Letters.of(data, longest=config.model.length)
+        letters = DataStatistics.of(data, longest=config.model.length)
         graph = make_graph(config.graph.type, data.alphabet.n)
         known = predictable(graph, config.model)
         self.monitor = Monitor(config, both_predictors(graph, config.model, letters.frequencies) if known else {})

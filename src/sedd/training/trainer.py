@@ -21,14 +21,14 @@ from sedd.data.user import user_dataset
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.loss import answers_where_asked, noised_loss
-from sedd.diffusion.loss_profile import BINS, Bins, bin_of, mask_range, widths
+from sedd.diffusion.loss import answers_where_asked, score_entropy_loss
+from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, mask_range, widths
 from sedd.diffusion.parametrization import outputs
 from sedd.diffusion.schedule import learning_rate
 from sedd.distributed.group import at_place, join
-from sedd.distributed.parallel import same_everywhere, spread
+from sedd.distributed.parallel import parallelize, same_everywhere
 from sedd.distributed.signals import StopRequest
-from sedd.errors import CheckpointError, ConfigError, GroupError, TrainingError
+from sedd.errors import CheckpointError, ConfigError, DistributedError, TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Curriculum
@@ -44,10 +44,10 @@ from sedd.training import division
 from sedd.training.compiling import compile_blocks, falling_back, should_compile
 from sedd.training.division import DividedEstimator
 from sedd.training.ema import EmaNetwork
-from sedd.training.loading import Loader, Work
+from sedd.training.loading import Loader, StepInputs
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
-from sedd.training.recording import Recorder, Silence
+from sedd.training.recording import NullRecorder, Recorder
 from sedd.training.samples import SamplesAtSteps
 from sedd.training.tracking import TrackerSessions
 
@@ -91,7 +91,7 @@ class Trainer:
         self.resume = resume
         backend = choose(self.config.device)
         self.world = join(backend)
-        self.run = self.world.agree(lambda: Run(Path(run)) if run is not None else Run.fresh())
+        self.run = self.world.broadcast_object(lambda: Run(Path(run)) if run is not None else Run.fresh())
         self.run.check(self.config, resume=resume)
         self.backend = at_place(backend, self.world.place.local_rank)
         self.backend.prepare()
@@ -101,7 +101,7 @@ class Trainer:
         self.network = self._network(model)
         self._selective = answers_where_asked(self.network)
         self.ema = EmaNetwork(self.network, self.config.ema)
-        self.parallel = spread(self.world, self.config, self.network, self.ema.network, known=model is None)
+        self.parallel = parallelize(self.world, self.config, self.network, self.ema.network, known=model is None)
         self.optimizer = make_optimizer(self.network, self.config)
         training = self.config.training
         self.batches = Batches(
@@ -115,7 +115,9 @@ class Trainer:
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
         # How long it will take is measured: processes must not come to different conclusions.
         share = self._residues_per_step() / self.world.size
-        self.compiled = all(self.world.gather(should_compile(self.config, self.network, share, self.backend)))
+        self.compiled = all(
+            self.world.all_gather_object(should_compile(self.config, self.network, share, self.backend))
+        )
         """Whether the network is compiled, see `training.compile`."""
         if self.compiled:
             compile_blocks(self.network)
@@ -153,7 +155,7 @@ class Trainer:
             display = stack.enter_context(
                 Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
             )
-            recorder = self._recorder(stack, display) if self.world.is_main else Silence()
+            recorder = self._recorder(stack, display) if self.world.is_main else NullRecorder()
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always something to go back to
@@ -163,10 +165,10 @@ class Trainer:
                 alarms = [alarm for line in lines for alarm in recorder.write(line)]
                 display.update(report)
                 # Every process does what the first is alarmed of, and what any was asked by a signal.
-                asked, alarmed = self.world.largest(stop.number or 0, len(alarms))
+                asked, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
                 if asked or self._saves_at(report):
                     self.save()
-                for alarm in self.world.gather(alarms)[0] if alarmed else ():
+                for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
                     if alarm.diverging and self._act_on(alarm, recorder):
                         break
                 if asked:
@@ -175,7 +177,7 @@ class Trainer:
                         f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
                     )
                     stop.obey()
-            self.verdict = self.world.agree(recorder.verdict)
+            self.verdict = self.world.broadcast_object(recorder.verdict)
         return bound or self.evaluate()
 
     def _recorder(self, stack: ExitStack, display: Display) -> Recorder:
@@ -281,7 +283,7 @@ class Trainer:
         """
         self.run.check(self.config, resume=True)
         found = self._newest() if self.world.is_main else None
-        if not self.world.agree(lambda: found is not None):
+        if not self.world.broadcast_object(lambda: found is not None):
             return False
         self._load(found)
         self._owns_run = True
@@ -324,7 +326,7 @@ class Trainer:
         norm = self.parallel.clip(config.optim.grad_clip)
         # The one place where the host waits for the device: whether to step decides every clock.
         *flat, norm_value = torch.cat([mine.flatten(), norm.to(mine)[None]]).tolist()
-        parts, letters = division.put_together(
+        parts, letters = division.all_reduce_parts(
             self.world,
             [micro.piece for micro in work.micros],
             np.array(flat).reshape(3, -1),
@@ -352,13 +354,13 @@ class Trainer:
             residues_per_second=residues / seconds,
             skipped=skipped,
             skipped_total=state.skipped + skipped,
-            bins=Bins() if skipped else bins,
+            bins=LossProfile() if skipped else bins,
             letters=letters,
         )
         self.state = self._advance(report, work.after, seconds)
         return report
 
-    def _gradient(self, work: Work) -> Tensor:
+    def _gradient(self, work: StepInputs) -> Tensor:
         """Add the gradient of the step's mean loss per residue; `Loss.parts` of the sequences of this process, on the
         device."""
         parts = []
@@ -367,7 +369,7 @@ class Trainer:
             self.backend.seed(micro.seed)
             with self.parallel.micro(last=micro.piece.last):
                 with self.backend.autocast():
-                    loss = noised_loss(
+                    loss = score_entropy_loss(
                         self.parallel.forward,
                         micro.given.to(self.device),
                         graph=self.graph,
@@ -382,7 +384,7 @@ class Trainer:
             parts.append(loss.parts)
         return torch.cat(parts, 1)
 
-    def _compiled_gradient(self, work: Work) -> Tensor:
+    def _compiled_gradient(self, work: StepInputs) -> Tensor:
         """The same; a network that cannot be compiled goes on without."""
 
         def again() -> Tensor:
@@ -408,7 +410,7 @@ class Trainer:
             step=report.step,
             residues=state.residues + report.residues,
             skipped_in_a_row=0,
-            profile=state.profile.fading(report.bins, report.step),
+            profile=state.profile.ema_update(report.bins, report.step),
             window=state.window.add(report),
         )
 
@@ -421,7 +423,7 @@ class Trainer:
             return [skipped_line(report)]
         lines = []
         if report.step % training.log_every == 0 or report.step == training.n_iters:
-            lines.append(train_line(report, self.state, self.data.letter_counts, self.backend.memory()))
+            lines.append(train_line(report, self.state, self.data.token_counts, self.backend.memory()))
             self.state = replace(self.state, window=Window())
         if report.bound is not None:
             lines.append(bound_line(report, self.state))
@@ -429,7 +431,7 @@ class Trainer:
 
     # When it diverges ----------------------------------------------------------------------------------------------
 
-    def _act_on(self, alarm: Alarm, recorder: Recorder | Silence) -> bool:
+    def _act_on(self, alarm: Alarm, recorder: Recorder | NullRecorder) -> bool:
         """What `monitoring.on_divergence` says; returns whether the run went back."""
         rules = self.config.monitoring
         if rules.on_divergence == "warn":
@@ -448,7 +450,7 @@ class Trainer:
         """
         before = self.state
         since = alarm.numbers.get("since", 0.0)
-        there = self.world.agree(lambda: checkpoint.listing(self.run.checkpoints))
+        there = self.world.broadcast_object(lambda: checkpoint.listing(self.run.checkpoints))
         good = [path for path in there if checkpoint.step_of(path) <= since]
         if not good and before.best_step is not None:
             good = [self.run.checkpoints / f"step-{before.best_step:08d}"]
@@ -512,16 +514,16 @@ class Trainer:
                 f"{size} processes, and {sequences} sequences in an optimizer step: some would have nothing to do. "
                 f"Raise training.batch_size or training.accum, or start at most {sequences} processes"
             )
-        everybody = self.world.gather((self.config.as_dict(), self.data.fingerprint))
+        everybody = self.world.all_gather_object((self.config.as_dict(), self.data.fingerprint))
         for rank, (config, data) in enumerate(everybody):
             changed = [key for key, *_ in differences(everybody[0][0], config)]
             if changed or data != everybody[0][1]:
                 what = f"configuration ({', '.join(changed)})" if changed else "data"
-                raise GroupError(f"process {rank} of {size} has another {what} than process 0; give all the same")
+                raise DistributedError(f"process {rank} of {size} has another {what} than process 0; give all the same")
 
 
-def _binned(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> Bins:
+def _binned(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> LossProfile:
     """`Loss.parts` of the sequences of a step, (3, batch), by mask rate."""
     place = bin_of(mask_rates)
     loss, drawn, corrupted = (np.bincount(place, part, minlength=BINS).astype(np.float64) for part in parts)
-    return Bins(residues, loss, drawn, expected * residues, corrupted)
+    return LossProfile(residues, loss, drawn, expected * residues, corrupted)

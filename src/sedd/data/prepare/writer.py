@@ -22,7 +22,7 @@ class Written:
 
     sequences: int = 0
     tokens: int = 0
-    letter_counts: list[int] = field(default_factory=list)
+    token_counts: list[int] = field(default_factory=list)
     lengths: dict[str, int] = field(default_factory=dict)
     """How many sequences have each length, which JSON wants as text."""
 
@@ -37,7 +37,7 @@ class StoreWriter:
         self.sequences = written.sequences
         self.tokens = written.tokens
         self._counts: NDArray[np.int64] = np.zeros(alphabet.n, dtype=np.int64)
-        self._counts[: len(written.letter_counts)] = written.letter_counts
+        self._counts[: len(written.token_counts)] = written.token_counts
         self._lengths = {int(length): number for length, number in written.lengths.items()}
         self._token_file = _at(directory / TOKENS, written.tokens * alphabet.dtype.itemsize)
         self._offset_file = _at(directory / OFFSETS, HEADER + 8 * (written.sequences + 1) if written.sequences else 0)
@@ -79,7 +79,7 @@ class StoreWriter:
             "alphabet": self.alphabet.to_dict(),
             "sequences": self.sequences,
             "residues": self.tokens,
-            "letter_counts": self._sealed.letter_counts,
+            "letter_counts": self._sealed.token_counts,
             LENGTHS: self._sealed.lengths,
             "files": self._files,
         }

@@ -23,7 +23,7 @@ from sedd.evaluation.quality.diversity import PairDistance, uniqueness
 from sedd.evaluation.quality.kmers import KmerDivergence
 from sedd.evaluation.quality.lengths import LengthDistance
 from sedd.evaluation.quality.novelty import CLOSE, Neighbours, TrainingIndex
-from sedd.evaluation.quality.packed import Packed, Rows
+from sedd.evaluation.quality.packed import Packed, SampleBatch
 from sedd.evaluation.quality.quality import Answer, Quality, Row
 from sedd.evaluation.quality.statistic import Floats, Statistic, bootstrap_weights
 
@@ -35,8 +35,8 @@ FAR_FEWER = 0.5
 
 
 def judge(
-    samples: Rows,
-    natural: Rows,
+    samples: SampleBatch,
+    natural: SampleBatch,
     *,
     alphabet: Alphabet = PROTEIN,
     training: TrainingIndex | None = None,
@@ -86,7 +86,7 @@ def judge(
     )
 
 
-def _check(samples: Rows, natural: Rows, *, align: bool, training: TrainingIndex | None) -> None:
+def _check(samples: SampleBatch, natural: SampleBatch, *, align: bool, training: TrainingIndex | None) -> None:
     if not len(samples):
         raise DataError("there are no samples to judge; expected at least one sequence")
     if len(natural) < 2:

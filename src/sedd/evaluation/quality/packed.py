@@ -16,7 +16,7 @@ from sedd.errors import DataError
 from sedd.randomness import generator
 
 Ints = NDArray[np.int64]
-Rows = Sequence[str] | Sequences
+SampleBatch = Sequence[str] | Sequences
 """Sequences as letters, or as arrays of ids."""
 
 
@@ -38,7 +38,7 @@ class Packed:
         return Packed(np.concatenate([*arrays, np.empty(0, alphabet.dtype)]), offsets, alphabet)
 
     @staticmethod
-    def drawn(rows: Rows, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0) -> Packed:
+    def drawn(rows: SampleBatch, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0) -> Packed:
         """At most `most` sequences in a keyed order, cut at a keyed place to at most `longest` residues.
 
         Raises:
