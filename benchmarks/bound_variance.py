@@ -63,8 +63,8 @@ def naive(estimator: Estimator, network: Network) -> Estimate:
                 random = generator(seed, "naive", level, int(order[0]))
                 times = torch.from_numpy(random.random(len(order), np.float32))
                 uniforms = torch.from_numpy(random.random((*batch.tokens.shape, 2), np.float32))
-                state = noise_state(estimator.noise, times)
-                loss = diffusion_loss(network, batch, state, uniforms, graph=estimator.graph, model=estimator.model)
+                state = noise_state(estimator.process.noise, times)
+                loss = diffusion_loss(network, batch, state, uniforms, process=estimator.process)
                 total += float(loss.total) / estimator.masks
             residues += batch.residues
         return total / residues
@@ -75,7 +75,7 @@ def naive(estimator: Estimator, network: Network) -> Estimate:
 def variances(trainer: sedd.Trainer, masks: int, repeats: int) -> dict[str, np.ndarray]:
     """Estimates by each of the three ways, (repeats,)."""
     network = trainer.ema.network.eval()
-    shared = (trainer.data.valid, trainer.graph, trainer.config.model, trainer.config.noise, trainer.backend)
+    shared = (trainer.data.valid, trainer.process, trainer.backend, trainer.device, trainer.config.model.length)
     stratified = Estimator(*shared, count=SEQUENCES, masks=masks, batch_size=SEQUENCES)
     chosen = [trainer.data.valid[int(item)] for item in stratified.chosen()]  # a seed then changes the noise alone
     stratified = replace(stratified, data=chosen, batch_size=SEQUENCES)

@@ -120,7 +120,13 @@ def sampling() -> None:
     )  # fmt: skip
     trainer = sedd.Trainer(config)
     generation = Generation(
-        config, trainer.ema.network.eval(), trainer.graph, trainer.backend, trainer.data.alphabet, trainer.lengths
+        config,
+        trainer.ema.network.eval(),
+        trainer.process,
+        trainer.backend,
+        trainer.device,
+        trainer.data.alphabet,
+        trainer.lengths,
     )
     spent: dict[str, list[float]] = {"first_hitting": [], "ancestral": []}
     for turn in range(rounds + 1):

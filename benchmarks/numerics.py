@@ -68,7 +68,7 @@ def learnt(path: str, *overrides: str, sequences: int) -> Learnt:
     trainer._step()  # the last one without the evaluation that belongs to it
     seconds = time.perf_counter() - began
     estimator = Estimator(
-        trainer.data.valid, trainer.graph, config.model, config.noise, Cpu(precision="float32"),
+        trainer.data.valid, trainer.process, Cpu(precision="float32"), trainer.device, config.model.length,
         count=sequences, masks=8, batch_size=64,
     )  # fmt: skip
     bound, each = estimator.with_sequences(trainer.ema.network.eval())

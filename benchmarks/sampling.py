@@ -31,8 +31,9 @@ from torch import Tensor
 import sedd
 from sedd.config.sections import Sampling
 from sedd.data.synthetic import FREQUENCIES, Chain
-from sedd.diffusion.graphs import Absorb, Graph, make_graph
-from sedd.diffusion.parametrization import Network, outputs
+from sedd.diffusion.graphs import Graph, make_graph
+from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.sampling.categorical import categorical
@@ -86,15 +87,16 @@ class Source:
     def likelihood(self, tokens: Tensor, sigma: Tensor) -> Tensor:
         """(B, L, 20): the chance of what is seen if the residue is each letter, up to a factor."""
         letters = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
-        if isinstance(self.graph, Absorb):
-            return letters + (tokens == self.graph.mask).double()[..., None]
+        if self.graph.has_mask:
+            return letters + self.graph.contributes(tokens).double()[..., None]
         kept = torch.exp(-sigma.double())[:, None, None]
         return kept * letters + (1.0 - kept) / 20
 
 
 def untrained(config: sedd.Config, graph: Graph) -> Network:
     """The network of `quickstart`, as it is before training."""
-    return Transformer(config.model, states=graph.states, outputs=outputs(graph, config.model)).eval()
+    outputs = Process.of(config, graph.n).outputs
+    return Transformer(config.model, states=graph.states, outputs=outputs).eval()
 
 
 def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:
@@ -115,9 +117,12 @@ def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:
     choices = [
         choice for choice in (ABSORB if time_free else UNIFORM) if not toy or choice[1].get("steps", 0) in (0, 64)
     ]
+    cpu = Cpu(precision="float32")
     for name, options, economical in choices:
         chosen = Sampling.model_validate({"batch_size": 10_000, **options})
-        sampler = Sampler(graph, config.model, config.noise, Cpu(precision="float32"), chosen, economical=economical)
+        sampler = Sampler(
+            Process.of(config, graph.n), cpu, cpu.device(), chosen, config.model.length, economical=economical
+        )
         began = time.process_time()
         nfe = [sample.nfe for sample in drawn(sampler, network, timed, length)]
         cells = [f"{100 / timed * (time.process_time() - began):.0f}" if timed else "-"]
@@ -132,7 +137,7 @@ def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:
 
 def drawn(sampler: Sampler, network: Network, count: int, length: int) -> list[Sample]:
     """`count` sequences from nothing."""
-    return list(sampler(network, Blanks(np.full(count, length), sampler.graph.n), seed=1))
+    return list(sampler(network, Blanks(np.full(count, length), sampler.process.graph.n), seed=1))
 
 
 def errors(tokens: np.ndarray, chain: Chain, entropy: float) -> list[str]:

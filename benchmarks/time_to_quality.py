@@ -29,6 +29,8 @@ import sedd
 from sedd.config.sections import Model
 from sedd.data import order
 from sedd.diffusion.graphs import make_graph
+from sedd.diffusion.parametrization import Parametrization
+from sedd.diffusion.process import Process
 from sedd.evaluation.bound import Estimator
 from sedd.plugins.backends import Cpu
 
@@ -50,10 +52,9 @@ def configuration(kind: str, files: list[str], *overrides: str) -> sedd.Config:
 
 def held_out(config: sedd.Config, data: sedd.Dataset, model: Model) -> Estimator:
     """Measures both alike, in float32."""
-    graph = make_graph("absorb", data.alphabet.n)
-    return Estimator(
-        data.valid, graph, model, config.noise, Cpu(precision="float32"), count=100, masks=2, batch_size=50
-    )
+    process = Process(make_graph("absorb", data.alphabet.n), config.noise, Parametrization.of(model))
+    backend = Cpu(precision="float32")
+    return Estimator(data.valid, process, backend, backend.device(), model.length, count=100, masks=2, batch_size=50)
 
 
 def ours(

@@ -102,7 +102,7 @@ def forecast_of(trainer: sedd.Trainer) -> sedd.diagnosis.forecast.Forecast:
 def verdict(trainer: sedd.Trainer, history: History) -> str:
     """What the monitor says of a finished run."""
     letters = DataStatistics.of(trainer.data, longest=trainer.config.model.length)
-    monitor = Monitor(trainer.config, both_predictors(trainer.graph, trainer.config.model, letters.frequencies))
+    monitor = Monitor(trainer.config, both_predictors(trainer.process.graph, trainer.config.model, letters.frequencies))
     for record in trainer.run.read_metrics():
         monitor.observe(record)
     return monitor.verdict().kind

@@ -219,7 +219,7 @@ def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) 
         except sedd.TrainingError:
             bound = np.inf
         letters = DataStatistics.of(trainer.data, longest=config.model.length)
-        monitor = Monitor(config, both_predictors(trainer.graph, config.model, letters.frequencies))
+        monitor = Monitor(config, both_predictors(trainer.process.graph, config.model, letters.frequencies))
         for record in read_metrics(trainer.run.metrics):
             monitor.observe(record)
     verdict = monitor.verdict()

@@ -8,7 +8,6 @@ import math
 import torch
 from torch import Tensor
 
-from sedd.diffusion.parametrization import log_score
 from sedd.sampling.levels import grid, start_rates
 from sedd.sampling.sampler import Sampler
 from sedd.sampling.sweeps import LEAST
@@ -23,7 +22,8 @@ def distance(law: Tensor, truth: Tensor) -> float:
 
 def law(sampler: Sampler, toy: Toy, template: tuple[int, ...] | None = None) -> Tensor:
     """Of the walk of `sampler` that fills in `template` (n: to be drawn; by default, all are), (n^L,)."""
-    graph, network, options = sampler.graph, toy.network(sampler.graph, sampler.model), sampler.options
+    process, options = sampler.process, sampler.options
+    graph, network = process.graph, toy.network(process.graph, process.parametrization)
     given = torch.tensor([toy.n] * toy.length if template is None else template)
     free = given == toy.n
     x = every_sequence(graph.states, toy.length)
@@ -31,10 +31,10 @@ def law(sampler: Sampler, toy: Toy, template: tuple[int, ...] | None = None) -> 
     starts = torch.unique(torch.where(free, starts, given), dim=0)
     chance = torch.zeros(len(x), dtype=torch.float64)
     chance[codes(starts, graph.states)] = 1.0 / len(starts)
-    rate = start_rates(graph, sampler.noise, free.sum()[None], torch.tensor([toy.length]))
-    for t, s in itertools.pairwise(grid(sampler.noise, rate, steps=options.steps, removal=options.noise_removal)[0]):
+    rate = start_rates(process, free.sum()[None], torch.tensor([toy.length]))
+    for t, s in itertools.pairwise(grid(process.noise, rate, steps=options.steps, removal=options.noise_removal)[0]):
         now, then = t.expand(len(x)), s.expand(len(x))
-        scores = log_score(network(x, now.float(), None), x, now.float(), graph=graph, model=sampler.model)
+        scores = process.log_score(network(x, now.float(), None), x, now.float())
         kernel = KERNELS[options.predictor if s > 0 else "ancestral"]
         move = kernel(graph, scores, x, now, then).double()
         move = move / move.sum(-1, keepdim=True)
@@ -48,9 +48,9 @@ def law(sampler: Sampler, toy: Toy, template: tuple[int, ...] | None = None) -> 
 def sweep_law(sampler: Sampler, toy: Toy, template: tuple[int, ...]) -> Tensor:
     """What one sweep does to a distribution over clean sequences, for `uniform`: (n^L, n^L), rows sum to 1."""
     x = toy.sequences
-    sigma = torch.full((len(x),), max(sampler.noise.sigma_min, LEAST))
-    output = toy.network(sampler.graph, sampler.model)(x, sigma, None)
-    scores = log_score(output, x, sigma, graph=sampler.graph, model=sampler.model)
+    sigma = torch.full((len(x),), max(sampler.process.noise.sigma_min, LEAST))
+    output = toy.network(sampler.process.graph, sampler.process.parametrization)(x, sigma, None)
+    scores = sampler.process.log_score(output, x, sigma)
     letters = torch.softmax(scores.double(), -1)
     draw = {}
     for i in (place for place, value in enumerate(template) if value == toy.n):

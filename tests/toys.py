@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.diffusion.graphs import Absorb, Graph
-from sedd.diffusion.parametrization import Network, log_score
+from sedd.diffusion.parametrization import Network, Parametrization
+from sedd.diffusion.process import Process
+from sedd.plugins.contracts import Noise
+from sedd.plugins.noises import LogLinear
 
 Nodes = tuple[Tensor, Tensor]
 """Noise levels sigma and their weights: the sum of weight times f(sigma) is the integral of f over sigma."""
@@ -48,6 +50,11 @@ def codes(tokens: Tensor, states: int) -> Tensor:
     """The place of each sequence (..., length) in `every_sequence`."""
     powers = states ** torch.arange(tokens.shape[-1] - 1, -1, -1)
     return (tokens * powers).sum(-1)
+
+
+def process_of(graph: Graph, model: Parametrization, noise: Noise | None = None) -> Process:
+    """A process; by default with the default log-linear noise."""
+    return Process(graph, LogLinear() if noise is None else noise, model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,7 @@ class Toy:
             letters.append(table.gather(1, codes(changed, self.n)))
         return torch.stack(letters, 1)
 
-    def network(self, graph: Graph, model: Model) -> Network:
+    def network(self, graph: Graph, model: Parametrization) -> Network:
         """The perfect network: what it puts out is exact, for either head."""
 
         def call(tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -136,31 +143,31 @@ class Toy:
 
         return call
 
-    def random_network(self, graph: Graph, model: Model, *, seed: int, contrast: float = 1.0) -> Network:
+    def random_network(self, graph: Graph, model: Parametrization, *, seed: int, contrast: float = 1.0) -> Network:
         """Arbitrary numbers for every noisy sequence, wherever they stand: a bad model, but a model."""
         outputs = graph.n if model.head == "normalised" else graph.states
         shape = (graph.states**self.length, self.length, outputs)
         table = contrast * torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
         return lambda tokens, sigma, mask=None: table[codes(tokens, graph.states)]
 
-    def mean_entropy(self, graph: Graph, model: Model, network: Network, sigma: Tensor) -> Tensor:
+    def mean_entropy(self, graph: Graph, model: Parametrization, network: Network, sigma: Tensor) -> Tensor:
         """The score entropy summed over residues, in expectation over x_t, for every noise level and clean sequence."""
         noisy, chance = self.noisy(graph, sigma)
         levels = sigma.repeat_interleave(len(noisy))
         x_t = noisy.repeat(len(sigma), 1)
-        scores = log_score(network(x_t, levels, None), x_t, levels, graph=graph, model=model)
+        scores = model.log_score(network(x_t, levels, None), x_t, levels, graph)
         rows = []
         for x0 in self.sequences:
             entropy = graph.score_entropy(scores.double(), levels, x_t, x0.expand_as(x_t))
             rows.append(entropy.sum(-1).reshape(len(sigma), len(noisy)))
         return (torch.stack(rows, 1) * chance).sum(-1)
 
-    def integral(self, graph: Graph, model: Model, network: Network, nodes: Nodes) -> Tensor:
+    def integral(self, graph: Graph, model: Parametrization, network: Network, nodes: Nodes) -> Tensor:
         """The integral of `mean_entropy` over sigma for every clean sequence, nats, (n^L,)."""
         sigma, weight = nodes
         return weight @ self.mean_entropy(graph, model, network, sigma)
 
-    def bound(self, graph: Graph, model: Model, network: Network) -> Tensor:
+    def bound(self, graph: Graph, model: Parametrization, network: Network) -> Tensor:
         """The exact bound on -log p of every clean sequence, nats, (n^L,)."""
         if isinstance(graph, Absorb):
             return self.integral(graph, model, network, even_in_rate(0.0, 1.0))
@@ -168,7 +175,7 @@ class Toy:
         prior = graph.prior(self.sequences, end).double() * self.length
         return self.integral(graph, model, network, even_in_root(0.0, 14.0)) + prior
 
-    def any_order(self, graph: Graph, model: Model, network: Network) -> Tensor:
+    def any_order(self, graph: Graph, model: Parametrization, network: Network) -> Tensor:
         """The same for `absorb` by counting masks: the mean over k of L / k times the cross-entropy of k masks."""
         total = torch.zeros(len(self.sequences), dtype=torch.float64)
         for hidden in itertools.product([False, True], repeat=self.length):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import torch
 from torch import nn
 
 from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
-from sedd.diffusion.graphs import Graph, make_graph
-from sedd.diffusion.parametrization import outputs
+from sedd.diffusion.process import Process
 from sedd.errors import CheckpointError, DataError, SeddWarning
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
@@ -38,13 +38,15 @@ class Pretrained:
     """The configuration of the run."""
     network: nn.Module
     """In eval mode, frozen, on the device of `backend`."""
-    graph: Graph
-    """The forward process."""
+    process: Process
+    """Forward process, noise schedule and parametrization."""
     alphabet: Alphabet
     """What token ids mean."""
     lengths: LengthDistribution
     """Lengths of the training sequences."""
     backend: Backend
+    """Kind of device and precision."""
+    device: torch.device
     """Where it runs."""
     step: int
     """Optimizer steps that the weights were trained for."""
@@ -54,7 +56,9 @@ class Pretrained:
     @property
     def generation(self) -> Generation:
         """The same model as a source of samples one by one, with their costs; `sedd sample` streams from it."""
-        return Generation(self.config, self.network, self.graph, self.backend, self.alphabet, self.lengths)
+        return Generation(
+            self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths
+        )
 
     def sample(
         self,
@@ -225,10 +229,10 @@ class Pretrained:
     def _estimator(self, data: Sequences, masks: int, count: int | None, seed: int) -> Estimator:
         return Estimator(
             data,
-            self.graph,
-            self.config.model,
-            self.config.noise,
+            self.process,
             self.backend,
+            self.device,
+            self.config.model.length,
             count=len(data) if count is None else count,
             masks=masks,
             batch_size=self.config.evaluation.batch_size,
@@ -262,9 +266,10 @@ def load(
     found, saved = _find(Path(path), which)
     config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
-    graph = make_graph(config.graph.type, alphabet.n)
+    process = Process.of(config, alphabet.n)
     backend = choose(config.device)
-    network = model or Transformer(config.model, states=graph.states, outputs=outputs(graph, config.model))
+    place = backend.device()
+    network = model or Transformer(config.model, states=process.graph.states, outputs=process.outputs)
     try:
         network.load_state_dict(dict(saved.tensors[weights]))
     except RuntimeError as error:
@@ -273,10 +278,10 @@ def load(
             f"{found}: the weights do not fit {type(network).__name__} ({first[:120]} ...); if the run trained a "
             "network of your own, pass it: sedd.load(run, model=...)"
         ) from None
-    network.eval().requires_grad_(False).to(backend.device())
+    network.eval().requires_grad_(False).to(place)
     lengths = LengthDistribution.from_json(saved.state["lengths"])
     step = int(saved.state["train"]["step"])
-    return Pretrained(config, network, graph, alphabet, lengths, backend, step, saved.state["data"])
+    return Pretrained(config, network, process, alphabet, lengths, backend, place, step, saved.state["data"])
 
 
 def _config(saved: Mapping[str, Any], device: str) -> Config:

@@ -457,7 +457,7 @@ def test_a_paired_difference_is_that_of_the_bounds_with_the_error_of_the_gaps(tr
 def _by_sequence(model: sedd.Pretrained, data: Any, *, masks: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Residues and nats per residue of each sequence, in the order of the estimate."""
     estimate = Estimator(
-        data, model.graph, model.config.model, model.config.noise, model.backend,
+        data, model.process, model.backend, model.device, model.config.model.length,
         count=count, masks=masks, batch_size=7,
     )  # fmt: skip
     bound, found = estimate.with_sequences(model.network)

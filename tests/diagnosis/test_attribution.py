@@ -203,7 +203,7 @@ def evaluated(network: nn.Module, trainer: sedd.Trainer, difficulty: float) -> L
     batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(count))
     uniforms = torch.rand(*tokens.shape, 2)
     with torch.no_grad():
-        loss = diffusion_loss(network, batch, state, uniforms, graph=trainer.graph, model=config.model)
+        loss = diffusion_loss(network, batch, state, uniforms, process=trainer.process)
     place = bin_of(state.mask_rate.double().numpy())
     parts = (np.bincount(place, part.double().numpy(), minlength=BINS) for part in loss.parts)
     total, drawn, corrupted = parts

@@ -18,7 +18,8 @@ from sedd.diagnosis.forecast import default_steps, make_forecast, scatter, small
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.noising import noise_state, path_positions
-from sedd.diffusion.parametrization import Network, outputs
+from sedd.diffusion.parametrization import Network, Parametrization
+from sedd.diffusion.process import Process
 from sedd.model.transformer import Transformer
 from tests.conftest import TINY
 from tests.learners import Bag, compositions
@@ -63,7 +64,9 @@ def measured(config: sedd.Config, step: int, network: Network, *, sequences: int
     tokens = torch.from_numpy(random.choice(len(SKEWED), size=(sequences, length), p=SKEWED))
     batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(sequences))
     with torch.no_grad():
-        found = diffusion_loss(network, batch, state, uniforms, graph=graph, model=config.model)
+        found = diffusion_loss(
+            network, batch, state, uniforms, process=Process(graph, config.noise, Parametrization.of(config.model))
+        )
     return float(found.total) / tokens.numel()
 
 
@@ -106,7 +109,7 @@ def test_a_model_that_knows_the_letters_has_the_forecast_loss_of_the_unigram(gra
 def test_the_raw_score_head_has_a_forecast_too(graph, scaled):
     config = configured(f"graph.type={graph}", "model.head=score", f"model.scale_by_sigma={str(scaled).lower()}")
     forecast = make_forecast(config, letters_of(SKEWED), steps=(0, 500, 1000))
-    network = constant(torch.zeros(outputs(make_graph(graph, len(SKEWED)), config.model)))
+    network = constant(torch.zeros(Parametrization.of(config.model).outputs(make_graph(graph, len(SKEWED)))))
     for row in forecast.rows:
         assert measured(config, row.step, network) == pytest.approx(row.untrained, rel=0.02), f"step {row.step}"
 
@@ -224,7 +227,13 @@ def test_the_scatter_is_that_of_single_training_steps(mode):
         tokens = torch.zeros(8, 64, dtype=torch.long)
         batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(8))
         torch.manual_seed(step)
-        drawn = diffusion_loss(network, batch, state, torch.rand(8, 64, 2), graph=graph, model=config.model)
+        drawn = diffusion_loss(
+            network,
+            batch,
+            state,
+            torch.rand(8, 64, 2),
+            process=Process(graph, config.noise, Parametrization.of(config.model)),
+        )
         losses.append(float(drawn.total) / 512)
     assert scatter(config, graph, letters, 0.5, steps=1000) == pytest.approx(np.std(losses) / np.mean(losses), rel=0.2)
 

@@ -382,7 +382,9 @@ def test_the_monitor_says_the_same_of_a_finished_run_as_it_said_while_it_ran(sho
     trainer.fit(progress=False)
     records = [json.loads(line) for line in Path(tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     counts = np.array(records[0]["letter_counts"], float)
-    monitor = Monitor(trainer.config, both_predictors(trainer.graph, trainer.config.model, counts / counts.sum()))
+    monitor = Monitor(
+        trainer.config, both_predictors(trainer.process.graph, trainer.config.model, counts / counts.sum())
+    )
     for record in records:
         monitor.observe(record)
     assert [a.to_json() for a in monitor.alarms] == [record for record in records if record["kind"] == "alarm"]

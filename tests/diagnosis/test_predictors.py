@@ -16,7 +16,7 @@ from sedd.config.sections import Model
 from sedd.diagnosis.predictors import Predictor, entropy, nearest, of_profile, unigram, untrained
 from sedd.diffusion.graphs import Absorb, Graph, Uniform, make_graph
 from sedd.diffusion.loss_profile import BINS, EDGES
-from sedd.diffusion.parametrization import outputs
+from sedd.diffusion.parametrization import Parametrization
 from tests.toys import transitions
 
 HEADS = ["normalised", "score"]
@@ -134,7 +134,7 @@ def test_the_quadrature_is_fine_enough(kind, monkeypatch):
 
 
 def test_the_score_head_has_one_output_more_than_letters_for_absorb():
-    assert outputs(Absorb(4), Model(head="score")) == 5
+    assert Parametrization(head="score").outputs(Absorb(4)) == 5
     scaled, raw = (untrained(Absorb(4), Model(head="score", scale_by_sigma=scale)) for scale in (True, False))
     assert scaled.loss(0.0, 1.0) == pytest.approx(math.log(4), abs=1e-5)
     assert raw.loss(0.0, 1.0) > 2 * math.log(4)  # a score of 1 at small noise, where it should be about 1 / sigma

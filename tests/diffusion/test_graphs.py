@@ -159,7 +159,7 @@ def test_the_largest_uniform_stays_within_the_symbols(kind: str) -> None:
     graph = make_graph(kind, 151_936)
     largest = torch.full((1, 1, 2), 1.0 - 2.0**-24)
     x_t = graph.corrupt(torch.zeros(1, 1, dtype=torch.long), torch.tensor([20.0]), largest)
-    start = graph.start((1, 1), largest[..., 0])
+    start = graph.sample_limit((1, 1), largest[..., 0])
     assert 0 <= int(x_t) < graph.states
     assert 0 <= int(start) < graph.states
 
@@ -246,8 +246,8 @@ def test_euler_steps_are_never_negative(kind: str, step: float, size: float, see
 
 def test_stationary_starts_are_all_masks_or_uniform() -> None:
     uniforms = torch.rand(2000, 5, generator=torch.Generator().manual_seed(0))
-    assert (Absorb(4).start((2000, 5), uniforms) == 4).all()
-    drawn = torch.bincount(Uniform(4).start((2000, 5), uniforms).flatten(), minlength=4)
+    assert (Absorb(4).sample_limit((2000, 5), uniforms) == 4).all()
+    drawn = torch.bincount(Uniform(4).sample_limit((2000, 5), uniforms).flatten(), minlength=4)
     assert chi_square(drawn, torch.full((4,), 2500.0)) > 1e-3
 
 

@@ -11,10 +11,10 @@ from sedd.data import Batch
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss import _bucketed_length, corrupt_batch, diffusion_loss, score_entropy_loss
 from sedd.diffusion.noising import NoiseState, corruption_uniforms, noise_state, path_positions
-from sedd.diffusion.parametrization import Network, outputs
+from sedd.diffusion.parametrization import Network, Parametrization
 from sedd.model.transformer import Transformer
 from sedd.plugins.noises import Cosine, LogLinear
-from tests.toys import Toy, even_in_rate, even_in_root
+from tests.toys import Toy, even_in_rate, even_in_root, process_of
 
 KINDS = ("absorb", "uniform")
 HEADS = ("normalised", "score")
@@ -25,19 +25,19 @@ SHAPES = [(2, 4), (5, 2), (3, 3)]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n", "length"), SHAPES)
 def test_the_bound_with_exact_scores_is_the_likelihood(kind: str, head: str, n: int, length: int) -> None:
-    toy, graph, model = Toy.random(n, length, seed=n, contrast=1.5), make_graph(kind, n), Model(head=head)
+    toy, graph, model = Toy.random(n, length, seed=n, contrast=1.5), make_graph(kind, n), Parametrization(head=head)
     bound = toy.bound(graph, model, toy.network(graph, model))
     torch.testing.assert_close(bound, toy.nll, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_counting_masks_gives_the_likelihood_too(head: str) -> None:
-    toy, graph, model = Toy.random(3, 4, seed=8), make_graph("absorb", 3), Model(head=head)
+    toy, graph, model = Toy.random(3, 4, seed=8), make_graph("absorb", 3), Parametrization(head=head)
     torch.testing.assert_close(toy.any_order(graph, model, toy.network(graph, model)), toy.nll, rtol=0, atol=1e-5)
 
 
 def test_counting_masks_and_integrating_over_noise_agree_for_any_normalised_model() -> None:
-    toy, graph, model = Toy.random(3, 3, seed=8), make_graph("absorb", 3), Model()
+    toy, graph, model = Toy.random(3, 3, seed=8), make_graph("absorb", 3), Parametrization()
     network = toy.random_network(graph, model, seed=1)
     counted, integrated = toy.any_order(graph, model, network), toy.bound(graph, model, network)
     torch.testing.assert_close(counted, integrated, rtol=0, atol=1e-5)
@@ -48,7 +48,7 @@ def test_the_bound_holds_for_two_hundred_random_models(kind: str) -> None:
     """What a model's bounds promise to all sequences together is never more than everything: it is a distribution."""
     for seed in range(200):
         n, length = ((2, 3), (3, 2), (4, 1), (5, 2))[seed % 4]
-        model = Model(head=HEADS[seed % 8 // 4])
+        model = Parametrization(head=HEADS[seed % 8 // 4])
         toy, graph = Toy.random(n, length, seed=seed), make_graph(kind, n)
         network = toy.random_network(graph, model, seed=seed, contrast=(0.1, 1.0, 3.0)[seed % 3])
         bound = toy.bound(graph, model, network)
@@ -65,7 +65,7 @@ def batch_of(tokens: torch.Tensor) -> Batch:
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_losses_average_to_the_integral(kind: str, mode: str, head: str) -> None:
     """Through path positions, corruption and loss as training does it, against the enumerated expectation."""
-    toy, graph, model = Toy.random(3, 3, seed=2), make_graph(kind, 3), Model(head=head)
+    toy, graph, model = Toy.random(3, 3, seed=2), make_graph(kind, 3), Parametrization(head=head)
     network, noise = toy.network(graph, model), LogLinear(sigma_min=0.05, sigma_max=3.0)
     ends = noise_state(noise, torch.tensor([0.0, 1.0]), difficulty=0.5, mode=mode)
     low, high = ends.sigma.double().tolist()
@@ -80,22 +80,25 @@ def test_training_losses_average_to_the_integral(kind: str, mode: str, head: str
         state = noise_state(noise, torch.from_numpy(path_positions(4, samples)), difficulty=0.5, mode=mode)
         uniforms = corruption_uniforms(4, samples, np.full(size, 3), 3)
         batch = batch_of(toy.sequences[chosen])
-        losses.append(float(diffusion_loss(network, batch, state, uniforms, graph=graph, model=model).total) / size)
+        losses.append(
+            float(diffusion_loss(network, batch, state, uniforms, process=process_of(graph, model)).total) / size
+        )
     error = np.std(losses, ddof=1) / math.sqrt(len(losses))
     assert abs(np.mean(losses) - wanted) < 4.0 * error
 
 
-def untrained(kind: str, head: str, n: int) -> tuple[Network, Model]:
-    model = Model(hidden_size=16, cond_dim=8, n_blocks=1, n_heads=2, length=4, head=head)
+def untrained(kind: str, head: str, n: int) -> tuple[Network, Parametrization]:
+    section = Model(hidden_size=16, cond_dim=8, n_blocks=1, n_heads=2, length=4, head=head)
+    model = Parametrization.of(section)
     graph = make_graph(kind, n)
     torch.manual_seed(0)
-    return Transformer(model, states=graph.states, outputs=outputs(graph, model)).eval(), model
+    return Transformer(section, states=graph.states, outputs=model.outputs(graph)).eval(), model
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_an_untrained_network_knows_nothing(kind: str, head: str) -> None:
+def test_an_untrained_network_predicts_uniformly(kind: str, head: str) -> None:
     toy, graph = Toy.random(3, 2), make_graph(kind, 3)
     network, model = untrained(kind, head, 3)
 
@@ -113,7 +116,7 @@ def test_an_untrained_absorb_network_costs_ln_n_at_every_mask() -> None:
     state = noise_state(Cosine(), torch.linspace(0.05, 1.0, 64))
     uniforms = torch.rand(64, 4, 2, generator=torch.Generator().manual_seed(1))
     graph = make_graph("absorb", 20)
-    loss = diffusion_loss(network, batch_of(tokens), state, uniforms, graph=graph, model=model)
+    loss = diffusion_loss(network, batch_of(tokens), state, uniforms, process=process_of(graph, model))
     masked = (uniforms[..., 0] < state.mask_rate[:, None]).sum(1)
     wanted = (masked * state.dsigma / torch.expm1(state.sigma)).sum() * math.log(20)
     torch.testing.assert_close(loss.total, wanted, rtol=1e-4, atol=0.0)
@@ -121,8 +124,8 @@ def test_an_untrained_absorb_network_costs_ln_n_at_every_mask() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pads_are_neither_scored_nor_counted(kind: str) -> None:
-    graph, model = make_graph(kind, 5), Model()
+def test_padding_is_neither_scored_nor_counted(kind: str) -> None:
+    graph, model = make_graph(kind, 5), Parametrization()
     tokens = torch.tensor([[1, 2, 3, 0], [4, 0, 0, 0]])
     mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
     batch = Batch(tokens, mask, torch.arange(2))
@@ -135,7 +138,7 @@ def test_pads_are_neither_scored_nor_counted(kind: str) -> None:
         seen.append(mask)
         return output
 
-    loss = diffusion_loss(network, batch, state, uniforms, graph=graph, model=model)
+    loss = diffusion_loss(network, batch, state, uniforms, process=process_of(graph, model))
     (slope,) = torch.autograd.grad(loss.total, output)
     assert (slope[~mask] == 0).all()
     assert seen[0] is mask
@@ -146,8 +149,7 @@ def test_pads_are_neither_scored_nor_counted(kind: str) -> None:
             batch_of(tokens[row : row + 1, :length]),
             NoiseState(state.sigma[row : row + 1], state.dsigma[row : row + 1]),
             uniforms[row : row + 1, :length],
-            graph=graph,
-            model=model,
+            process=process_of(graph, model),
         )
         for row, length in ((0, 3), (1, 1))
     ]
@@ -157,26 +159,30 @@ def test_pads_are_neither_scored_nor_counted(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_noise_state_corrupts_conditions_and_weighs(kind: str) -> None:
-    graph, model = make_graph(kind, 5), Model()
+    graph, model = make_graph(kind, 5), Parametrization()
     batch = batch_of(torch.tensor([[0, 1, 2, 3]]))
     uniforms = torch.rand(1, 4, 2, generator=torch.Generator().manual_seed(0))
-    told: list[torch.Tensor] = []
+    conditioned: list[torch.Tensor] = []
 
     def network(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        told.append(sigma)
+        conditioned.append(sigma)
         assert mask is None
         assert torch.equal(tokens, graph.corrupt(batch.tokens, sigma, uniforms))
         return torch.zeros(1, 4, 5)
 
     sigma = torch.tensor([0.8])
-    once = diffusion_loss(network, batch, NoiseState(sigma, torch.tensor([1.0])), uniforms, graph=graph, model=model)
-    twice = diffusion_loss(network, batch, NoiseState(sigma, torch.tensor([2.0])), uniforms, graph=graph, model=model)
-    assert all(torch.equal(sigma, given) for given in told)
+    once = diffusion_loss(
+        network, batch, NoiseState(sigma, torch.tensor([1.0])), uniforms, process=process_of(graph, model)
+    )
+    twice = diffusion_loss(
+        network, batch, NoiseState(sigma, torch.tensor([2.0])), uniforms, process=process_of(graph, model)
+    )
+    assert all(torch.equal(sigma, corrupted) for corrupted in conditioned)
     torch.testing.assert_close(twice.total, 2.0 * once.total)
 
 
 @pytest.mark.parametrize("positions", [1, 7, 31, 32, 300, 8192, 100_000])
-def test_the_network_is_asked_for_one_of_few_numbers_of_residues(positions: int) -> None:
+def test_the_network_is_evaluated_at_one_of_few_numbers_of_positions(positions: int) -> None:
     sizes = {}
     for count in range(0, positions + 1, max(1, positions // 2000)):
         sizes[count] = _bucketed_length(count, positions)
@@ -187,21 +193,21 @@ def test_the_network_is_asked_for_one_of_few_numbers_of_residues(positions: int)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_place_is_asked_for_twice_and_those_the_loss_looks_at_come_first_in_order(kind: str) -> None:
+def test_positions_are_unique_and_those_that_contribute_to_the_loss_come_first_in_order(kind: str) -> None:
     graph, generator = make_graph(kind, 20), torch.Generator().manual_seed(0)
     tokens = torch.randint(20, (16, 24), generator=generator)
     mask = torch.arange(24) < torch.randint(1, 25, (16, 1), generator=generator)
     for t in (0.001, 0.5, 0.999):
         state = noise_state(LogLinear(), torch.full((16,), t))
         uniforms = torch.rand(16, 24, 2, generator=generator)
-        given = corrupt_batch(Batch(tokens, mask, torch.arange(16)), state, uniforms, graph=graph)
-        looked_at = (graph.can_move(given.x_t) & mask).flatten().nonzero()[:, 0]
-        assert torch.equal(given.places[: given.count], looked_at)
-        assert len(given.places.unique()) == len(given.places)
+        corrupted = corrupt_batch(Batch(tokens, mask, torch.arange(16)), state, uniforms, graph=graph)
+        contributing = (graph.contributes(corrupted.x_t) & mask).flatten().nonzero()[:, 0]
+        assert torch.equal(corrupted.positions[: corrupted.count], contributing)
+        assert len(corrupted.positions.unique()) == len(corrupted.positions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_that_answers_where_asked_has_the_loss_and_gradient_of_one_that_answers_everywhere(kind: str) -> None:
+def test_a_selective_network_has_the_loss_and_gradient_of_one_evaluated_everywhere(kind: str) -> None:
     network, model = untrained(kind, "normalised", 20)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -213,11 +219,11 @@ def test_a_network_that_answers_where_asked_has_the_loss_and_gradient_of_one_tha
     state = noise_state(LogLinear(sigma_max=3.0), torch.linspace(0.2, 0.9, 6))
     graph = make_graph(kind, 20)
     uniforms = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(1))
-    given = corrupt_batch(Batch(tokens, mask, torch.arange(6)), state, uniforms, graph=graph)
+    corrupted = corrupt_batch(Batch(tokens, mask, torch.arange(6)), state, uniforms, graph=graph)
     losses, slopes = [], []
     for selective in (False, True):
         network.zero_grad()
-        loss = score_entropy_loss(network, given, graph=graph, model=model, selective=selective)
+        loss = score_entropy_loss(network, corrupted, process=process_of(graph, model), selective=selective)
         loss.total.backward()
         losses.append(loss.parts)
         slopes.append([parameter.grad.clone() for parameter in network.parameters()])

@@ -9,13 +9,14 @@ import torch
 
 from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.parametrization import outputs
-from sedd.evaluation.bound import Bound, Estimator, _at_least
+from sedd.diffusion.graphs.absorb import _at_least
+from sedd.diffusion.parametrization import Parametrization
+from sedd.evaluation.bound import Bound, Estimator
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
 from sedd.plugins.noises import Geometric, Linear, LogLinear
-from tests.toys import Toy, even_in_rate, even_in_root, mean_and_error
+from tests.toys import Toy, even_in_rate, even_in_root, mean_and_error, process_of
 
 KINDS = ("absorb", "uniform")
 HEADS = ("normalised", "score")
@@ -26,10 +27,8 @@ WIDE = Geometric(sigma_min=1e-9, sigma_max=20.0)
 def toy_estimator(toy: Toy, kind: str, *, head: str = "normalised", noise: Noise = WIDE, masks: int = 4) -> Estimator:
     """Evaluates on every sequence of the toy once."""
     data = [row.astype(np.uint8) for row in toy.sequences.numpy()]
-    model = Model(head=head, length=toy.length)
-    return Estimator(
-        data, make_graph(kind, toy.n), model, noise, CPU, count=len(data), masks=masks, batch_size=len(data)
-    )
+    process = process_of(make_graph(kind, toy.n), Parametrization(head=head), noise)
+    return Estimator(data, process, CPU, CPU.device(), toy.length, count=len(data), masks=masks, batch_size=len(data))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -37,7 +36,7 @@ def toy_estimator(toy: Toy, kind: str, *, head: str = "normalised", noise: Noise
 def test_the_estimate_is_right_on_average(kind: str, head: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind, head=head)
-    exact = toy.network(estimator.graph, estimator.model)
+    exact = toy.network(estimator.process.graph, estimator.process.parametrization)
     mean, error = mean_and_error(lambda seed: replace(estimator, seed=seed)(exact).nats, 60)
     wanted = float(toy.nll.mean()) / 3
     assert abs(mean - wanted) < 4.0 * error
@@ -48,9 +47,9 @@ def test_the_estimate_is_right_on_average(kind: str, head: str) -> None:
 def test_the_estimate_is_right_on_average_for_a_bad_model_too(kind: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind)
-    bad = toy.random_network(estimator.graph, estimator.model, seed=3)
+    bad = toy.random_network(estimator.process.graph, estimator.process.parametrization, seed=3)
     mean, error = mean_and_error(lambda seed: replace(estimator, seed=seed)(bad).nats, 60)
-    wanted = float(toy.bound(estimator.graph, estimator.model, bad).mean()) / 3
+    wanted = float(toy.bound(estimator.process.graph, estimator.process.parametrization, bad).mean()) / 3
     assert abs(mean - wanted) < 4.0 * error
 
 
@@ -59,17 +58,17 @@ def test_the_estimate_is_right_on_average_for_a_bad_model_too(kind: str) -> None
 def test_the_trained_part_is_the_integral_over_the_trained_range(kind: str, noise: Noise) -> None:
     toy = Toy.random(3, 3, seed=1)
     wide = toy_estimator(toy, kind)
-    exact = toy.network(wide.graph, wide.model)
-    narrow = replace(wide, noise=noise)
+    exact = toy.network(wide.process.graph, wide.process.parametrization)
+    narrow = replace(wide, process=replace(wide.process, noise=noise))
 
-    def told_anything(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def conditioned(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         assert (sigma <= noise.sigma_max * (1 + 1e-6)).all()
         return exact(tokens, sigma, mask)
 
     low, high = noise.sigma_min, noise.sigma_max
     nodes = even_in_rate(-math.expm1(-low), -math.expm1(-high)) if kind == "absorb" else even_in_root(low, high)
-    wanted = float(toy.integral(wide.graph, wide.model, exact, nodes).mean()) / 3
-    mean, error = mean_and_error(lambda seed: replace(narrow, seed=seed)(told_anything).trained, 60)
+    wanted = float(toy.integral(wide.process.graph, wide.process.parametrization, exact, nodes).mean()) / 3
+    mean, error = mean_and_error(lambda seed: replace(narrow, seed=seed)(conditioned).trained, 60)
     assert abs(mean - wanted) < 4.0 * error
 
 
@@ -77,7 +76,7 @@ def test_the_trained_part_is_the_integral_over_the_trained_range(kind: str, nois
 def test_nearly_all_of_the_bound_is_trained_where_the_noise_goes_far(kind: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind, noise=LogLinear(sigma_max=15.0))
-    bound = estimator(toy.network(estimator.graph, estimator.model))
+    bound = estimator(toy.network(estimator.process.graph, estimator.process.parametrization))
     assert bound.trained == pytest.approx(bound.nats, abs=1e-5)
 
 
@@ -87,7 +86,9 @@ def test_an_untrained_network_is_worth_ln_n() -> None:
     for kind, slack in (("absorb", 1e-5), ("uniform", 0.4)):
         graph = make_graph(kind, 20)
         network = Transformer(model, states=graph.states, outputs=20).eval()
-        estimator = Estimator(data, graph, model, LogLinear(), CPU, count=5, masks=64, batch_size=2)
+        estimator = Estimator(
+            data, process_of(graph, Parametrization()), CPU, CPU.device(), 30, count=5, masks=64, batch_size=2
+        )
         assert estimator(network).nats == pytest.approx(math.log(20), abs=slack)
 
 
@@ -97,11 +98,13 @@ def real_case(kind: str, **changes: int) -> tuple[Estimator, Transformer]:
     data = [random.integers(0, 6, length) for length in random.integers(2, 30, 40)]
     graph, model = make_graph(kind, 6), Model(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0)
     torch.manual_seed(0)
-    network = Transformer(model, states=graph.states, outputs=outputs(graph, model)).eval()
+    network = Transformer(model, states=graph.states, outputs=6).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    estimator = Estimator(data, graph, model, LogLinear(), CPU, count=40, masks=3, batch_size=64)
+    estimator = Estimator(
+        data, process_of(graph, Parametrization()), CPU, CPU.device(), 20, count=40, masks=3, batch_size=64
+    )
     return replace(estimator, **changes), network
 
 
@@ -165,8 +168,8 @@ def test_stratified_levels_vary_less_than_independent_ones(kind: str) -> None:
         sure = 3.0 * torch.exp(-sigma)[:, None, None] * torch.eye(4)[0]
         return sure.expand(*tokens.shape, 4)
 
-    model = Model(length=200)
-    estimator = Estimator(data, make_graph(kind, 4), model, WIDE, CPU, count=8, masks=4, batch_size=8)
+    process = process_of(make_graph(kind, 4), Parametrization(), WIDE)
+    estimator = Estimator(data, process, CPU, CPU.device(), 200, count=8, masks=4, batch_size=8)
     naive = Naive(**vars(estimator))
     spread = [np.std([replace(one, seed=s)(network).nats for s in range(40)]) for one in (estimator, naive)]
     assert spread[0] < 0.7 * spread[1]
@@ -175,7 +178,9 @@ def test_stratified_levels_vary_less_than_independent_ones(kind: str) -> None:
 def test_the_estimate_for_uniform_has_no_outliers_at_low_noise() -> None:
     """Drawn evenly, one residue that moves at noise 1e-6 would cost a million nats; the density makes up for it."""
     data = [np.random.default_rng(seed).integers(0, 20, 50) for seed in range(64)]
-    estimator = Estimator(data, make_graph("uniform", 20), Model(length=50), WIDE, CPU, 64, 4, 64)
+    estimator = Estimator(
+        data, process_of(make_graph("uniform", 20), Parametrization(), WIDE), CPU, CPU.device(), 50, 64, 4, 64
+    )
 
     def empty(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return torch.zeros(*tokens.shape, 20)
@@ -189,7 +194,9 @@ def test_the_standard_error_is_that_of_the_mean_over_sequences() -> None:
     # At one level of noise a network that is always sure of letter 0 pays the same for every masked residue.
     sure = torch.tensor([0.0, -5.0])
     data = [np.array([0]), np.array([0]), np.array([1]), np.array([1])]
-    estimator = Estimator(data, make_graph("absorb", 2), Model(length=1), LogLinear(), CPU, 4, 2, 4)
+    estimator = Estimator(
+        data, process_of(make_graph("absorb", 2), Parametrization(), LogLinear()), CPU, CPU.device(), 1, 4, 2, 4
+    )
     bound = estimator(lambda tokens, sigma, mask: sure.expand(*tokens.shape, 2))
     cost = -torch.log_softmax(sure, -1)
     assert bound.nats == pytest.approx(float(cost.mean()), rel=1e-5)

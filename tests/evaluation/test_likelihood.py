@@ -13,23 +13,22 @@ import pytest
 import torch
 
 import sedd
-from sedd.config.sections import Data, Model, Residues
+from sedd.config.sections import Data, Residues
 from sedd.data import PROTEIN, SyntheticSource, open_whole
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import EDGES
-from sedd.diffusion.parametrization import Network
+from sedd.diffusion.parametrization import Network, Parametrization
 from sedd.evaluation.bound import Estimator
 from sedd.evaluation.controls import Shuffled, composition, smoothed, token_counts, unigram
 from sedd.evaluation.likelihood import COARSE, SequenceBound, likelihood
 from sedd.evaluation.names import names_in
 from sedd.evaluation.scatter import half_width, mask_variance, pair_variance
 from sedd.evaluation.table import table
-from sedd.plugins.noises import LogLinear
 from tests.evaluation.test_bound import CPU, KINDS, real_case, toy_estimator
 from tests.learners import Bag, compositions
-from tests.toys import Toy
+from tests.toys import Toy, process_of
 
 # The bound itself ---------------------------------------------------------------------------------------------------
 
@@ -90,7 +89,7 @@ def drawn_from(toy: Toy, kind: str, *, masks: int, sequences: int = 40) -> tuple
         data = [toy.sequences[row].numpy().astype(np.uint8) for row in rows]
         return replace(base, data=data, count=sequences, batch_size=sequences, seed=seed)
 
-    return estimator, toy.network(base.graph, base.model)
+    return estimator, toy.network(base.process.graph, base.process.parametrization)
 
 
 def test_the_interval_covers_the_truth_in_about_95_of_100_repeats() -> None:
@@ -131,7 +130,9 @@ def test_spread_between_sequences_is_told_from_spread_over_masks() -> None:
     p = torch.tensor([math.exp(-1.0), math.exp(-3.0)])
     logits = torch.log(torch.stack([p[0], p[1], 1.0 - p.sum()]))
     data = [np.full(10, number % 2) for number in range(20)]
-    estimator = Estimator(data, make_graph("absorb", 3), Model(length=10), LogLinear(), CPU, 20, 4, 20)
+    estimator = Estimator(
+        data, process_of(make_graph("absorb", 3), Parametrization()), CPU, CPU.device(), 10, 20, 4, 20
+    )
     found = likelihood(estimator, lambda x, s, m: logits.expand(*x.shape, 3), controls=False)
     assert found.bound.nats == pytest.approx(2.0, rel=1e-5)
     assert found.sd_sequences == pytest.approx(math.sqrt(20 / 19), rel=1e-4)
@@ -174,7 +175,7 @@ def test_a_trained_bound_is_the_exact_entropy_plus_its_gap_measured_elsewhere(ti
             break
     held = trainer.data.valid
     network = trainer.ema.network.eval()
-    shared = (trainer.graph, config.model, config.noise, CPU)
+    shared = (trainer.process, CPU, CPU.device(), config.model.length)
     options = config.data.synthetic.model_dump() | {"sequences": 2_000}
     other = SyntheticSource(**options, seed=0, part="elsewhere")
     many = Estimator(other, *shared, count=2_000, masks=16, batch_size=256, seed=5)
@@ -236,7 +237,9 @@ def test_a_model_of_composition_is_no_better_than_on_shuffled_sequences() -> Non
     bag = Bag("absorb").eval()
     with torch.no_grad():
         bag.linear.weight[:, :20] = 2.0 * torch.eye(20)
-    estimator = Estimator(data, make_graph("absorb", 20), Model(length=24), LogLinear(), CPU, 60, 8, 60)
+    estimator = Estimator(
+        data, process_of(make_graph("absorb", 20), Parametrization()), CPU, CPU.device(), 24, 60, 8, 60
+    )
     controls = likelihood(estimator, bag).controls
     assert abs(controls["shuffled"].less) < 4.0 * controls["shuffled"].less_stderr
     assert controls["unigram"].less + 4.0 * controls["unigram"].less_stderr < 0.0

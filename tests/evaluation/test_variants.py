@@ -30,7 +30,7 @@ SEVERAL = ("C3B:A1B", "A1B,B2C,C3A")
 def world(kind: str, head: str = "normalised", *, masks: int = 4) -> tuple[Toy, Estimator, Network]:
     toy = Toy.random(3, 3, seed=5)
     estimator = replace(toy_estimator(toy, kind, head=head, masks=masks), data=[WILD], count=1, batch_size=4)
-    return toy, estimator, toy.network(estimator.graph, estimator.model)
+    return toy, estimator, toy.network(estimator.process.graph, estimator.process.parametrization)
 
 
 def scored(estimator: Estimator, network: Network, *texts: str, bound: bool = True) -> list[VariantScore]:
@@ -144,22 +144,22 @@ def test_variants_at_the_same_positions_share_one_evaluation_of_the_masked_seque
     assert sum(rows) == 2
 
 
-def test_the_network_is_told_the_noise_of_so_many_masks_and_for_uniform_the_least_it_knows() -> None:
-    told: list[float] = []
+def test_the_network_is_conditioned_on_the_noise_of_the_mask_count_and_for_uniform_on_its_least_noise() -> None:
+    conditioned: list[float] = []
     for kind in KINDS:
         _, estimator, exact = world(kind)
-        estimator = replace(estimator, noise=Linear(sigma_min=0.2, sigma_max=0.9))
+        estimator = replace(estimator, process=replace(estimator.process, noise=Linear(sigma_min=0.2, sigma_max=0.9)))
 
         def network(
             tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None, exact: Network = exact
         ) -> torch.Tensor:
-            told.extend(sigma.tolist())
+            conditioned.extend(sigma.tolist())
             return exact(tokens, sigma, mask)
 
         scored(estimator, network, "A1B", bound=False)
         scored(estimator, network, "A1B:B2A", bound=False)
     # One mask of three; two of three are more than it was trained on. Then once, and along a path of two.
-    assert told == pytest.approx([-math.log(2 / 3), 0.9, 0.2, 0.2, 0.2])
+    assert conditioned == pytest.approx([-math.log(2 / 3), 0.9, 0.2, 0.2, 0.2])
 
 
 def test_a_single_mask_has_no_error() -> None:

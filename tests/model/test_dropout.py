@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from sedd.model.dropout import Dropout, streams
+from sedd.model.dropout import Dropout, dropout_bits
 
 TOKENS = torch.zeros(64, 50, dtype=torch.int64)
 
 
 def kept(p: float, *, site: int = 0, keys: torch.Tensor | None = None, size: int = 96) -> torch.Tensor:
     keys = torch.arange(64) * 7919 if keys is None else keys
-    stream = streams(TOKENS[: len(keys)], keys, 3)[site]
-    return Dropout(p)(torch.ones(len(keys), 50, size), stream) != 0
+    bits = dropout_bits(TOKENS[: len(keys)], keys, 3)[site]
+    return Dropout(p)(torch.ones(len(keys), 50, size), bits) != 0
 
 
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.9])
@@ -53,7 +53,7 @@ def test_a_sequence_has_its_mask_wherever_it_stands_in_whatever_batch() -> None:
     whole = kept(0.3, keys=keys)
     order = torch.tensor([5, 63, 0])
     assert torch.equal(kept(0.3, keys=keys[order]), whole[order])
-    short = Dropout(0.3)(torch.ones(64, 20, 96), streams(TOKENS[:, :20], keys, 3)[0]) != 0
+    short = Dropout(0.3)(torch.ones(64, 20, 96), dropout_bits(TOKENS[:, :20], keys, 3)[0]) != 0
     assert torch.equal(short, whole[:, :20])
 
 
@@ -61,14 +61,14 @@ def test_without_keys_torchs_generator_decides() -> None:
     draws = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        draws.append(streams(TOKENS, None, 1)[0])
+        draws.append(dropout_bits(TOKENS, None, 1)[0])
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
 
 def test_what_is_kept_is_scaled_and_the_gradient_passes_there_only() -> None:
     x = torch.randn(64, 50, 96, requires_grad=True)
-    out = Dropout(0.25)(x, streams(TOKENS, torch.arange(64), 1)[0])
+    out = Dropout(0.25)(x, dropout_bits(TOKENS, torch.arange(64), 1)[0])
     out.sum().backward()
     there = out != 0
     torch.testing.assert_close(out[there], x[there] / 0.75)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.parametrization import outputs
-from sedd.model.attention import FusedCpuAttention, PaddingMask, Rotary, _cu_seqlens, attend, padding_mask, rotate
-from sedd.model.transformer import SigmaEmbedding, Transformer, gather_rows
+from sedd.diffusion.parametrization import Parametrization
+from sedd.model.attention import PaddingMask, Rotary, _cu_seqlens, attend, padding_mask, rotate
+from sedd.model.kernels import FusedCpuAttention, gather_rows
+from sedd.model.transformer import SigmaEmbedding, Transformer
 
 SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
 
@@ -30,7 +31,7 @@ def test_names_and_shapes_are_those_of_the_published_network() -> None:
     small = Model(hidden_size=768, cond_dim=128, n_blocks=12, n_heads=12, length=1024, head="score")
     graph = make_graph("absorb", 50_257)
     with torch.device("meta"):
-        network = Transformer(small, states=graph.states, outputs=outputs(graph, small))
+        network = Transformer(small, states=graph.states, outputs=Parametrization.of(small).outputs(graph))
     h, c, vocab = 768, 128, 50_258
     wanted = {
         "vocab_embed.embedding": (vocab, h),
@@ -214,11 +215,11 @@ def test_attention_of_gpus_agrees_with_products(told: str | None) -> None:
 
 def test_picking_and_its_gradient_are_those_of_an_index() -> None:
     x = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    places = torch.tensor([14, 0, 7, 8])
+    positions = torch.tensor([14, 0, 7, 8])
     grad = torch.randn(4, 2, generator=torch.Generator().manual_seed(1))
-    index = x.flatten(0, 1)[places]
-    assert torch.equal(gather_rows(x, places), index)
-    assert torch.equal(*(torch.autograd.grad(out, x, grad)[0] for out in (gather_rows(x, places), index)))
+    index = x.flatten(0, 1)[positions]
+    assert torch.equal(gather_rows(x, positions), index)
+    assert torch.equal(*(torch.autograd.grad(out, x, grad)[0] for out in (gather_rows(x, positions), index)))
 
 
 @torch.no_grad()

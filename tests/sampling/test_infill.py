@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sedd
-from sedd.config.sections import Model, Sampling
+from sedd.config.sections import Sampling
 from sedd.data import ESM, PROTEIN, text_alphabet
 from sedd.diffusion.graphs import make_graph
+from sedd.diffusion.parametrization import Parametrization
 from sedd.errors import DataError, SamplingError
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
@@ -26,7 +27,7 @@ from sedd.sampling.sampler import Sampler
 from sedd.sampling.templates import parse, read_templates, whole
 from tests.conftest import TINY
 from tests.laws import distance, law, sweep_law
-from tests.toys import Toy, chi_square, counts
+from tests.toys import Toy, chi_square, counts, process_of
 
 KINDS = ("absorb", "uniform")
 TOY = Toy.random(3, 3, seed=4, contrast=1.5)
@@ -59,16 +60,18 @@ def conditional(template: tuple[int, ...]) -> Tensor:
 
 def toy_sampler(kind: str, *, noise: Noise | None = None, **options: object) -> Sampler:
     sampling = Sampling.model_validate({"steps": 60, "batch_size": 10_000, **options})
-    model = Model(length=3, time_conditioning=kind == "uniform")
     schedule = LogLinear(sigma_max=9.0) if noise is None else noise
-    return Sampler(make_graph(kind, 3), model, schedule, Cpu(precision="float32"), sampling)
+    process = process_of(make_graph(kind, 3), Parametrization(time_conditioning=kind == "uniform"), schedule)
+    return Sampler(process, Cpu(precision="float32"), torch.device("cpu"), sampling, 3)
 
 
 def filled(
     kind: str, template: tuple[int, ...], count: int, *, noise: Noise | None = None, **options: object
 ) -> Tensor:
     sampler = toy_sampler(kind, noise=noise, **options)
-    samples = sampler(TOY.network(sampler.graph, sampler.model), Copies(template, count), seed=0)
+    samples = sampler(
+        TOY.network(sampler.process.graph, sampler.process.parametrization), Copies(template, count), seed=0
+    )
     return counts(torch.from_numpy(np.stack([sample.tokens for sample in samples])), 3)
 
 
@@ -151,17 +154,18 @@ def test_the_walk_starts_at_the_noise_at_which_so_many_residues_are_masked() -> 
 
 @pytest.mark.parametrize("sigma_max", [0.05, 0.5, 2.0, 6.9])
 def test_what_a_model_reaches_is_its_largest_mask_rate_and_not_one_residue_more(sigma_max: float) -> None:
-    noise, graph, model = LogLinear(sigma_max=sigma_max), make_graph("absorb", 20), Model(length=100)
+    noise = LogLinear(sigma_max=sigma_max)
+    process = process_of(make_graph("absorb", 20), Parametrization(), noise)
     most = math.floor(100 * reach(noise))
     assert most == (100 if sigma_max == 6.9 else math.floor(100 * (1 - math.exp(-sigma_max))))
 
     def template(hidden: int) -> np.ndarray:
         return np.array([20] * hidden + [0] * (100 - hidden))
 
-    check(template(most), "x", graph=graph, noise=noise, model=model)
+    check(template(most), "x", process=process, max_length=100)
     if most < 100:
         with pytest.raises(SamplingError, match=f"x: {most + 1} of 100"):
-            check(template(most + 1), "x", graph=graph, noise=noise, model=model)
+            check(template(most + 1), "x", process=process, max_length=100)
 
 
 # What is given stays -------------------------------------------------------------------------------------------------

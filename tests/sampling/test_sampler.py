@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sedd.config.sections import Model, Sampling
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.parametrization import log_score, outputs
+from sedd.diffusion.parametrization import Parametrization
 from sedd.errors import SamplingError
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
@@ -27,7 +27,7 @@ from sedd.sampling.sampler import Sampler
 from sedd.sampling.templates import Blanks
 from sedd.sampling.walk import KERNELS
 from tests.laws import distance, law
-from tests.toys import Toy, chi_square, counts
+from tests.toys import Toy, chi_square, counts, process_of
 
 KINDS = ("absorb", "uniform")
 WALKS = ("euler", "analytic", "ancestral")
@@ -47,17 +47,17 @@ def toy_sampler(
     **options: object,
 ) -> Sampler:
     sampling = Sampling.model_validate({"steps": 100, "batch_size": 25_000, **options})
-    model = Model(head=head, length=toy.length, time_conditioning=time)
-    return Sampler(make_graph(kind, toy.n), model, noise, CPU, sampling, economical=economical)
+    process = process_of(make_graph(kind, toy.n), Parametrization(head=head, time_conditioning=time), noise)
+    return Sampler(process, CPU, CPU.device(), sampling, toy.length, economical=economical)
 
 
 def blanks(lengths: np.ndarray | list[int], sampler: Sampler) -> Blanks:
-    return Blanks(np.asarray(lengths), sampler.graph.n)
+    return Blanks(np.asarray(lengths), sampler.process.graph.n)
 
 
 def drawn(sampler: Sampler, toy: Toy, count: int, *, seed: int = 0) -> Tensor:
     """How often each sequence came."""
-    network = toy.network(sampler.graph, sampler.model)
+    network = toy.network(sampler.process.graph, sampler.process.parametrization)
     samples = sampler(network, blanks(np.full(count, toy.length), sampler), seed=seed)
     return counts(torch.from_numpy(np.stack([sample.tokens for sample in samples])), toy.n)
 
@@ -158,17 +158,17 @@ def test_several_tokens_per_step_cost_less_and_lose_the_order_between_them() -> 
     apart = letters[0][:, None, None] * letters[1][None, :, None] * letters[2][None, None, :]
     assert chi_square(found, 20_000 * apart.flatten()) > 1e-3
     assert chi_square(found, 20_000 * toy.p.flatten()) < 1e-3
-    network = toy.network(sampler.graph, sampler.model)
+    network = toy.network(sampler.process.graph, sampler.process.parametrization)
     for count, nfe in ((1, 3), (2, 2), (3, 1), (50, 1)):
         other = replace(sampler, options=sampler.options.model_copy(update={"tokens_per_step": count}))
         assert {sample.nfe for sample in other(network, blanks([3] * 20, sampler), seed=0)} == {nfe}
 
 
 def test_the_analytic_predictor_takes_the_scores_as_they_are_and_ancestral_normalises_them() -> None:
-    graph, model = make_graph("absorb", 3), Model(head="score", length=2)
+    graph, model = make_graph("absorb", 3), Parametrization(head="score")
     x = torch.full((1, 2), 3)
     now, then = torch.tensor([1.0], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
-    exact = log_score(torch.zeros(1, 2, 4), x, now, graph=graph, model=model)
+    exact = model.log_score(torch.zeros(1, 2, 4), x, now, graph)
     for wrong, same in ((0.0, True), (0.5, False)):
         a, b = (KERNELS[name](graph, exact + wrong, x, now, then) for name in ("analytic", "ancestral"))
         assert torch.allclose(a.double(), b.double(), atol=1e-6) is same
@@ -201,7 +201,9 @@ def test_a_nucleus_has_the_likeliest_symbols_and_never_none() -> None:
 def test_noise_removal_leaves_no_mask(kind: str, predictor: str, noise: Noise) -> None:
     toy = Toy.random(3, 3, seed=4)
     sampler = toy_sampler(toy, kind, noise=noise, predictor=predictor, steps=3, noise_removal=True)
-    samples = sampler(toy.network(sampler.graph, sampler.model), blanks([3] * 200, sampler), seed=0)
+    samples = sampler(
+        toy.network(sampler.process.graph, sampler.process.parametrization), blanks([3] * 200, sampler), seed=0
+    )
     assert max(int(sample.tokens.max()) for sample in samples) < 3
 
 
@@ -210,7 +212,9 @@ def test_without_noise_removal_the_noise_that_is_left_is_sigma_min(predictor: st
     toy = Toy.random(3, 3, seed=4)
     noise = Linear(sigma_min=0.7, sigma_max=9.0)
     sampler = toy_sampler(toy, "absorb", predictor=predictor, noise=noise, noise_removal=False, steps=8)
-    samples = sampler(toy.network(sampler.graph, sampler.model), blanks([3] * 2000, sampler), seed=0)
+    samples = sampler(
+        toy.network(sampler.process.graph, sampler.process.parametrization), blanks([3] * 2000, sampler), seed=0
+    )
     tokens = np.stack([sample.tokens for sample in samples])
     assert abs((tokens == 3).mean() - (1 - np.exp(-0.7))) < 0.03
 
@@ -223,11 +227,12 @@ def real_sampler(kind: str, *, time: bool = True, **options: object) -> tuple[Sa
     graph = make_graph(kind, 6)
     model = Model(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0, time_conditioning=time)
     torch.manual_seed(0)
-    network = Transformer(model, states=graph.states, outputs=outputs(graph, model)).eval()
+    network = Transformer(model, states=graph.states, outputs=6).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    return Sampler(graph, model, LogLinear(), CPU, Sampling.model_validate({"steps": 40, **options})), network
+    process, sampling = process_of(graph, Parametrization.of(model)), Sampling.model_validate({"steps": 40, **options})
+    return Sampler(process, CPU, CPU.device(), sampling, 20), network
 
 
 def same(a: list[Sample], b: list[Sample]) -> bool:
@@ -275,7 +280,7 @@ def test_a_first_part_that_was_drawn_before_is_left_out_and_changes_nothing() ->
 def test_each_step_costs_at_most_one_evaluation_and_noise_removal_one_more(removal: bool, calls: int) -> None:
     toy = Toy.random(3, 3)
     sampler = toy_sampler(toy, "uniform", noise=Linear(sigma_max=9.0), steps=6, noise_removal=removal)
-    exact, told = toy.network(sampler.graph, sampler.model), []
+    exact, told = toy.network(sampler.process.graph, sampler.process.parametrization), []
 
     def network(tokens: Tensor, sigma: Tensor, mask: Tensor | None) -> Tensor:
         told.append(float(sigma[0]))
@@ -289,10 +294,10 @@ def test_each_step_costs_at_most_one_evaluation_and_noise_removal_one_more(remov
 
 
 def test_256_residues_take_a_quarter_of_the_evaluations_of_1024_steps_and_less_with_two_at_a_time() -> None:
-    model = Model(length=256, time_conditioning=False)
+    process = process_of(make_graph("absorb", 20), Parametrization(time_conditioning=False))
 
     def nfe(economical: bool, **options: object) -> list[int]:
-        sampler = Sampler(make_graph("absorb", 20), model, LogLinear(), CPU, Sampling.model_validate(options))
+        sampler = Sampler(process, CPU, CPU.device(), Sampling.model_validate(options), 256)
         network = torch.nn.Identity()
         network.forward = lambda tokens, sigma, mask: torch.zeros(*tokens.shape, 20)  # type: ignore[assignment]
         chosen = replace(sampler, economical=economical)
@@ -338,7 +343,7 @@ def test_a_model_that_never_saw_an_empty_sequence_refuses_to_start_from_nothing(
     with pytest.raises(
         SamplingError, match=r"sigma_max=0\.5, where 61% of the residues are still visible.*sigma_max=6"
     ):
-        sampler(toy.network(sampler.graph, sampler.model), blanks([3], sampler), seed=0)
+        sampler(toy.network(sampler.process.graph, sampler.process.parametrization), blanks([3], sampler), seed=0)
 
 
 @pytest.mark.parametrize("length", [0, 21])

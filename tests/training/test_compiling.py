@@ -8,7 +8,7 @@ import torch
 
 import sedd
 from sedd.devices import Speed
-from sedd.model.dropout import Dropout, streams
+from sedd.model.dropout import Dropout, dropout_bits
 from sedd.plugins.backends import Cpu
 from sedd.training import compiling
 
@@ -42,7 +42,7 @@ def test_a_compiled_run_has_the_curve_of_an_eager_one(tiny, graph):
 @inside_torch
 def test_compiled_masks_are_those_of_eager_dropout():
     layer, x = Dropout(0.3), torch.ones(4, 9, 40)
-    stream = streams(torch.zeros(4, 9, dtype=torch.int64), torch.arange(4), 1)[0]
+    stream = dropout_bits(torch.zeros(4, 9, dtype=torch.int64), torch.arange(4), 1)[0]
     assert torch.equal(torch.compile(layer, dynamic=True)(x, stream), layer(x, stream))
 
 

@@ -15,7 +15,7 @@ from sedd.training.loading import Loader, StepInputs
 
 
 def loader(trainer: sedd.Trainer) -> Loader:
-    return Loader(trainer.config, trainer.data, trainer.batches, trainer.graph, pin=False)
+    return Loader(trainer.config, trainer.data, trainer.batches, trainer.process.graph, pin=False)
 
 
 def same(first: StepInputs, second: StepInputs) -> bool:
@@ -23,8 +23,8 @@ def same(first: StepInputs, second: StepInputs) -> bool:
         second.difficulty, second.residues, second.letters, second.after
     ) and all(
         torch.equal(a.given.x_t, b.given.x_t)
-        and torch.equal(a.given.state.sigma, b.given.state.sigma)
-        and torch.equal(a.given.places, b.given.places)
+        and torch.equal(a.given.noise.sigma, b.given.noise.sigma)
+        and torch.equal(a.given.positions, b.given.positions)
         and torch.equal(a.keys, b.keys)
         for a, b in zip(first.micros, second.micros, strict=True)
     )  # fmt: skip

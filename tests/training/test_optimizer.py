@@ -12,7 +12,7 @@ from torch import nn
 
 import sedd
 from sedd.config.sections import Ema
-from sedd.diffusion.schedule import learning_rate
+from sedd.diffusion.schedule import Schedule
 from sedd.training.ema import EmaNetwork
 from sedd.training.optimizer import make_optimizer
 
@@ -25,17 +25,17 @@ def config(**training: object) -> sedd.Config:
 
 def test_the_learning_rate_warms_up_then_falls_along_a_cosine():
     made = config()
-    assert learning_rate(made, 0) == pytest.approx(0.1)
-    assert learning_rate(made, 9) == 1.0
-    assert learning_rate(made, 10) == 1.0
-    assert learning_rate(made, 55) == pytest.approx(0.55)
-    assert learning_rate(made, 100) == pytest.approx(0.1)
-    assert learning_rate(made.replace(lr_schedule={"type": "constant"}), 99) == 1.0
+    assert Schedule(made).learning_rate(0) == pytest.approx(0.1)
+    assert Schedule(made).learning_rate(9) == 1.0
+    assert Schedule(made).learning_rate(10) == 1.0
+    assert Schedule(made).learning_rate(55) == pytest.approx(0.55)
+    assert Schedule(made).learning_rate(100) == pytest.approx(0.1)
+    assert Schedule(made.replace(lr_schedule={"type": "constant"})).learning_rate(99) == 1.0
 
 
 @given(st.integers(0, 200))
 def test_the_learning_rate_never_leaves_its_range(step):
-    assert 0.0 < learning_rate(config(), step) <= 1.0
+    assert 0.0 < Schedule(config()).learning_rate(step) <= 1.0
 
 
 @given(st.floats(0.0, 0.9999), st.booleans(), st.integers(1, 40))

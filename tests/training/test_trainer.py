@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import sedd
 from sedd.data import Cursor
-from sedd.diffusion.schedule import learning_rate
+from sedd.diffusion.schedule import Schedule
 from sedd.distributed.optimizer_state import moments
 from sedd.plugins.contracts import Backend
 from sedd.runs import checkpoint
@@ -228,7 +228,7 @@ def test_a_non_finite_step_changes_nothing_but_the_count_and_the_data(tiny):
     assert trainer.state.cursor != before.cursor
     after = next(reports)
     assert (after.step, after.skipped_total) == (3, 1)
-    assert after.lr == learning_rate(trainer.config, 2)
+    assert after.lr == Schedule(trainer.config).learning_rate(2)
     assert after.difficulty == trainer.config.curriculum.difficulty(2)
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from sedd.data import Sequences, open_data
 from sedd.data.prepare.preparing import Progress
-from sedd.diffusion.graphs import Absorb
 from sedd.diffusion.loss_profile import EDGES
 from sedd.errors import CheckpointError, DataError
 from sedd.evaluation.bound import Bound, BySequence, Estimator
@@ -129,10 +128,10 @@ def difference(
 def _evaluated(model: Pretrained, data: Sequences, length: int, sequences: int, masks: int) -> tuple[Bound, BySequence]:
     estimate = Estimator(
         data,
-        model.graph,
-        model.config.model.model_copy(update={"length": length}),
-        model.config.noise,
+        model.process,
         model.backend,
+        model.device,
+        length,
         count=sequences,
         masks=masks,
         batch_size=model.config.evaluation.batch_size,
@@ -169,7 +168,7 @@ def _shared(first: Pretrained, other: Pretrained) -> tuple[float, float]:
     Raises:
         CheckpointError: if there are none.
     """
-    if isinstance(first.graph, Absorb) != isinstance(other.graph, Absorb):
+    if type(first.process.graph) is not type(other.process.graph):
         return 0.0, 1.0
     noises = first.config.noise, other.config.noise
     low = max(-math.expm1(-noise.sigma_min) for noise in noises)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy, predictable
-from sedd.diffusion.graphs import Absorb, Graph, make_graph
-from sedd.diffusion.loss_profile import mask_range
+from sedd.diffusion.graphs import Graph, make_graph
 from sedd.diffusion.noising import noise_state, path_positions
-from sedd.diffusion.schedule import learning_rate
+from sedd.diffusion.schedule import Schedule
 from sedd.errors import ConfigError
 from sedd.plugins.contracts import Curriculum, checked_difficulty
 
@@ -102,8 +101,8 @@ class Forecast:
 
     def mask_range(self, step: int) -> tuple[float, float]:
         """The least and the largest mask rate at an optimizer step."""
-        difficulty = checked_difficulty(self.config.curriculum, step)
-        return mask_range(self.config.noise, difficulty, self.config.curriculum.mode)
+        settings = Schedule(self.config).at(step)
+        return settings.mask_low, settings.mask_high
 
     @property
     def false_alarms(self) -> list[str]:
@@ -277,7 +276,7 @@ def scatter(config: Config, graph: Graph, letters: DataStatistics, difficulty: f
     )
     state = noise_state(config.noise, torch.from_numpy(u).flatten(), difficulty=difficulty, mode=config.curriculum.mode)
     sigma, dsigma = state.sigma.double().numpy(), state.dsigma.double().numpy()
-    if isinstance(graph, Absorb):
+    if graph.has_mask:
         masks = random.binomial(length, -np.expm1(-sigma)) / length
         losses = np.where(masks > 0, masks * dsigma / np.expm1(np.maximum(sigma, 1e-12)), 0.0)
     else:
@@ -289,16 +288,16 @@ def scatter(config: Config, graph: Graph, letters: DataStatistics, difficulty: f
 def _row(config: Config, predictors: Mapping[str, Predictor], step: int) -> Row:
     if step < 0:
         raise ConfigError(f"step {step}: steps count from 0")
-    difficulty = checked_difficulty(config.curriculum, step)
-    low, high = mask_range(config.noise, difficulty, config.curriculum.mode)
+    settings = Schedule(config).at(step)
+    low, high = settings.mask_low, settings.mask_high
     losses = {name: predictor.loss(low, high) for name, predictor in predictors.items()}
-    return Row(step, difficulty, low, high, learning_rate(config, step), **losses)
+    return Row(step, settings.difficulty, low, high, settings.lr, **losses)
 
 
 def _by_difficulty(config: Config, predictor: Predictor) -> tuple[Array, Array]:
     """Difficulties from 0 to 1 and the predictor's loss at each."""
     difficulties = np.linspace(0.0, 1.0, 501)
-    ranges = [mask_range(config.noise, float(d), config.curriculum.mode) for d in difficulties]
+    ranges = [Schedule(config).mask_range(float(d)) for d in difficulties]
     return difficulties, np.array([predictor.loss(low, high) for low, high in ranges])
 
 

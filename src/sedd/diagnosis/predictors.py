@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sedd.config.sections import Model
-from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss_profile import EDGES
-from sedd.diffusion.parametrization import log_score, outputs
+from sedd.diffusion.parametrization import Parametrization
 
 Array = NDArray[np.float64]
 
@@ -58,18 +58,19 @@ class Predictor:
 def untrained(graph: Graph, model: Model) -> Predictor:
     """A freshly made network, whose output is 0: every letter is as likely as any other."""
     even = np.full(graph.n, 1.0 / graph.n)
-    return _constant(graph, model, torch.zeros(outputs(graph, model)), even)
+    parametrization = Parametrization.of(model)
+    return _constant(graph, parametrization, torch.zeros(parametrization.outputs(graph)), even)
 
 
 def unigram(graph: Graph, frequencies: Array) -> Predictor:
     """The best predictor that sees no other residue: it knows how often each letter occurs, `frequencies` (n,)."""
     known = np.maximum(frequencies, 1e-12)
-    return _constant(graph, Model(head="normalised"), torch.from_numpy(np.log(known)).float(), frequencies)
+    return _constant(graph, Parametrization(), torch.from_numpy(np.log(known)).float(), frequencies)
 
 
 def predictable(graph: Graph, model: Model) -> bool:
     """Whether `both_predictors` takes no more than moments."""
-    return graph.n <= MOST_SYMBOLS or (isinstance(graph, Absorb) and model.head == "normalised")
+    return graph.n <= MOST_SYMBOLS or _is_cross_entropy(graph, Parametrization.of(model))
 
 
 def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
@@ -103,9 +104,14 @@ def entropy(frequencies: Array) -> float:
     return float(-(there * np.log(there)).sum())
 
 
-def _constant(graph: Graph, model: Model, output: Tensor, frequencies: Array) -> Predictor:
+def _is_cross_entropy(graph: Graph, parametrization: Parametrization) -> bool:
+    """Whether P is the cross-entropy of masked residues, which does not depend on the mask rate."""
+    return graph.has_mask and parametrization.head == "normalised"
+
+
+def _constant(graph: Graph, parametrization: Parametrization, output: Tensor, frequencies: Array) -> Predictor:
     """A network that always puts out `output`, on letters drawn with `frequencies`."""
-    if isinstance(graph, Absorb) and model.head == "normalised":  # P is the cross-entropy, whatever the mask rate
+    if _is_cross_entropy(graph, parametrization):
         cross_entropy = -float(frequencies @ torch.log_softmax(output.double(), -1).numpy())
         return Predictor(EDGES, cross_entropy * EDGES)
     # Within a cell P is smooth, but at 0 it may grow like log(1/m): cells shrink towards it.
@@ -115,17 +121,17 @@ def _constant(graph: Graph, model: Model, output: Tensor, frequencies: Array) ->
     middle, half = (points[1:] + points[:-1]) / 2, (points[1:] - points[:-1]) / 2
     offsets = np.array([-1.0, 1.0]) / math.sqrt(3.0)  # Gauss-Legendre with two nodes
     nodes = middle[:, None] + half[:, None] * offsets
-    values = _integrand(graph, model, output, frequencies, nodes.ravel()).reshape(nodes.shape)
+    values = _integrand(graph, parametrization, output, frequencies, nodes.ravel()).reshape(nodes.shape)
     return Predictor(points, np.concatenate([[0.0], np.cumsum(values.sum(1) * half)]))
 
 
 @torch.no_grad()
-def _integrand(graph: Graph, model: Model, output: Tensor, frequencies: Array, mask_rates: Array) -> Array:
+def _integrand(
+    graph: Graph, parametrization: Parametrization, output: Tensor, frequencies: Array, mask_rates: Array
+) -> Array:
     """P at each mask rate: the expected score entropy over all pairs (x0, x_t), over d(mask rate) / d sigma."""
     n = graph.n
-    absorb = isinstance(graph, Absorb)
-    x0 = torch.arange(n).repeat_interleave(1 if absorb else n)
-    x_t = torch.full((n,), n) if absorb else torch.arange(n).repeat(n)  # a residue that is no mask costs nothing
+    x0, x_t = graph.transition_pairs()
     letters = torch.from_numpy(frequencies)[x0]
     found = []
     for rates in torch.split(torch.from_numpy(mask_rates), max(1, MOST_AT_ONCE // (len(x0) * n))):
@@ -133,11 +139,9 @@ def _integrand(graph: Graph, model: Model, output: Tensor, frequencies: Array, m
         rows = len(rates)
         there = sigma.float()
         noisy, clean = x_t.expand(rows, -1), x0.expand(rows, -1)
-        scores = log_score(output.expand(rows, len(x0), -1), noisy, there, graph=graph, model=model)
+        scores = parametrization.log_score(output.expand(rows, len(x0), -1), noisy, there, graph)
         per_pair = graph.score_entropy(scores, there, noisy, clean).double()
-        moved = (
-            rates[:, None].expand_as(per_pair) if absorb else rates[:, None] / n + (x_t == x0) * (1 - rates[:, None])
-        )
+        moved = graph.transition_probability(x_t, x0, rates)
         found.append((per_pair * moved * letters).sum(1) * torch.exp(sigma))
     result: Array = torch.cat(found).numpy()
     return result

@@ -1,6 +1,6 @@
 """The training loss: score entropy times d sigma / dt, summed over residues (Lou et al. 2024, equation 10).
 
-The network is asked only where the loss looks: with `absorb` at masked residues, with `uniform` at all but pads.
+Only positions that contribute to the loss are evaluated: with `absorb` the masked ones, with `uniform` all residues.
 """
 
 from __future__ import annotations
@@ -10,66 +10,61 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.data.batch import Batch
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.noising import NoiseState
-from sedd.diffusion.parametrization import Network, check_output, log_score
-from sedd.model.transformer import Transformer
+from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
 
 
 @dataclass(frozen=True, eq=False)
 class CorruptedBatch:
-    """A batch with noise on it, and where the loss looks."""
+    """A batch with noise on it, and the positions that contribute to its loss."""
 
     batch: Batch
-    """Clean tokens (batch, length) and the mask of residues."""
+    """Clean tokens (batch, length) and the padding mask."""
     x_t: Tensor
     """(batch, length) noisy tokens."""
-    state: NoiseState
+    noise: NoiseState
     """The noise of each sequence, (batch,)."""
-    places: Tensor
-    """(M,) where the loss looks, as places in the flattened tokens, none twice; filled up to one of few sizes."""
+    positions: Tensor
+    """(M,) indices into the flattened tokens, all different: first the `count` positions that contribute to the loss,
+    then others that round M up to one of few sizes."""
     count: int
-    """How many of them are real, the first ones."""
+    """How many of `positions` contribute to the loss."""
 
     def to(self, device: torch.device) -> CorruptedBatch:
-        """The same on another device."""
-        x_t, places = (each.to(device, non_blocking=True) for each in (self.x_t, self.places))
-        return CorruptedBatch(self.batch.to(device), x_t, self.state.to(device), places, self.count)
+        """A copy on `device`; does not wait for the transfer."""
+        x_t, positions = (tensor.to(device, non_blocking=True) for tensor in (self.x_t, self.positions))
+        return CorruptedBatch(self.batch.to(device), x_t, self.noise.to(device), positions, self.count)
 
     def pin_memory(self) -> CorruptedBatch:
-        """The same in memory that a GPU can read by itself."""
-        return CorruptedBatch(
-            self.batch.pin_memory(),
-            self.x_t.pin_memory(),
-            self.state.pin_memory(),
-            self.places.pin_memory(),
-            self.count,
-        )
+        """A copy in pinned memory, from which a GPU copies without waiting."""
+        x_t, positions = self.x_t.pin_memory(), self.positions.pin_memory()
+        return CorruptedBatch(self.batch.pin_memory(), x_t, self.noise.pin_memory(), positions, self.count)
 
 
-def corrupt_batch(batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph) -> CorruptedBatch:
-    """Corrupt a batch; on the host this leaves nothing to wait for on the device.
+def corrupt_batch(batch: Batch, noise: NoiseState, uniforms: Tensor, *, graph: Graph) -> CorruptedBatch:
+    """Corrupt a batch. Done on the host, so that no step waits for the device to count positions.
 
     Args:
-        batch: clean tokens (batch, length) and the mask of residues.
-        state: the noise of each sequence, (batch,).
-        uniforms: (batch, length, 2) draws from [0, 1) for the corruption.
+        batch: clean tokens (batch, length) and the padding mask.
+        noise: the noise of each sequence, (batch,).
+        uniforms: (batch, length, 2) draws from [0, 1).
         graph: the forward process.
     """
-    x_t = graph.corrupt(batch.tokens, state.sigma, uniforms)
-    asked = (graph.can_move(x_t) & batch.mask).flatten()
-    count = int(asked.sum())
-    # Those asked for first, each part in its order: no place comes twice.
-    places = torch.argsort(~asked, stable=True)[: _bucketed_length(count, len(asked))]
-    return CorruptedBatch(batch, x_t, state, places, count)
+    x_t = graph.corrupt(batch.tokens, noise.sigma, uniforms)
+    contributes = (graph.contributes(x_t) & batch.mask).flatten()
+    count = int(contributes.sum())
+    # A stable sort puts the contributing positions first and keeps their order; no position comes twice.
+    positions = torch.argsort(~contributes, stable=True)[: _bucketed_length(count, len(contributes))]
+    return CorruptedBatch(batch, x_t, noise, positions, count)
 
 
 def _bucketed_length(count: int, positions: int) -> int:
-    """`count` rounded up, by a 32nd of all positions or less, and at least to one step.
+    """Round `count` up by at most a 32nd of all `positions`, or 8.
 
-    Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must come back.
+    Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must recur.
     """
     step = max(8, 1 << (positions // 32).bit_length() - 1) if positions >= 32 else 8
     return min(positions, max(1, -(-count // step)) * step)
@@ -77,75 +72,70 @@ def _bucketed_length(count: int, positions: int) -> int:
 
 @dataclass(frozen=True)
 class Loss:
-    """What one micro-batch adds to a step. Sums, so that the step can divide by its own number of residues."""
+    """The loss of one micro-batch as sums, so that an optimizer step can divide by its own number of residues."""
 
     total: Tensor
     """Scalar: loss summed over residues, nats; carries the gradient."""
     parts: Tensor
-    """(3, batch), of each sequence: its loss, nats; the mask rate it covers (`Graph.mask_rate_drawn`), summed over
-    residues; and the number of residues that the noise changed."""
+    """(3, batch), per sequence: the loss, nats; `Graph.mask_rate_drawn` times d sigma / dt; the number of residues that
+    the noise changed."""
 
 
-def diffusion_loss(
-    network: Network, batch: Batch, state: NoiseState, uniforms: Tensor, *, graph: Graph, model: Model
-) -> Loss:
-    """Corrupt a batch, run the network once, and sum the score entropy over its residues.
+def diffusion_loss(network: Network, batch: Batch, noise: NoiseState, uniforms: Tensor, *, process: Process) -> Loss:
+    """Corrupt a batch, run the network once, and sum the score entropy over the residues.
 
-    The same `state` decides how much is corrupted, what the network is told, and how the result is weighted.
+    One `NoiseState` determines the corruption, the conditioning of the network and the weight of the loss.
 
     Args:
         network: called as `network(x_t, sigma, mask)`; see `sedd.diffusion.parametrization.Network`.
-        batch: clean tokens (batch, length) and the mask of residues.
-        state: the noise of each sequence, (batch,).
+        batch: clean tokens (batch, length) and the padding mask.
+        noise: the noise of each sequence, (batch,).
         uniforms: (batch, length, 2) draws from [0, 1) for the corruption.
-        graph: the forward process.
-        model: which head the network has.
+        process: forward process and parametrization.
     """
-    return score_entropy_loss(network, corrupt_batch(batch, state, uniforms, graph=graph), graph=graph, model=model)
+    return score_entropy_loss(network, corrupt_batch(batch, noise, uniforms, graph=process.graph), process=process)
 
 
 def score_entropy_loss(
     network: Network,
-    given: CorruptedBatch,
+    corrupted: CorruptedBatch,
     *,
-    graph: Graph,
-    model: Model,
+    process: Process,
     selective: bool = False,
     keys: Tensor | None = None,
     always_mask: bool = False,
 ) -> Loss:
-    """The same for a batch that is corrupted already.
+    """Run the network on a corrupted batch and sum the score entropy over the residues.
 
     Args:
-        network: as in `diffusion_loss`.
-        given: what it sees.
-        graph: the forward process.
-        model: which head the network has.
-        selective: whether the network is a `Transformer`, which answers where it is asked and draws dropout by `keys`.
-        keys: (batch,) of its dropout, see `Transformer.forward`.
-        always_mask: give the network a mask of residues also where there are no pads: a compiled one is compiled once
-            more for each case that it meets.
+        network: called as `network(x_t, sigma, mask)`.
+        corrupted: its input and the positions that contribute to the loss.
+        process: forward process and parametrization.
+        selective: whether the network accepts `positions` and `keys`; see `is_selective`.
+        keys: (batch,) keys of its dropout; see `Transformer.forward`.
+        always_mask: pass a padding mask even where there is no padding. A compiled network is compiled once more for
+            each of the two cases.
     """
-    batch, state, places = given.batch, given.state, given.places[: given.count]
+    batch, noise, positions = corrupted.batch, corrupted.noise, corrupted.positions[: corrupted.count]
     mask = None if batch.full and not always_mask else batch.mask
     if selective:
-        output = network(given.x_t, state.sigma, mask, places=given.places, keys=keys)[: given.count]
+        output = network(corrupted.x_t, noise.sigma, mask, positions=corrupted.positions, keys=keys)[: corrupted.count]
     else:
-        output = network(given.x_t, state.sigma, mask)
-        check_output(output, given.x_t, graph=graph, model=model)
-        output = output.flatten(0, 1)[places]
-    # Each residue that the loss looks at, as a sequence of one.
-    rows = places // batch.tokens.shape[1]
-    x_t, x0 = (tokens.flatten()[places, None] for tokens in (given.x_t, batch.tokens))
-    sigma = state.sigma[rows]
-    scores = log_score(output[:, None], x_t, sigma, graph=graph, model=model)
-    entropy = graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * state.dsigma[rows]
-    of_sequence = torch.zeros_like(state.sigma).index_add(0, rows, entropy)
-    drawn = graph.mask_rate_drawn(given.x_t, batch.tokens, state.sigma, batch.mask) * state.dsigma
-    changed = ((given.x_t != batch.tokens) & batch.mask).sum(1)
-    return Loss(of_sequence.sum(), torch.stack([of_sequence.detach(), drawn, changed.to(drawn)]))
+        output = network(corrupted.x_t, noise.sigma, mask)
+        process.parametrization.check_output(output, corrupted.x_t, process.graph)
+        output = output.flatten(0, 1)[positions]
+    # Each contributing position is scored as a sequence of length 1.
+    rows = positions // batch.tokens.shape[1]
+    x_t, x0 = (tokens.flatten()[positions, None] for tokens in (corrupted.x_t, batch.tokens))
+    sigma = noise.sigma[rows]
+    scores = process.log_score(output[:, None], x_t, sigma)
+    entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * noise.dsigma[rows]
+    per_sequence = torch.zeros_like(noise.sigma).index_add(0, rows, entropy)
+    drawn = process.graph.mask_rate_drawn(corrupted.x_t, batch.tokens, noise.sigma, batch.mask) * noise.dsigma
+    changed = ((corrupted.x_t != batch.tokens) & batch.mask).sum(1)
+    return Loss(per_sequence.sum(), torch.stack([per_sequence.detach(), drawn, changed.to(drawn)]))
 
 
-def answers_where_asked(network: object) -> bool:
-    """Whether a network takes `places` and `keys`."""
-    return isinstance(network, Transformer)
+def is_selective(network: object) -> bool:
+    """Whether a network has `selective = True`: its forward accepts `positions` and `keys` as `Transformer.forward`."""
+    return bool(getattr(network, "selective", False))

@@ -1,6 +1,6 @@
 """The effective noise of a batch: one object that feeds corruption, conditioning and the loss weight.
 
-A curriculum at difficulty d replaces the noise path sigma(t) by another one, sigma_d(u), u in [0, 1]:
+A curriculum at difficulty d replaces the noise path sigma(t), t in [0, 1], by sigma_d(u), u in [0, 1]:
 
 | mode       | sigma_d(u)       | d sigma_d / du                     | expected loss                    |
 |------------|------------------|------------------------------------|----------------------------------|
@@ -8,9 +8,9 @@ A curriculum at difficulty d replaces the noise path sigma(t) by another one, si
 | `truncate` | sigma(d u)       | d sigma'(d u)                      | the bound up to sigma(d)         |
 | `bias`     | sigma(u^(1/d))   | sigma'(u^(1/d)) u^(1/d - 1) / d    | the full bound, whatever d is    |
 
-The derivative is that of the path itself, so the loss weight is right by construction: the integral of the score
-entropy over sigma does not depend on how the path is walked. In `bias` mode u^(1/d) is near 0 for most u, and the
-derivative is the importance weight of such a t; it is at most 1/d times that of the plain path.
+The derivative belongs to the new path, so the loss weight is right by construction: the integral of the score entropy
+over sigma does not depend on the speed along the path. In `bias` mode u^(1/d) is near 0 for most u, and the derivative
+contains the importance weight of such a t; it is at most 1/d times the derivative of the original path.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ class NoiseState:
     dsigma: Tensor
 
     def to(self, device: torch.device) -> NoiseState:
-        return NoiseState(*(each.to(device, non_blocking=True) for each in (self.sigma, self.dsigma)))
+        """A copy on `device`; does not wait for the transfer."""
+        return NoiseState(*(tensor.to(device, non_blocking=True) for tensor in (self.sigma, self.dsigma)))
 
     def pin_memory(self) -> NoiseState:
-        """The same in memory that a GPU can read by itself."""
+        """A copy in pinned memory, from which a GPU copies without waiting."""
         return NoiseState(self.sigma.pin_memory(), self.dsigma.pin_memory())
 
     def __getitem__(self, rows: slice) -> NoiseState:
+        """The noise of some sequences of the batch."""
         return NoiseState(self.sigma[rows], self.dsigma[rows])
 
     @property
@@ -89,5 +91,5 @@ def corruption_uniforms(seed: int, samples: np.ndarray, lengths: np.ndarray, lon
 
 
 def dropout_keys(seed: int, samples: np.ndarray) -> Tensor:
-    """(B,) int64 below 2^31: what the dropout of each sequence is drawn by."""
+    """(B,) int64 below 2^31: the key of each sequence's dropout masks."""
     return torch.tensor([int(generator(seed, "dropout", int(sample)).integers(2**31)) for sample in samples])

@@ -1,19 +1,60 @@
-"""The learning rate, a pure function of the optimizer step."""
+"""What changes from step to step, as a pure function of the optimizer step: difficulty, learning rate, mask rates."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from sedd.config.config import Config
+from sedd.diffusion.loss_profile import mask_range
+from sedd.plugins.contracts import checked_difficulty
 
 
-def learning_rate(config: Config, step: int) -> float:
-    """Learning rate at optimizer step `step` (0 is the first): linear warm-up, then the schedule."""
-    optim, schedule, total = config.optim, config.lr_schedule, config.training.n_iters
-    if step < optim.warmup:
-        return optim.lr * (step + 1) / optim.warmup
-    if schedule.type == "constant":
-        return optim.lr
-    progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
-    share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
-    return optim.lr * share
+@dataclass(frozen=True)
+class StepSettings:
+    """The settings of one optimizer step."""
+
+    difficulty: float
+    """Difficulty of the curriculum, in [0, 1]."""
+    lr: float
+    """Learning rate."""
+    mask_low: float
+    """The least mask rate that a sequence can draw."""
+    mask_high: float
+    """The largest mask rate that a sequence can draw."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The settings of every optimizer step of a configuration."""
+
+    config: Config
+
+    def at(self, step: int) -> StepSettings:
+        """The settings of optimizer step `step`; 0 is the first.
+
+        Raises:
+            PluginError: if the curriculum fails or returns anything but a number in [0, 1].
+        """
+        difficulty = self.difficulty(step)
+        low, high = self.mask_range(difficulty)
+        return StepSettings(difficulty, self.learning_rate(step), low, high)
+
+    def difficulty(self, step: int) -> float:
+        """Difficulty in [0, 1] at optimizer step `step`."""
+        return checked_difficulty(self.config.curriculum, step)
+
+    def mask_range(self, difficulty: float) -> tuple[float, float]:
+        """The least and the largest mask rate that a sequence can draw at `difficulty`."""
+        return mask_range(self.config.noise, difficulty, self.config.curriculum.mode)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up to `optim.lr`, then `lr_schedule`."""
+        optim, schedule, total = self.config.optim, self.config.lr_schedule, self.config.training.n_iters
+        if step < optim.warmup:
+            return optim.lr * (step + 1) / optim.warmup
+        if schedule.type == "constant":
+            return optim.lr
+        progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
+        share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return optim.lr * share

@@ -19,18 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.data import Sequences, lengths_of
 from sedd.data.batch import Batch, load
 from sedd.data.order import GlobalBatch
-from sedd.diffusion.graphs import Absorb, Graph
-from sedd.diffusion.loss_profile import BINS, EDGES, bin_of
-from sedd.diffusion.parametrization import Network, log_score
-from sedd.plugins.contracts import Backend, Noise
+from sedd.diffusion.graphs import SIGMA_END, BoundIntegrand
+from sedd.diffusion.loss_profile import BINS, EDGES
+from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
+from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
-
-SIGMA_END = 12.0
-"""Where the `uniform` integral ends and the prior term takes over (which is then below 1e-9 nats)."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,10 @@ class Estimator:
 
     Args:
         data: held-out sequences.
-        graph: the forward process.
-        model: which head the network has, and the longest sequence (longer ones are cropped, always alike).
-        noise: the schedule the model was trained with; bounds what the network is told and defines `Bound.trained`.
-        backend: where to run.
+        process: of the model. Its noise limits what the network is conditioned on and defines `Bound.trained`.
+        backend: gives the precision.
+        device: where to run.
+        max_length: longer sequences are cropped, to the same part every time.
         count: how many sequences, at most; a keyed choice where there are more.
         masks: noise levels per sequence.
         batch_size: sequences per batch.
@@ -112,10 +109,10 @@ class Estimator:
     """
 
     data: Sequences
-    graph: Graph
-    model: Model
-    noise: Noise
+    process: Process
     backend: Backend
+    device: torch.device
+    max_length: int
     count: int
     masks: int
     batch_size: int
@@ -145,7 +142,7 @@ class Estimator:
             trained=float(lengths @ whole.trained / residues),
             sequences=total,
             residues=int(residues),
-            cropped=int((lengths_of(self.data, chosen) > self.model.length).sum()),
+            cropped=int((lengths_of(self.data, chosen) > self.max_length).sum()),
             profile=tuple(float(p) if there else None for p, there in zip(profile, known, strict=True)),
             up_to=tuple(np.cumsum(profile * np.diff(EDGES)).tolist()),
             up_to_stderr=tuple(stderr[1:].tolist()),
@@ -169,7 +166,7 @@ class Estimator:
             network: in eval mode.
             tokens: (sequences, length) clean ids, without pads.
         """
-        batch = _unpadded(tokens, self.backend.device())
+        batch = _unpadded(tokens, self.device)
         first = np.zeros(len(tokens), np.int64)
         levels = [self._values(network, batch, self._levels(first, level), level).values for level in range(self.masks)]
         return np.stack(levels, 1)
@@ -180,8 +177,8 @@ class Estimator:
 
         The network is told of `sigma`, (batch,), as far as it was trained on it.
         """
-        batch = _unpadded(tokens, self.backend.device())
-        return self._scores(network, batch, batch.tokens, sigma, least=self.noise.sigma_min)
+        batch = _unpadded(tokens, self.device)
+        return self._scores(network, batch, batch.tokens, sigma, least=self.process.noise.sigma_min)
 
     @torch.no_grad()
     def _part(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Part:
@@ -212,14 +209,14 @@ class Estimator:
         """Batches of similar length, and the rank of each sequence among those evaluated; of these ranks, or all."""
         chosen = self.chosen() if chosen is None else chosen
         ranks = np.arange(len(chosen)) if ranks is None else ranks
-        lengths = np.minimum(lengths_of(self.data, chosen[ranks]), self.model.length)
+        lengths = np.minimum(lengths_of(self.data, chosen[ranks]), self.max_length)
         by_length = np.argsort(lengths, kind="stable")
         for first in range(0, len(ranks), self.batch_size):
             place = by_length[first : first + self.batch_size]
             items = chosen[ranks[place]]
             plan = GlobalBatch(samples=items, indices=items, lengths=lengths[place])
-            batch = load(self.data, plan, seed=self.seed, max_length=self.model.length)
-            yield batch.to(self.backend.device()), ranks[place]
+            batch = load(self.data, plan, seed=self.seed, max_length=self.max_length)
+            yield batch.to(self.device), ranks[place]
 
     def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
         """Stratified positions in [0, 1): one of each sequence in every 1/masks, filled evenly by all."""
@@ -228,98 +225,30 @@ class Estimator:
         fine: np.ndarray = (random.permutation(total) + random.random(total)) / total
         return np.asarray((level + fine[order]) / self.masks)
 
-    def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> _Found:
-        """The integrand of each sequence at its noise level."""
-        length = batch.tokens.shape[1]
+    def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> BoundIntegrand:
+        """The integrand of each sequence at its noise level `q`, (batch,) in [0, 1)."""
+        length, graph = batch.tokens.shape[1], self.process.graph
         draws = [
             generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
         ]
         uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
-        # What is per sequence is float64 on the host; what is per residue is float32 on the device.
-        integrand = self._absorb if isinstance(self.graph, Absorb) else self._uniform
-        return integrand(network, batch, torch.from_numpy(q), uniforms)
-
-    def _trained_range(self) -> tuple[float, float]:
-        """The least and the most noise that the model was trained on."""
-        low, high = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
-        return low, high
-
-    def _absorb(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> _Found:
-        lengths = batch.mask.sum(1).cpu()
-        counts = 1 + torch.floor(q * lengths).long().clamp(max=lengths - 1)
-        ranks = uniforms[..., 0].masked_fill(~batch.mask, 2.0).argsort(-1).argsort(-1)
-        hidden = ranks < counts.to(ranks.device)[:, None]
-        x_t = torch.where(hidden, self.graph.n, batch.tokens)
-        sigma = -torch.log1p(-counts.double() / lengths)
+        # Numbers per sequence are float64 on the host; numbers per residue are float32 on the device.
+        x_t, sigma = graph.bound_noise(batch.tokens, batch.mask, torch.from_numpy(q), uniforms)
         scores = self._scores(network, batch, x_t, sigma)
-        log_p = torch.log_softmax(scores, -1).gather(-1, batch.tokens[..., None])[..., 0]
-        # Over a range of mask rates, k masks count with the chance of k or more at its end, less that at its start.
-        ends = [-math.expm1(-end) for end in self._trained_range()]
-        chances = _at_least(counts, lengths, torch.tensor([*EDGES, *ends], dtype=torch.float64)).numpy()
-        values = -(log_p * hidden).sum(1).cpu().double() / counts
-        return _Found(
-            values=values.numpy(),
-            measure=np.ones(len(q)),
-            shares=np.diff(chances[:, : BINS + 1], axis=1),
-            trained=chances[:, -1] - chances[:, -2],
-        )
-
-    def _uniform(self, network: Network, batch: Batch, q: Tensor, uniforms: Tensor) -> _Found:
-        # Crowded near 0: a residue moves there with a chance of order sigma and then costs of order 1 / sigma, so that
-        # any density that stays finite at 0 would give an infinite variance.
-        sigma = (SIGMA_END * q**3).clamp(min=1e-9)
-        density = 1.0 / (3.0 * SIGMA_END ** (1 / 3) * sigma ** (2 / 3))
-        there = sigma.float().to(batch.tokens.device)
-        x_t = self.graph.corrupt(batch.tokens, there, uniforms)
-        scores = self._scores(network, batch, x_t, sigma)
-        entropy = self.graph.score_entropy(scores, there, x_t, batch.tokens).masked_fill(~batch.mask, 0.0)
-        prior = self.graph.prior(batch.tokens, torch.full_like(sigma, SIGMA_END))
-        low, high = self._trained_range()
-        per_residue = entropy.sum(1).cpu().double() / batch.mask.sum(1).cpu()
-        place = bin_of(-np.expm1(-sigma.numpy()))
-        return _Found(
-            values=(per_residue / density + prior).numpy(),
-            measure=(torch.exp(-sigma) / density).numpy(),
-            shares=np.eye(BINS)[place],
-            trained=((sigma >= low) & (sigma <= high)).double().numpy(),
-        )
+        trained = self.process.sigma_range
+        return graph.bound_integrand(scores, x_t, batch.tokens, batch.mask, sigma=sigma, trained=trained)
 
     def _scores(self, network: Network, batch: Batch, x_t: Tensor, sigma: Tensor, *, least: float = 0.0) -> Tensor:
-        """Log-scores; the network is never told of more noise than it was trained with."""
+        """Log-scores at `sigma` (batch,); the network is never conditioned on more noise than it was trained with."""
         device = batch.tokens.device
-        told = sigma.clamp(min=least, max=self.noise.sigma_max).float().to(device)
+        conditioned = sigma.clamp(min=least, max=self.process.noise.sigma_max).float().to(device)
         with self.backend.autocast():
-            output = network(x_t, told, None if batch.full else batch.mask)
-        real = sigma.clamp(max=SIGMA_END).float().to(device)
-        return log_score(output, x_t, real, graph=self.graph, model=self.model)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What one noise level says of each sequence of a batch."""
-
-    values: np.ndarray
-    """(batch,): the integrand over its density, nats per residue."""
-    measure: np.ndarray
-    """(batch,): the same of an integrand that is 1 per unit of mask rate."""
-    shares: np.ndarray
-    """(batch, BINS): in which bins of mask rate it lies; rows sum to 1."""
-    trained: np.ndarray
-    """(batch,): how much of it lies within the range of noise that the model was trained on."""
+            output = network(x_t, conditioned, None if batch.full else batch.mask)
+        # A fully masked sequence is at infinite noise; the score needs a finite one.
+        return self.process.log_score(output, x_t, sigma.clamp(max=SIGMA_END).float().to(device))
 
 
 def _unpadded(tokens: Tensor, device: torch.device) -> Batch:
     """A batch of sequences of one length, all keyed as the first item."""
     samples = torch.zeros(len(tokens), dtype=torch.int64)
     return Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), samples).to(device)
-
-
-def _at_least(counts: Tensor, lengths: Tensor, rates: Tensor) -> Tensor:
-    """The chance that at least `counts` of `lengths` residues are masked at these mask rates, (batch, rates)."""
-    total = lengths.double()[:, None]
-    k = torch.arange(int(lengths.max()) + 1, dtype=torch.float64)
-    rest = (total - k).clamp(min=0.0)
-    chosen = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
-    chosen = chosen.masked_fill((k < counts[:, None]) | (k > total), -math.inf)[:, None]
-    log_chance = chosen + torch.xlogy(k, rates[:, None]) + torch.xlogy(rest[:, None], 1.0 - rates[:, None])
-    return torch.exp(log_chance).sum(-1)

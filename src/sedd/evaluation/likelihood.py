@@ -141,7 +141,7 @@ def likelihood(
         controls: hold the bound against controls; the shuffled one takes as long as the bound itself.
         each: called with the bounds of some sequences at a time, in their order.
     """
-    n, longest = estimator.graph.n, estimator.model.length
+    n, longest = estimator.process.graph.n, estimator.max_length
     shuffled = replace(estimator, data=Shuffled(estimator.data, longest, estimator.seed))
     if letters is None and controls:
         letters, letters_from = _own_letters(estimator), "the evaluated sequences themselves"
@@ -167,8 +167,8 @@ def likelihood(
 
 def _own_letters(estimator: Estimator) -> NDArray[np.float64]:
     """Token counts of the first evaluated sequences."""
-    n, some = estimator.graph.n, estimator.chosen()[:4096]
-    counts = token_counts(estimator.data, some, n=n, seed=estimator.seed, max_length=estimator.model.length)
+    n, some = estimator.process.graph.n, estimator.chosen()[:4096]
+    counts = token_counts(estimator.data, some, n=n, seed=estimator.seed, max_length=estimator.max_length)
     total: NDArray[np.float64] = counts.sum(0)
     return total
 

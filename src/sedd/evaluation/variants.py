@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sedd.data.alphabet import Ids
-from sedd.diffusion.graphs import Absorb
 from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Estimator
 from sedd.evaluation.mutations import Mutation
@@ -59,7 +58,7 @@ def scores(
         bound: whether to compute the difference of the bounds.
     """
     size = estimator.batch_size
-    log_odds = _masked_marginal if isinstance(estimator.graph, Absorb) else _score_ratio
+    log_odds = _masked_marginal if estimator.process.graph.has_mask else _score_ratio
     base = _by_level(estimator, network, [np.asarray(wild, np.int64)])[0] if bound and mutations else np.zeros(0)
     for first in range(0, len(mutations), size):
         some = mutations[first : first + size]
@@ -78,7 +77,7 @@ def _masked_marginal(estimator: Estimator, network: Network, wild: Ids, some: Se
     places = sorted({each.positions for each in some})
     x_t = torch.from_numpy(np.array(wild, np.int64)).repeat(len(places), 1)
     for row, positions in enumerate(places):
-        x_t[row, list(positions)] = estimator.graph.n
+        x_t[row, list(positions)] = estimator.process.graph.n
     masked = torch.tensor([len(positions) for positions in places], dtype=torch.float64)
     sigma = -torch.log1p(-masked / len(wild))
     log_p = torch.log_softmax(estimator.scores(network, x_t, sigma), -1).double().cpu()

@@ -1,16 +1,18 @@
-"""Attention with rotary embeddings (Su et al. 2021), in the way that is fast where it runs."""
+"""Self-attention with rotary embeddings (Su et al. 2021), by the implementation that is fast on the device."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sedd.model.kernels import FusedCpuAttention
+
 
 class Rotary(nn.Module):
-    """Cosines and sines of the rotary embedding, (length, head_dim / 2), float32."""
+    """Cosines and sines of the rotary embedding."""
 
     inv_freq: Tensor
 
@@ -19,39 +21,40 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", 10_000.0 ** (-torch.arange(0, head_dim, 2).float() / head_dim))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions 0 .. length - 1, (length, head_dim / 2) each, float32."""
         positions = torch.arange(length, dtype=torch.float32, device=self.inv_freq.device)
         angles = torch.outer(positions, self.inv_freq)
         return angles.cos(), angles.sin()
 
 
 class PaddingMask(NamedTuple):
-    """Which places are residues and not pads, for attention."""
+    """Which positions are residues and which are padding, in the forms that attention takes."""
 
     mask: Tensor
-    """(batch, length), 1.0 at residues and 0.0 at pads."""
-    ends: Tensor | None
-    """(2 batch + 1,) int32: where residues and pads of each row begin, in the flattened batch. None where attention
-    takes the mask."""
+    """(batch, length) float, 1.0 at residues and 0.0 at padding."""
+    cu_seqlens: Tensor | None
+    """(2 batch + 1,) int32 offsets into the flattened batch: where the residues and the padding of each row begin. None
+    where attention takes `mask`."""
 
 
 def padding_mask(mask: Tensor | None) -> PaddingMask | None:
-    """Of a (batch, length) mask that is False at pads, which are at the end of each row; None if there are none."""
+    """From a (batch, length) bool mask that is False at padding, which ends each row; None where there is none."""
     if mask is None:
         return None
-    return PaddingMask(mask.float(), _cu_seqlens(mask) if _varlen(mask.device) else None)
+    return PaddingMask(mask.float(), _cu_seqlens(mask) if _prefers_varlen(mask.device) else None)
 
 
 def _cu_seqlens(mask: Tensor) -> Tensor:
     batch, length = mask.shape
     starts = torch.arange(0, batch * length + 1, length, device=mask.device)
-    pads = starts[:-1] + mask.sum(1)
-    return torch.cat([torch.stack([starts[:-1], pads], 1).flatten(), starts[-1:]]).int()
+    padding = starts[:-1] + mask.sum(1)
+    return torch.cat([torch.stack([starts[:-1], padding], 1).flatten(), starts[-1:]]).int()
 
 
-def _varlen(device: torch.device) -> bool:
-    """Whether attention is faster told where rows end: on NVIDIA's chips just before Hopper (8.x).
+def _prefers_varlen(device: torch.device) -> bool:
+    """Whether attention is faster with offsets of rows than with a mask: on NVIDIA GPUs just before Hopper (8.x).
 
-    There a mask shuts out FlashAttention; from Hopper on torch takes that of cuDNN, which has masks and is faster.
+    There a mask rules out FlashAttention. From Hopper on torch takes cuDNN's attention, which has masks and is faster.
     """
     if device.type != "cuda" or torch.version.hip is not None:
         return False
@@ -59,85 +62,53 @@ def _varlen(device: torch.device) -> bool:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (i, i + head_dim/2) of x (..., head_dim) by their positions' angles."""
+    """Rotate pairs (i, i + head_dim/2) of x (..., head_dim) by the angles of their positions."""
     left, right = x.chunk(2, -1)
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
 
-def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], seen: PaddingMask | None, *, fused: bool) -> Tensor:
-    """Attention to what is `seen`, with rotary embeddings.
+def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], padding: PaddingMask | None, *, fused: bool) -> Tensor:
+    """Self-attention over residues, with rotary embeddings.
 
     Args:
         qkv: (batch, length, 3, heads, head_dim).
-        angles: of `Rotary`.
-        seen: which keys count; None means all.
-        fused: by torch's own attention, not by matrix products.
+        angles: cosines and sines of `Rotary`.
+        padding: which keys are residues; None means all.
+        fused: use torch's scaled dot-product attention instead of matrix products.
 
     Returns:
         (batch, length, heads, head_dim).
     """
     cos, sin = (part.to(qkv.dtype) for part in angles)
-    return _fused(qkv, cos[:, None], sin[:, None], seen) if fused else _products(qkv, cos, sin, seen)
+    return _sdpa(qkv, cos[:, None], sin[:, None], padding) if fused else _matmul(qkv, cos, sin, padding)
 
 
-def _fused(qkv: Tensor, cos: Tensor, sin: Tensor, seen: PaddingMask | None) -> Tensor:
+def _sdpa(qkv: Tensor, cos: Tensor, sin: Tensor, padding: PaddingMask | None) -> Tensor:
     q, k, v = qkv.unbind(2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     half = q.dtype in (torch.bfloat16, torch.float16)
-    if seen is not None and seen.ends is not None and half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256:
-        # Residues and pads of a row are two sequences to it.
+    if padding is not None and padding.cu_seqlens is not None and half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256:
+        # The residues and the padding of a row are two sequences to this kernel.
         from torch.nn.attention.varlen import varlen_attn
 
         flat = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
-        mixed = varlen_attn(*flat, seen.ends, seen.ends, q.shape[1], q.shape[1])
+        mixed = varlen_attn(*flat, padding.cu_seqlens, padding.cu_seqlens, q.shape[1], q.shape[1])
         assert isinstance(mixed, Tensor)  # noqa: S101  # tells the type checker
         return mixed.view(q.shape)
-    mask = None if seen is None else seen.mask[:, None, None, :].bool()
-    q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+    mask = None if padding is None else padding.mask[:, None, None, :].bool()
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
-def _products(qkv: Tensor, cos: Tensor, sin: Tensor, seen: PaddingMask | None) -> Tensor:
+def _matmul(qkv: Tensor, cos: Tensor, sin: Tensor, padding: PaddingMask | None) -> Tensor:
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     q, k = rotate(q, cos, sin) * q.shape[-1] ** -0.5, rotate(k, cos, sin)
-    if seen is not None and torch.compiler.is_compiling():
-        once: Tensor = FusedCpuAttention.apply(q, k, v, seen.mask)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return once.transpose(1, 2)
+    if padding is not None and torch.compiler.is_compiling():
+        fused: Tensor = FusedCpuAttention.apply(q, k, v, padding.mask)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return fused.transpose(1, 2)
     weights = q @ k.transpose(-1, -2)
-    if seen is not None:
-        weights = weights.masked_fill(seen.mask[:, None, None, :] == 0.0, -torch.inf)
-    # In the type of the products: the sum is float32 inside, and half as much goes through memory.
+    if padding is not None:
+        weights = weights.masked_fill(padding.mask[:, None, None, :] == 0.0, -torch.inf)
+    # Softmax in the type of the products: the sum is float32 inside, and half as much goes through memory.
     mixed: Tensor = torch.softmax(weights, -1, dtype=weights.dtype) @ v
     return mixed.transpose(1, 2)
-
-
-class FusedCpuAttention(torch.autograd.Function):
-    """Attention as products around kernels that go over the weights once, each way, when compiled for CPUs.
-
-    The weights are divided by their sum after they are applied, and the backward pass needs the sum of gradient times
-    result only, not that of gradient times weights (as in FlashAttention, Dao et al. 2022, section 3.1).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-        """Of (batch, heads, length, head_dim), for a scaled `q`; `seen` is the mask of `PaddingMask`."""
-        seen = seen[:, None, None, :]
-        logits = (q @ k.transpose(-1, -2)).float() + (seen - 1.0) * 1e30  # not bools, which are slow when compiled
-        wide = torch.exp(logits - logits.amax(-1, keepdim=True))
-        weights = wide.to(v.dtype)
-        # What is not seen is 0 already, but only a sum that reads `seen` comes into the loop that makes the weights.
-        scale = 1.0 / (wide * seen).sum(-1, keepdim=True)
-        mixed = ((weights @ v).float() * scale).to(v.dtype)
-        ctx.save_for_backward(q, k, v, weights, scale, mixed)
-        return mixed
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Of `q`, `k` and `v`."""
-        q, k, v, weights, scale, mixed = ctx.saved_tensors
-        wide = grad.float() * scale
-        total = (wide * mixed.float()).sum(-1, keepdim=True)
-        scaled = wide.to(v.dtype)
-        of_weights = (scaled @ v.transpose(-1, -2)).float()
-        of_logits = (weights.float() * (of_weights - total)).to(v.dtype)
-        return of_logits @ k, of_logits.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ scaled, None

@@ -1,8 +1,8 @@
-"""Dropout whose masks are a function of a key for each sequence, not of a stream that advances.
+"""Dropout whose masks are a pure function of a key per sequence.
 
-So they do not depend on how a step is split up, on the device, or on compilation. They cost a few integer operations
-per activation, which compile into the kernels around them. The hash multiplies and shifts 32-bit integers that overflow
-(constants: `lowbias32`, Wellons 2018).
+So they do not depend on how a step is split into micro-batches, on the device, or on compilation. They cost a few
+integer operations per activation, which compile into the kernels around them. The hash multiplies and shifts 32-bit
+integers that overflow (constants: `lowbias32`, Wellons 2018).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _GOLDEN = -1640531527
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 
 
-def streams(tokens: Tensor, keys: Tensor | None, count: int) -> list[Tensor]:
-    """`count` independent (batch, length, 1) int32 random numbers, one for each residue.
+def dropout_bits(tokens: Tensor, keys: Tensor | None, count: int) -> list[Tensor]:
+    """`count` independent tensors (batch, length, 1) of int32 random bits, one for each position.
 
     Args:
         tokens: (batch, length), for shape and device.
         keys: (batch,) int64 below 2^31; None draws them from torch's generator.
-        count: how many.
+        count: number of tensors, one for each block of the network.
     """
     batch, length = tokens.shape
     if keys is None:
@@ -40,16 +40,16 @@ class Dropout(nn.Module):
         self.p = p
         self.threshold = round(p * 2**31)
 
-    def forward(self, x: Tensor, stream: Tensor | None) -> Tensor:
-        """`x` (..., size) with masks drawn by `stream` (..., 1) int32; as it is where that is None."""
-        if stream is None:
+    def forward(self, x: Tensor, bits: Tensor | None) -> Tensor:
+        """Drop activations of x (..., size) by the random `bits` (..., 1) int32; None switches dropout off."""
+        if bits is None:
             return x
         columns = torch.arange(x.shape[-1], device=x.device, dtype=torch.int32) * _GOLDEN
-        bits = (stream ^ columns) * _MULTIPLIERS[0]
-        bits = (bits ^ _shifted(bits, 15)) * _MULTIPLIERS[1]
-        # Below the threshold the difference is negative, and its sign, shifted down, is -1. Not bools, since kernels
+        mixed = (bits ^ columns) * _MULTIPLIERS[0]
+        mixed = (mixed ^ _shifted(mixed, 15)) * _MULTIPLIERS[1]
+        # Below the threshold the difference is negative, and its sign bit, shifted down, is -1. Not bools: kernels
         # compiled for CPUs read and write those slowly.
-        kept = 1.0 + ((_shifted(bits, 1) - self.threshold) >> 31).to(x.dtype)
+        kept = 1.0 + ((_shifted(mixed, 1) - self.threshold) >> 31).to(x.dtype)
         return x * (kept * (1.0 / (1.0 - self.p)))
 
 
@@ -61,5 +61,5 @@ def _mixed(bits: Tensor) -> Tensor:
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    """To the right, with zeros from the left."""
+    """Shift `bits` right by `by`, filling with zeros."""
     return (bits >> by) & ((1 << (32 - by)) - 1)

@@ -1,13 +1,13 @@
 """The diffusion transformer (DDiT) of SEDD: rotary embeddings, adaLN conditioning on sigma, no biases in attention.
 
-With `head: score` it is, parameter for parameter and name for name, the network that Lou et al. (2024) published,
-so that their checkpoints fit. Ideas: DiT (Peebles and Xie 2023), rotary embeddings (Su et al. 2021).
+With `head: score` it is, parameter for parameter and name for name, the network that Lou et al. (2024) published, so
+that its checkpoints fit. Ideas: DiT (Peebles and Xie 2023), rotary embeddings (Su et al. 2021).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sedd.config.sections import Model
 from sedd.model.attention import PaddingMask, Rotary, attend, padding_mask
-from sedd.model.dropout import Dropout, streams
+from sedd.model.dropout import Dropout, dropout_bits
+from sedd.model.kernels import Gelu, Linear, gather_rows, scatter_rows
 
 
 class LayerNorm(nn.Module):
@@ -26,31 +27,19 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        """Of x (batch, length, size), by `shift` and `scale` (batch, 1, size)."""
+        """Normalise x (batch, length, size); `shift` and `scale` are (batch, 1, size)."""
         return F.layer_norm(x.float(), self.weight.shape) * (self.weight * (1 + scale)) + shift
-
-
-class Linear(nn.Linear):
-    """A product and a bias; compiled for CPUs, the bias is added by the kernel that comes after the product.
-
-    Its gradient is then summed sequence by sequence: down all rows of a batch at once it is slow there.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling() or x.device.type != "cpu":
-            return super().forward(x)
-        product = F.linear(x, self.weight)
-        return product + self.bias.expand(*x.shape[:-2], 1, -1).to(product.dtype)
 
 
 class Modulation(nn.Linear):
     """From the conditioning (batch, cond_dim) to shifts, scales and gates (batch, 1, size), in float32.
 
-    It is computed once per sequence, so that bfloat16 would save nothing; and a run whose conditioning was rounded was
-    seen to leave its first plateau at another step than in float32.
+    It is computed once per sequence, so that bfloat16 would save nothing. Rounded conditioning was seen to move the
+    step at which a run leaves its first plateau.
     """
 
     def forward(self, condition: Tensor) -> Tensor:
+        """Map (batch, cond_dim) to (batch, 1, size)."""
         with torch.autocast(condition.device.type, enabled=False):
             return super().forward(condition)[:, None]
 
@@ -65,6 +54,7 @@ class SigmaEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(self.frequencies, size), nn.SiLU(), nn.Linear(size, size))
 
     def forward(self, sigma: Tensor) -> Tensor:
+        """Embed sigma (batch,) as (batch, cond_dim)."""
         half = self.frequencies // 2
         steps = torch.arange(half, dtype=torch.float32, device=sigma.device)
         angles = sigma.float()[:, None] * torch.exp(-math.log(10_000) / half * steps)
@@ -82,19 +72,8 @@ class Embedding(nn.Module):
         nn.init.kaiming_uniform_(self.embedding, a=math.sqrt(5))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Look up tokens (batch, length) as (batch, length, size)."""
         return F.embedding(tokens, self.embedding)
-
-
-class Gelu(nn.Module):
-    """GELU with the tanh approximation, as in SEDD."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
-            return F.gelu(x, approximate="tanh")
-        # The same function, 1 + tanh(z) = 2 sigmoid(2 z): compiled for CPUs, exp is much faster than tanh.
-        wide = x.float()
-        inner = 2.0 * math.sqrt(2.0 / math.pi) * wide * (1.0 + 0.044715 * wide * wide)
-        return (wide * torch.sigmoid(inner)).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -111,8 +90,8 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(size)
         self.mlp = nn.Sequential(Linear(size, 4 * size), Gelu(), Linear(4 * size, size))
         self.adaLN_modulation = _zero(Modulation(config.cond_dim, 6 * size))
-        # A block that is shut learns only once its gate has moved, and the gate moves only once the block is of use.
-        # An untrained MLP adds noise, but attention what is common to the other residues: only its gate begins open.
+        # A block with gate 0 gets no gradient until the gate moves, and the gate moves only once the block is useful.
+        # An untrained MLP adds noise, but untrained attention adds an average of the residues: only its gate opens.
         self.adaLN_modulation.bias.detach().chunk(6)[2].fill_(config.gate_init)
 
     def forward(
@@ -120,69 +99,45 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        seen: PaddingMask | None,
-        stream: Tensor | None,
-        places: Tensor | None = None,
+        padding: PaddingMask | None,
+        bits: Tensor | None,
+        positions: Tensor | None = None,
     ) -> Tensor:
+        """One block.
+
+        Args:
+            x: (batch, length, size).
+            condition: (batch, cond_dim).
+            angles: cosines and sines of `Rotary`.
+            padding: which positions are residues; None means all.
+            bits: (batch, length, 1) int32 random bits of the dropout; None switches it off.
+            positions: (N,) flat positions whose output is needed; at the others the MLP is left out.
+        """
         modulation = self.adaLN_modulation(condition)
         shift1, scale1, gate1 = modulation[..., : 3 * x.shape[-1]].chunk(3, -1)
-        attended = self._attention(self.norm1(x, shift1, scale1), angles, seen)
-        x = x + gate1 * self.dropout(attended, stream)
+        attended = self._attention(self.norm1(x, shift1, scale1), angles, padding)
+        x = x + gate1 * self.dropout(attended, bits)
         shift2, scale2, gate2 = modulation[..., 3 * x.shape[-1] :].chunk(3, -1)
         normed = self.norm2(x, shift2, scale2)
-        # From here on every residue is on its own, and where the loss does not look the result is not needed.
-        mixed = self.mlp(gather_rows(normed, places))
-        if places is not None:
-            mixed = scatter_rows(mixed, places, normed.shape)
-        # The same numbers with their bits turned: another draw.
-        out: Tensor = x + gate2 * self.dropout(mixed, None if stream is None else ~stream)
+        # The MLP treats every position by itself, so only the positions that are needed are computed.
+        mixed = self.mlp(gather_rows(normed, positions))
+        if positions is not None:
+            mixed = scatter_rows(mixed, positions, normed.shape)
+        # The inverted bits are an independent draw.
+        out: Tensor = x + gate2 * self.dropout(mixed, None if bits is None else ~bits)
         return out
 
-    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: PaddingMask | None) -> Tensor:
+    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], padding: PaddingMask | None) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
         fused = self.attention == "sdpa" or (self.attention == "auto" and x.device.type != "cpu")
-        out: Tensor = self.attn_out(attend(qkv, angles, seen, fused=fused).reshape(x.shape))
+        out: Tensor = self.attn_out(attend(qkv, angles, padding, fused=fused).reshape(x.shape))
         return out
 
 
-class GatherRows(torch.autograd.Function):
-    """The residues of x (batch, length, size) at flat `places` (N,), as (N, size).
-
-    No place is given twice, so the backward pass puts numbers where they belong instead of adding them up there, which
-    is slow when compiled, and adds in any order.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
-        """Read."""
-        ctx.shape = x.shape
-        ctx.save_for_backward(places)
-        return x.flatten(0, 1)[places]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Put back."""
-        (places,) = ctx.saved_tensors
-        return scatter_rows(grad, places, ctx.shape), None
-
-
-def gather_rows(x: Tensor, places: Tensor | None) -> Tensor:
-    """Those at `places`; all where that is None."""
-    if places is None:
-        return x
-    picked: Tensor = GatherRows.apply(x, places)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return picked
-
-
-def scatter_rows(x: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
-    """(N, size) at flat `places` of zeros of `shape`."""
-    return x.new_zeros(shape).flatten(0, 1).index_copy(0, places, x).view(shape)
-
-
 class OutputLayer(nn.Module):
-    """Final norm and projection; zero at the start, so that an untrained network knows nothing."""
+    """Final norm and projection; zero at the start, so that an untrained network predicts uniformly."""
 
     def __init__(self, config: Model, outputs: int) -> None:
         super().__init__()
@@ -190,21 +145,25 @@ class OutputLayer(nn.Module):
         self.linear = _zero(nn.Linear(config.hidden_size, outputs))
         self.adaLN_modulation = _zero(Modulation(config.cond_dim, 2 * config.hidden_size))
 
-    def forward(self, x: Tensor, condition: Tensor, places: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, positions: Tensor | None) -> Tensor:
+        """Map x (batch, length, size) to (batch, length, outputs), or to (N, outputs) at flat `positions` (N,)."""
         shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
         normed = self.norm_final(x, shift, scale)
-        projected: Tensor = self.linear(gather_rows(normed, places))
+        projected: Tensor = self.linear(gather_rows(normed, positions))
         return projected
 
 
 class Transformer(nn.Module):
-    """DDiT: noisy tokens and sigma in, one vector of `outputs` numbers per residue out.
+    """DDiT: noisy tokens and sigma in, `outputs` numbers per position out.
 
     Args:
-        config: the model section.
-        states: number of token ids that can come in.
-        outputs: numbers per residue that go out.
+        config: the `model` section.
+        states: number of token ids in the input.
+        outputs: numbers per position in the output.
     """
+
+    selective: ClassVar[bool] = True
+    """`forward` accepts `positions` and `keys`; see `sedd.diffusion.loss.is_selective`."""
 
     def __init__(self, config: Model, *, states: int, outputs: int) -> None:
         super().__init__()
@@ -221,7 +180,7 @@ class Transformer(nn.Module):
         sigma: Tensor,
         mask: Tensor | None = None,
         *,
-        places: Tensor | None = None,
+        positions: Tensor | None = None,
         keys: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
@@ -229,23 +188,23 @@ class Transformer(nn.Module):
         Args:
             tokens: (batch, length) noisy tokens.
             sigma: (batch,) cumulative noise.
-            mask: (batch, length), False at pads, which are at the end; None where there are no pads.
-            places: (N,) where an answer is wanted, as places in the flattened `tokens`, none of them twice; None means
-                everywhere. What only the others need is not computed.
-            keys: (batch,) int64 below 2^31, what the dropout of each sequence is drawn by; None draws them.
+            mask: (batch, length), False at padding, which ends each row; None where there is no padding.
+            positions: (N,) indices into the flattened `tokens`, all different, whose output is needed; None means all.
+                What only other positions need is not computed.
+            keys: (batch,) int64 below 2^31, the key of each sequence's dropout; None draws them.
 
         Returns:
-            (batch, length, outputs), or (N, outputs) at `places`.
+            (batch, length, outputs), or (N, outputs) at `positions`.
         """
         condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
         angles = self.rotary_emb(tokens.shape[1])
-        seen = padding_mask(mask)
-        drops = streams(tokens, keys, len(self.blocks)) if self.training and self.dropout else [None] * len(self.blocks)
+        padding = padding_mask(mask)
+        count = len(self.blocks)
+        bits = dropout_bits(tokens, keys, count) if self.training and self.dropout else [None] * count
         x = self.vocab_embed(tokens)
-        last = len(self.blocks) - 1
-        for number, (block, stream) in enumerate(zip(self.blocks, drops, strict=True)):
-            x = block(x, condition, angles, seen, stream, places if number == last else None)
-        out: Tensor = self.output_layer(x, condition, places)
+        for index, block in enumerate(self.blocks):
+            x = block(x, condition, angles, padding, bits[index], positions if index == count - 1 else None)
+        out: Tensor = self.output_layer(x, condition, positions)
         return out
 
 

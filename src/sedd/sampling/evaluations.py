@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model, Sampling
-from sedd.diffusion.graphs import Graph
-from sedd.diffusion.parametrization import Network, log_score
+from sedd.config.sections import Sampling
+from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.sampling.reshaping import reshaped
@@ -28,16 +28,14 @@ class CachedScoreModel:
 
     Args:
         network: called as `network(tokens, sigma, mask)`.
-        graph: the forward process.
-        model: which head the network has, and whether it sees sigma.
+        process: forward process and parametrization.
         backend: where it runs.
         options: temperature and top-p.
         reuse: whether known answers are used again.
     """
 
     network: Network
-    graph: Graph
-    model: Model
+    process: Process
     backend: Backend
     options: Sampling
     reuse: bool = True
@@ -45,7 +43,7 @@ class CachedScoreModel:
     def __call__(self, rows: SampleBatch, sigma: Tensor) -> Tensor:
         """(B, width, n) log-scores at noise `sigma`, (B,) float64 on the host; counts the evaluations in `rows.nfe`."""
         asked = rows.stale.copy()
-        level_seen = sigma.float() if self.model.time_conditioning else torch.zeros(len(rows))
+        level_seen = sigma.float() if self.process.parametrization.time_conditioning else torch.zeros(len(rows))
         asked |= (rows.output_sigma != level_seen).numpy()
         if not self.reuse:
             asked[:] = True
@@ -56,10 +54,10 @@ class CachedScoreModel:
             rows.stale[:] = False
         assert rows.output is not None  # noqa: S101  # asked at the latest now
         level = sigma.float().to(rows.device)
-        scores = log_score(rows.output, rows.tokens, level, graph=self.graph, model=self.model)
+        scores = self.process.log_score(rows.output, rows.tokens, level)
         options = self.options
         return reshaped(
-            scores, rows.tokens, level, graph=self.graph, temperature=options.temperature, top_p=options.top_p
+            scores, rows.tokens, level, graph=self.process.graph, temperature=options.temperature, top_p=options.top_p
         )
 
     def _ask(self, rows: SampleBatch, sigma: Tensor, which: np.ndarray) -> None:

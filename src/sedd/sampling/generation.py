@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
+import torch
 from pydantic import ValidationError
 from torch import nn
 
 from sedd.config.config import Config
 from sedd.config.sections import Sampling
 from sedd.data import Alphabet, Sequences
-from sedd.diffusion.graphs import Graph
+from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.sampling.lengths import LengthDistribution
@@ -68,8 +69,9 @@ class Generation:
 
     config: Config
     network: nn.Module
-    graph: Graph
+    process: Process
     backend: Backend
+    device: torch.device
     alphabet: Alphabet
     lengths: LengthDistribution
 
@@ -84,7 +86,7 @@ class Generation:
     ) -> Request:
         """`count` sequences from nothing; see `Pretrained.sample`."""
         lengths = self.lengths.of_samples(count, length, seed=seed)
-        return Request(Blanks(lengths, self.graph.n), self._options(options), seed, project=project)
+        return Request(Blanks(lengths, self.process.graph.n), self._options(options), seed, project=project)
 
     def infill(
         self,
@@ -119,15 +121,21 @@ class Generation:
             raise SamplingError(f"cannot redesign a share of {share:g}; expected more than 0, and at most 1")
         names = _names(sequences, names, num_per_template, "sequence")
         parsed = [whole(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
-        chosen = Redesigns(parsed, num_per_template, share, self.graph.n, seed)
+        chosen = Redesigns(parsed, num_per_template, share, self.process.graph.n, seed)
         self._check([chosen[num_per_template * index] for index in range(len(parsed))], names)
         names = [name.replace(" ", "-") for name in names]
         return Request(chosen, self._options(options), seed, names, project, {"redesign": share})
 
     def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
         """The samples of a request from the `first` on, batch by batch, in constant memory."""
-        config = self.config
-        sampler = Sampler(self.graph, config.model, config.noise, self.backend, request.options, request.project)
+        sampler = Sampler(
+            self.process,
+            self.backend,
+            self.device,
+            request.options,
+            max_length=self.config.model.length,
+            project=request.project,
+        )
         return sampler(self.network, request.templates, seed=request.seed, first=first, report=report)
 
     def texts(self, request: Request) -> list[str]:
@@ -145,7 +153,7 @@ class Generation:
 
     def _check(self, templates: Sequence[Any], names: Sequence[str]) -> None:
         for template, name in zip(templates, names, strict=True):
-            check(template, name, graph=self.graph, noise=self.config.noise, model=self.config.model)
+            check(template, name, process=self.process, max_length=self.config.model.length)
 
 
 def _names(texts: Sequence[str], names: Sequence[str] | None, each: int, kind: str) -> list[str]:

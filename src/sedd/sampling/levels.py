@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sedd.config.config import Config
-from sedd.config.sections import Model
-from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Noise
 from sedd.sampling.rows import Ids
@@ -21,15 +20,16 @@ def reach(noise: Noise) -> float:
     return 1.0 if kept <= Config.GENERATES_BELOW else 1.0 - kept
 
 
-def check(template: Ids, name: str, *, graph: Graph, noise: Noise, model: Model) -> None:
+def check(template: Ids, name: str, *, process: Process, max_length: int) -> None:
     """Refuse what a model cannot draw.
 
     Raises:
         SamplingError: if the length is impossible, or more is to be drawn than the noise of the model reaches.
     """
-    length, hidden = len(template), int((template == graph.n).sum())
-    if not 1 <= length <= model.length:
-        raise SamplingError(f"{name}: length {length} is impossible: this model makes 1 to {model.length} residues")
+    length, hidden = len(template), int((template == process.graph.n).sum())
+    if not 1 <= length <= max_length:
+        raise SamplingError(f"{name}: length {length} is impossible: this model makes 1 to {max_length} residues")
+    noise = process.noise
     share = reach(noise)
     if hidden <= share * length:
         return
@@ -47,16 +47,16 @@ def check(template: Ids, name: str, *, graph: Graph, noise: Noise, model: Model)
     )
 
 
-def start_rates(graph: Graph, noise: Noise, hidden: Tensor, lengths: Tensor) -> Tensor:
-    """(B,) float64: the mask rate to start from.
+def start_rates(process: Process, hidden: Tensor, lengths: Tensor) -> Tensor:
+    """The mask rate from which each sequence starts, (B,) float64; see `Graph.start_mask_rate`.
 
-    For `absorb` it is the one at which as many residues are expected to be masked as there are; for `uniform` it is
-    full noise, because a residue that was drawn anew looks like any other.
+    Args:
+        process: forward process and noise schedule.
+        hidden: (B,) residues to draw.
+        lengths: (B,) residues.
     """
-    full = torch.full(hidden.shape, -math.expm1(-noise.sigma_max), dtype=torch.float64)
-    if not isinstance(graph, Absorb):
-        return full
-    return torch.minimum(full, hidden.double() / lengths.double())
+    full = torch.full(hidden.shape, -math.expm1(-process.noise.sigma_max), dtype=torch.float64)
+    return process.graph.start_mask_rate(full, hidden.double() / lengths.double())
 
 
 def sigma_of(rate: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ def reshaped(
     """Log-scores, (batch, length, n), with p(x0 | others) reshaped; untouched at temperature 1 and top-p 1."""
     if temperature == 1.0 and top_p == 1.0:
         return log_score
-    letters = torch.softmax(torch.log(graph.letters(log_score, sigma)) / temperature, -1)
-    return graph.score_of(nucleus(letters, top_p), log_score, x_t, sigma)
+    letters = torch.softmax(torch.log(graph.x0_probabilities(log_score, sigma)) / temperature, -1)
+    return graph.score_with_x0(nucleus(letters, top_p), log_score, x_t, sigma)
 
 
 def nucleus(p: Tensor, share: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sedd.diffusion.graphs import Absorb, Graph
+from sedd.diffusion.graphs import Graph
 from sedd.errors import SamplingError
 
 Ids = NDArray[np.integer]
@@ -69,7 +69,7 @@ class SampleBatch:
         self.given = torch.from_numpy(padded).to(device)
         self.seen = torch.from_numpy(np.arange(self.width) < self.lengths[:, None]).to(device)
         self.free = (self.given == graph.n) & self.seen
-        start = graph.start((len(templates), self.width), self.uniforms()).to(device)
+        start = graph.sample_limit((len(templates), self.width), self.uniforms()).to(device)
         self.tokens = torch.where(self.free, start, self.given)
         self.nfe = np.zeros(len(templates), np.int64)
         self.stale = np.ones(len(templates), bool)
@@ -109,13 +109,13 @@ class SampleBatch:
 
     def hidden(self) -> Tensor:
         """(B, width): residues that are still masked; everywhere False for `uniform`."""
-        if not isinstance(self.graph, Absorb):
+        if not self.graph.has_mask:
             return torch.zeros_like(self.free)
-        return (self.tokens == self.graph.mask) & self.seen
+        return self.graph.contributes(self.tokens) & self.seen
 
     def retire_finished(self) -> None:
         """Let sequences leave in which nothing can happen any more: for `absorb`, those without masks."""
-        if self.leave and isinstance(self.graph, Absorb):
+        if self.leave and self.graph.has_mask:
             self.retire(~self.hidden().any(1))
 
     def retire(self, finished: Tensor) -> None:

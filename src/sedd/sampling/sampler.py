@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sedd.config.sections import Model, Sampling
+from sedd.config.sections import Sampling
 from sedd.data import Sequences
-from sedd.diffusion.graphs import Absorb, Graph
 from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
-from sedd.plugins.contracts import Backend, Noise
+from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
 from sedd.sampling.evaluations import CachedScoreModel
 from sedd.sampling.first_hitting import first_hitting
@@ -45,21 +45,21 @@ class Sampler:
     """Draws sequences from a model.
 
     Args:
-        graph: the forward process.
-        model: which head the network has, and whether it sees the noise.
-        noise: the schedule to walk back; its `sigma_max` is where sampling from nothing starts.
-        backend: where to run.
+        process: of the model. Sampling from nothing starts at the `sigma_max` of its noise.
+        backend: gives the precision.
+        device: where to run.
         options: the sampling section.
+        max_length: longest sequence, residues.
         project: a constraint, applied after each step.
         economical: neither ask the network what it has answered already, nor keep finished sequences in the batch. It
             changes the cost only; off, every step of every sequence costs one evaluation.
     """
 
-    graph: Graph
-    model: Model
-    noise: Noise
+    process: Process
     backend: Backend
+    device: torch.device
     options: Sampling
+    max_length: int
     project: Projector | None = None
     economical: bool = True
 
@@ -74,13 +74,13 @@ class Sampler:
         Raises:
             SamplingError: if the model cannot draw a template, or the predictor does not fit the graph.
         """
-        if self.options.predictor == "first_hitting" and not isinstance(self.graph, Absorb):
+        if self.options.predictor == "first_hitting" and not self.process.graph.has_mask:
             raise SamplingError(
                 "predictor=first_hitting unmasks residues: it needs a model with graph.type=absorb, and this one has "
                 "uniform. Use ancestral"
             )
         for index in range(len(templates)):
-            check(templates[index], f"sequence {index + 1}", graph=self.graph, noise=self.noise, model=self.model)
+            check(templates[index], f"sequence {index + 1}", process=self.process, max_length=self.max_length)
         return self._batches(network, templates, seed, first, report)
 
     def _batches(
@@ -101,30 +101,30 @@ class Sampler:
         rows = SampleBatch(
             chunk,
             random,
-            graph=self.graph,
-            device=self.backend.device(),
+            graph=self.process.graph,
+            device=self.device,
             project=self.project,
             leave=self.economical,
         )
         options = self.options
-        evaluate = CachedScoreModel(network, self.graph, self.model, self.backend, options, reuse=self.economical)
+        evaluate = CachedScoreModel(network, self.process, self.backend, options, reuse=self.economical)
         sweeps = options.sweeps if self._clamped(rows) else 0
 
         def part(share: float, before: float = 0.0) -> Report:
             return lambda done: report(start + len(chunk) * (before + share * done))
 
-        rates = start_rates(self.graph, self.noise, rows.free.sum(1).cpu(), torch.from_numpy(rows.lengths))
+        rates = start_rates(self.process, rows.free.sum(1).cpu(), torch.from_numpy(rows.lengths))
         rows.retire(~rows.free.any(1))  # nothing to draw
         if options.predictor == "first_hitting":
-            first_hitting(rows, evaluate, rates, noise=self.noise, options=options, report=part(1.0))
+            first_hitting(rows, evaluate, rates, noise=self.process.noise, options=options, report=part(1.0))
         else:
-            levels = grid(self.noise, rates, steps=options.steps, removal=options.noise_removal)
+            levels = grid(self.process.noise, rates, steps=options.steps, removal=options.noise_removal)
             walk(rows, evaluate, levels, kernel=KERNELS[options.predictor], report=part(0.5 if sweeps else 1.0))
         if sweeps and len(rows):
-            sweep(rows, evaluate, noise=self.noise, sweeps=sweeps, report=part(0.5, before=0.5))
+            sweep(rows, evaluate, noise=self.process.noise, sweeps=sweeps, report=part(0.5, before=0.5))
         rows.retire_all()
         return rows.done
 
     def _clamped(self, rows: SampleBatch) -> bool:
         """Whether given residues stand beside noise that cannot tell them apart."""
-        return not isinstance(self.graph, Absorb) and not bool((rows.free == rows.seen).all())
+        return not self.process.graph.has_mask and not bool((rows.free == rows.seen).all())

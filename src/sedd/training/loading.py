@@ -18,9 +18,9 @@ from sedd.data.micro_batches import MicroBatch, micro_batches
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
+from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import ALONE, World
 from sedd.errors import DataError
-from sedd.plugins.contracts import checked_difficulty
 from sedd.randomness import seed_for
 
 MOST_LETTERS = 1024
@@ -92,7 +92,7 @@ class Loader:
 
     def _prepare(self, step: int, cursor: Cursor) -> StepInputs:
         config = self.config
-        difficulty = checked_difficulty(config.curriculum, step)
+        difficulty = Schedule(config).difficulty(step)
         plan, after = self.batches.at(cursor)
         u = torch.from_numpy(path_positions(config.seed, plan.samples))
         noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)

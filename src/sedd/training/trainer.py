@@ -20,11 +20,10 @@ from sedd.data import Batches, Cursor, Dataset, Sequences, open_data
 from sedd.data.user import user_dataset
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Alarm, Verdict
-from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.loss import answers_where_asked, score_entropy_loss
-from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, mask_range, widths
-from sedd.diffusion.parametrization import outputs
-from sedd.diffusion.schedule import learning_rate
+from sedd.diffusion.loss import is_selective, score_entropy_loss
+from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, widths
+from sedd.diffusion.process import Process
+from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import at_place, join
 from sedd.distributed.parallel import parallelize, same_everywhere
 from sedd.distributed.signals import StopRequest
@@ -58,7 +57,7 @@ class Trainer:
     Args:
         config: a `Config`, the name of a preset, or the path of a run file.
         model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
-            (batch, length, `sedd.diffusion.parametrization.outputs`) logits (`model.head: normalised`) or log-scores
+            (batch, length, `process.outputs`) logits (`model.head: normalised`) or log-scores
             (`model.head: score`).
         data: your own data in place of `config.data`: a `Dataset`, or anything with `len` and integer arrays as items.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
@@ -97,9 +96,10 @@ class Trainer:
         self.backend.prepare()
         self.device = self.backend.device()
         self.data = self._open(data)
-        self.graph = make_graph(self.config.graph.type, self.data.alphabet.n)
+        self.process = Process.of(self.config, self.data.alphabet.n)
+        self.schedule = Schedule(self.config)
         self.network = self._network(model)
-        self._selective = answers_where_asked(self.network)
+        self._selective = is_selective(self.network)
         self.ema = EmaNetwork(self.network, self.config.ema)
         self.parallel = parallelize(self.world, self.config, self.network, self.ema.network, known=model is None)
         self.optimizer = make_optimizer(self.network, self.config)
@@ -122,7 +122,7 @@ class Trainer:
         if self.compiled:
             compile_blocks(self.network)
         pin = self.device.type == "cuda"
-        self.loader = Loader(self.config, self.data, self.batches, self.graph, pin=pin, world=self.world)
+        self.loader = Loader(self.config, self.data, self.batches, self.process.graph, pin=pin, world=self.world)
         self.state = TrainState()
         self.verdict: Verdict | None = None
         """What the monitor says of the run, after `fit`."""
@@ -218,10 +218,10 @@ class Trainer:
         options = self.config.evaluation
         estimate = DividedEstimator(
             self.data.valid,
-            self.graph,
-            self.config.model,
-            self.config.noise,
+            self.process,
             self.backend,
+            self.device,
+            self.config.model.length,
             count=options.sequences,
             masks=options.masks,
             batch_size=options.batch_size,
@@ -242,7 +242,9 @@ class Trainer:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
         with self.parallel.averaged() as network:
-            generation = Generation(self.config, network, self.graph, self.backend, self.data.alphabet, self.lengths)
+            generation = Generation(
+                self.config, network, self.process, self.backend, self.device, self.data.alphabet, self.lengths
+            )
             request = generation.sample(count, length=length, seed=seed)
             return division.texts(generation, request, self.world)
 
@@ -317,11 +319,12 @@ class Trainer:
     def _step(self) -> StepReport:
         config, state = self.config, self.state
         began = time.perf_counter()
-        rate = state.lr_scale * learning_rate(config, state.step)
+        settings = self.schedule.at(state.step)
+        rate = state.lr_scale * settings.lr
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         work = self.loader(state.step, state.cursor)
-        residues, difficulty = work.residues, work.difficulty
+        residues = work.residues
         mine = self._gradient(work) if not self.compiled else self._compiled_gradient(work)
         norm = self.parallel.clip(config.optim.grad_clip)
         # The one place where the host waits for the device: whether to step decides every clock.
@@ -333,8 +336,9 @@ class Trainer:
             work.letters,
             total=len(work.mask_rates),
         )
-        low, high = mask_range(config.noise, difficulty, config.curriculum.mode)
-        bins = _binned(parts, work.mask_rates, residues=residues, expected=widths(low, high))
+        bins = _binned(
+            parts, work.mask_rates, residues=residues, expected=widths(settings.mask_low, settings.mask_high)
+        )
         loss = float(bins.loss.sum()) / residues
         skipped = not (math.isfinite(loss) and math.isfinite(norm_value))
         if not skipped:
@@ -345,9 +349,9 @@ class Trainer:
         report = StepReport(
             step=state.step + (not skipped),
             loss=loss,
-            difficulty=difficulty,
+            difficulty=settings.difficulty,
             mask_rate=float(bins.corrupted.sum()) / residues,
-            mask_rate_max=high,
+            mask_rate_max=settings.mask_high,
             grad_norm=norm_value,
             lr=rate,
             residues=residues,
@@ -372,8 +376,7 @@ class Trainer:
                     loss = score_entropy_loss(
                         self.parallel.forward,
                         micro.given.to(self.device),
-                        graph=self.graph,
-                        model=self.config.model,
+                        process=self.process,
                         selective=self._selective,
                         keys=micro.keys.to(self.device, non_blocking=True),
                         # On GPUs attention is faster without one: worth a second compilation.
@@ -497,9 +500,7 @@ class Trainer:
     def _network(self, model: nn.Module | None) -> nn.Module:
         if model is None:
             self.backend.seed(seed_for(self.config.seed, "weights"))
-            model = Transformer(
-                self.config.model, states=self.graph.states, outputs=outputs(self.graph, self.config.model)
-            )
+            model = Transformer(self.config.model, states=self.process.graph.states, outputs=self.process.outputs)
         model = model.to(self.device)
         if not any(p.requires_grad for p in model.parameters()):
             raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
