@@ -49,4 +49,4 @@ def test_bfloat16_is_taken_where_it_was_measured_to_pay(monkeypatch, claims, mea
 
 def test_without_the_instructions_bfloat16_is_not_even_timed(cache, monkeypatch):
     monkeypatch.setattr(Cpu, "fast_bfloat16", lambda self: False)
-    assert devices.measured(Cpu()).bfloat16 == 0.0
+    assert devices.measured(Cpu(), Cpu().device()).bfloat16 == 0.0
