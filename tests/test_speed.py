@@ -21,10 +21,10 @@ def test_a_measurement_is_kept_for_later_processes(cache, monkeypatch):
     first = devices.speed(Cpu())
     assert first.float32 > 0
     (file,) = cache.glob("speed-cpu-*.json")
-    monkeypatch.setattr(devices, "measured", lambda backend: pytest.fail("it was measured again"))
+    monkeypatch.setattr(devices, "measured", lambda backend, device: pytest.fail("it was measured again"))
     assert devices.speed(Cpu()) == first
     file.write_text("{}")
-    monkeypatch.setattr(devices, "measured", lambda backend: Speed(1.0, 2.0))
+    monkeypatch.setattr(devices, "measured", lambda backend, device: Speed(1.0, 2.0))
     assert devices.speed(Cpu()) == Speed(1.0, 2.0)
     assert json.loads(file.read_text()) == {"float32": 1.0, "bfloat16": 2.0}
 

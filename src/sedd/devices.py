@@ -41,7 +41,7 @@ class Speed:
 
 
 def speed(backend: Backend, device: torch.device | None = None) -> Speed:
-    """The speed of a device, by default the backend's first: cached on disk, else measured in a fraction of a second."""
+    """The speed of a device (by default, the first of the backend), from the cache; measured and cached otherwise."""
     device = device or backend.device()
     file = cache_directory() / f"speed-{_identity(backend, device)}.json"
     try:

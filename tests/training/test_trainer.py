@@ -214,16 +214,16 @@ def test_a_non_finite_step_changes_nothing_but_the_count_and_the_data(tiny):
     next(reports), next(reports)
     weights = trainer.network.table.weight.clone()
     average = trainer.ema.network.table.weight.clone()
-    before_moments = {name: value.clone() for name, value in optimizer_state(trainer.optimizer, trainer.network).items()}
+    before_moments = optimizer_state(trainer.optimizer, trainer.network)
+    before_moments = {name: value.clone() for name, value in before_moments.items()}
     before = trainer.state
     report = next(reports)
     assert report.skipped
     assert report.step == before.step == trainer.state.step == 2
     assert torch.equal(weights, trainer.network.table.weight)
     assert torch.equal(average, trainer.ema.network.table.weight)
-    assert all(
-        torch.equal(value, optimizer_state(trainer.optimizer, trainer.network)[name]) for name, value in before_moments.items()
-    )
+    after_moments = optimizer_state(trainer.optimizer, trainer.network)
+    assert all(torch.equal(value, after_moments[name]) for name, value in before_moments.items())
     assert trainer.ema.updates == 2
     assert trainer.state.cursor != before.cursor
     after = next(reports)
