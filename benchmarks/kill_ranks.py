@@ -73,7 +73,7 @@ def supervised(run: Path, overrides: list[str], args: argparse.Namespace, *, kil
     def log(text: str) -> None:
         print(f"         {text}", flush=True)
 
-    watched = Supervisor(first, [*first, "--resume"], size=args.size, newest_checkpoint=newest, log=log)
+    supervisor = Supervisor(first, [*first, "--resume"], size=args.size, newest_checkpoint=newest, log=log)
 
     def kill() -> None:
         nonlocal done
@@ -82,7 +82,7 @@ def supervised(run: Path, overrides: list[str], args: argparse.Namespace, *, kil
             time.sleep(rng.random() * args.longest)
             if newest() != saved:
                 saved, since = newest(), 0
-            processes, rank = watched.processes, rng.randrange(args.size)
+            processes, rank = supervisor.processes, rng.randrange(args.size)
             # Three failures without a new checkpoint would end the run.
             if since < 2 and len(processes) == args.size and processes[rank].poll() is None:
                 done, since = done + 1, since + 1
@@ -93,7 +93,7 @@ def supervised(run: Path, overrides: list[str], args: argparse.Namespace, *, kil
 
     killer = threading.Thread(target=kill)
     killer.start()
-    code = watched.run()
+    code = supervisor.run()
     ended.set()
     killer.join()
     assert code == 0, f"the group ended with exit code {code}"

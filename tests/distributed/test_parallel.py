@@ -135,7 +135,7 @@ def test_a_sharded_checkpoint_is_loaded_like_any_other(half_trained):
         assert torch.equal(model.network.state_dict()[name], value)
 
 
-def test_a_missing_shard_file_is_damage(half_trained, tmp_path):
+def test_a_checkpoint_without_one_of_its_shard_files_is_damaged(half_trained, tmp_path):
     shutil.copytree(half_trained, tmp_path / "run")
     (path,) = checkpoint.listing(tmp_path / "run" / "checkpoints")
     (path / "ema-00002-of-00002.safetensors").unlink()

@@ -60,15 +60,9 @@ class DistributedEstimator(Estimator):
         return islice(super()._batches(chosen, ranks), self.world.rank, None, self.world.size)
 
     def _part(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Part:
-        part, total = super()._part(network, chosen, ranks), self.world.all_reduce_sum
-        return replace(
-            part,
-            residues=total(part.residues),
-            values=total(part.values),
-            by_bin=total(part.by_bin),
-            drawn=total(part.drawn),
-            trained=total(part.trained),
-        )
+        part = super()._part(network, chosen, ranks)  # zeros for sequences that other ranks evaluated
+        names = ("residues", "values", "by_bin", "drawn", "trained")
+        return replace(part, **{name: self.world.all_reduce_sum(getattr(part, name)) for name in names})
 
 
 def generate_texts(generation: Generation, request: Request, world: World) -> list[str]:

@@ -33,15 +33,7 @@ def compilable_blocks(network: nn.Module) -> list[nn.Module]:
 def expected_seconds(
     config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device
 ) -> float:
-    """Lower bound of the duration of training, from its operation count and the speed of the device.
-
-    Args:
-        config: of the run.
-        network: the network that is trained.
-        residues: per optimizer step, on this rank.
-        backend: gives the precision.
-        device: where it trains.
-    """
+    """Lower bound of the duration of training with `residues` per optimizer step, from operation count and speed."""
     # Forward and backward take 6 operations per parameter and residue.
     parameters = sum(p.numel() for p in network.parameters())
     return 6.0 * parameters * residues * config.training.n_iters / speed(backend, device).of(backend.precision)
@@ -93,12 +85,6 @@ def compile_blocks(network: nn.Module) -> None:
         block.compile(dynamic=True)
 
 
-def uncompile_blocks(network: nn.Module) -> None:
-    """Undo `compile_blocks`."""
-    for block in compilable_blocks(network):
-        block._compiled_call_impl = None  # torch has no public way back
-
-
 def with_eager_fallback(network: nn.Module, compiled: Callable[[], T], *, eager: Callable[[], T]) -> T:
     """Call `compiled`; if torch fails to compile, warn, undo the compilation of `network` and call `eager`."""
     from torch._dynamo.exc import TorchDynamoException
@@ -112,5 +98,6 @@ def with_eager_fallback(network: nn.Module, compiled: Callable[[], T], *, eager:
             SeddWarning,
             stacklevel=2,
         )
-    uncompile_blocks(network)
+    for block in compilable_blocks(network):
+        block._compiled_call_impl = None  # undoes `compile_blocks`; torch has no public way
     return eager()
