@@ -1,10 +1,10 @@
-"""Kill processes of a supervised group at random moments, and compare what it has trained with an undisturbed run.
+"""Kill processes of a supervised group at random times, and compare its final weights with an undisturbed run.
 
     python benchmarks/kill_ranks.py [--kills 20] [--size 2] [--strategy ddp] [--steps 1200]
 
-Every kill is SIGKILL to a random process, a random time after training began or began again (so also while it starts,
-saves, evaluates). Prints a table: which process, when, and where the group went on; then whether the final weights,
-averages and moments of the optimizer are those of such a group that nobody disturbed, bit for bit or by how much not.
+Every kill is SIGKILL to a random process, a random time after training started or restarted (so also while it starts,
+saves or evaluates). Prints each kill and the checkpoint that the group resumed from, then the largest absolute
+difference of weights, EMA and optimizer state from those of an undisturbed group.
 """
 
 from __future__ import annotations
@@ -46,54 +46,54 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2)
     parser.add_argument("--strategy", choices=["ddp", "fsdp2"], default="ddp")
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds between two kills, at most")
+    parser.add_argument("--longest", type=float, default=8.0, help="maximum seconds between two kills")
     parser.add_argument("--seed", type=int, default=0)
-    wanted = parser.parse_args()
-    steps = [*MODEL, f"training.n_iters={wanted.steps}", f"training.eval_every={wanted.steps // 4}"]
-    steps += ["training.batch_size=16", f"distributed.strategy={wanted.strategy}"]
+    args = parser.parse_args()
+    steps = [*MODEL, f"training.n_iters={args.steps}", f"training.eval_every={args.steps // 4}"]
+    steps += ["training.batch_size=16", f"distributed.strategy={args.strategy}"]
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "disturbed", Path(folder) / "undisturbed"
-        killed = supervised(runs[0], steps, wanted, kills=wanted.kills)
-        supervised(runs[1], steps, wanted, kills=0)
-        saved, straight = (checkpoint.read(checkpoint.listing(run / "checkpoints")[-1]) for run in runs)
-    print(f"\n{killed} kills, {wanted.size} processes, {wanted.strategy}; step {saved.state['train']['step']}")
-    for group, tensors in straight.tensors.items():
-        far = max(float((saved.tensors[group][name] - value).abs().max()) for name, value in tensors.items())
-        print(f"{group:<10} largest difference from the undisturbed run: {far:g}{' (bit for bit)' * (far == 0)}")
+        killed = supervised(runs[0], steps, args, kills=args.kills)
+        supervised(runs[1], steps, args, kills=0)
+        disturbed, undisturbed = (checkpoint.read(checkpoint.listing(run / "checkpoints")[-1]) for run in runs)
+    print(f"\n{killed} kills, {args.size} processes, {args.strategy}; step {disturbed.state['train']['step']}")
+    for group, tensors in undisturbed.tensors.items():
+        difference = max(float((disturbed.tensors[group][name] - value).abs().max()) for name, value in tensors.items())
+        print(f"{group:<10} largest difference: {difference:g}{' (bit for bit)' * (difference == 0)}")
 
 
-def supervised(run: Path, overrides: list[str], wanted: argparse.Namespace, *, kills: int) -> int:
-    """Train under a supervisor while somebody kills so often; returns how many kills there were."""
+def supervised(run: Path, overrides: list[str], args: argparse.Namespace, *, kills: int) -> int:
+    """Train under a supervisor and kill up to `kills` processes meanwhile; returns the number of kills."""
     first = [sys.executable, "-m", "sedd", "train", "quickstart", *overrides, "--run", str(run), "--samples", "0"]
     done, ended = 0, threading.Event()
 
     def newest() -> str | None:
         return next((path.name for path in reversed(checkpoint.listing(run / "checkpoints"))), None)
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"         {text}", flush=True)
 
-    watched = Supervisor(first, [*first, "--resume"], size=wanted.size, progress=newest, say=say)
+    supervisor = Supervisor(first, [*first, "--resume"], size=args.size, newest_checkpoint=newest, log=log)
 
     def kill() -> None:
         nonlocal done
-        chance, seen, since = random.Random(wanted.seed), None, 0  # noqa: S311  # no secret
+        rng, saved, since = random.Random(args.seed), None, 0  # noqa: S311  # not for cryptography
         while done < kills and not ended.is_set():
-            time.sleep(chance.random() * wanted.longest)
-            if newest() != seen:
-                seen, since = newest(), 0
-            group, rank = watched.group, chance.randrange(wanted.size)
+            time.sleep(rng.random() * args.longest)
+            if newest() != saved:
+                saved, since = newest(), 0
+            processes, rank = supervisor.processes, rng.randrange(args.size)
             # Three failures without a new checkpoint would end the run.
-            if since < 2 and len(group) == wanted.size and group[rank].poll() is None:
+            if since < 2 and len(processes) == args.size and processes[rank].poll() is None:
                 done, since = done + 1, since + 1
-                print(f"kill {done:>2}: process {rank} after {seen or 'the beginning'}", flush=True)
-                group[rank].kill()
+                print(f"kill {done:>2}: process {rank} after {saved or 'the beginning'}", flush=True)
+                processes[rank].kill()
                 time.sleep(0.5)
-                seen = newest()  # what was being written when the process died does not count as progress after it
+                saved = newest()  # a checkpoint that was being written at the kill is no progress after it
 
     killer = threading.Thread(target=kill)
     killer.start()
-    code = watched.run()
+    code = supervisor.run()
     ended.set()
     killer.join()
     assert code == 0, f"the group ended with exit code {code}"

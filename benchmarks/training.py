@@ -183,7 +183,7 @@ def parts(shape: Shape, options: argparse.Namespace) -> None:
         vars(training)["score_entropy_loss"] = timed("forward and loss", originals[0])
         torch.Tensor.backward = timed("backward", torch.Tensor.backward)  # type: ignore[method-assign]  # a stopwatch
         for name, owner, method in (
-            ("waiting for data", trainer, "loader"), ("clipping", trainer.parallel, "clip"),
+            ("waiting for data", trainer, "loader"), ("clipping", trainer.parallel, "clip_grad_norm_"),
             ("optimizer", trainer.optimizer, "step"), ("average of the weights", trainer.ema, "update"),
         ):  # fmt: skip
             setattr(owner, method, timed(name, getattr(owner, method)))

@@ -1,4 +1,4 @@
-"""Groups of processes on this machine, over gloo."""
+"""Start training in several processes on this machine, over gloo."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.worker import work
+from tests.worker import train_tiny
 
 ROOT = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
-    """With this package to import, and one thread for each process."""
+    """The environment with this repository importable and one thread per process."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
 def sedd_command(*arguments: str) -> list[str]:
-    """The command line, in a process of its own."""
+    """The command `sedd ARGUMENTS` as `python -m sedd ARGUMENTS`."""
     return [sys.executable, "-m", "sedd", *arguments]
 
 
 def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python ARGUMENTS` in so many processes."""
+    """Run `python ARGUMENTS` in `count` processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "--no-python"]
     command = [sys.executable, *launcher, sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
 
 
 def train(run: Path, *overrides: str, count: int, strict: bool = True, **options: Any) -> list[dict[str, Any]]:
-    """Train in so many processes; what each of them saw.
+    """Train the tiny model in `count` processes; returns the result of `train_tiny` of each rank.
 
     Args:
         run: the run directory.
         overrides: of the tiny configuration.
-        count: how many processes.
+        count: number of processes.
         strict: whether warnings are errors.
-        options: of `tests.worker.work`.
+        options: keyword arguments of `train_tiny`.
     """
-    given = json.dumps([str(run), overrides, options])
-    done = torchrun(count, *(("-W", "error") if strict else ()), "-m", "tests.worker", given)
+    arguments = json.dumps([str(run), overrides, options])
+    done = torchrun(count, *(("-W", "error") if strict else ()), "-m", "tests.worker", arguments)
     assert done.returncode == 0, done.stderr
     return [json.loads((run.parent / f"{run.name}.{rank}.json").read_text()) for rank in range(count)]
 
 
-def train_here(run: Path, *overrides: str, **options: Any) -> list[dict[str, Any]]:
-    """The same in this process."""
-    return [work(run, *overrides, **options)]
+def train_in_process(run: Path, *overrides: str, **options: Any) -> list[dict[str, Any]]:
+    """Train the tiny model in the current process; returns a list with one result, like `train`."""
+    return [train_tiny(run, *overrides, **options)]

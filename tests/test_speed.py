@@ -21,10 +21,10 @@ def test_a_measurement_is_kept_for_later_processes(cache, monkeypatch):
     first = devices.speed(Cpu())
     assert first.float32 > 0
     (file,) = cache.glob("speed-cpu-*.json")
-    monkeypatch.setattr(devices, "measured", lambda backend: pytest.fail("it was measured again"))
+    monkeypatch.setattr(devices, "measured", lambda backend, device: pytest.fail("it was measured again"))
     assert devices.speed(Cpu()) == first
     file.write_text("{}")
-    monkeypatch.setattr(devices, "measured", lambda backend: Speed(1.0, 2.0))
+    monkeypatch.setattr(devices, "measured", lambda backend, device: Speed(1.0, 2.0))
     assert devices.speed(Cpu()) == Speed(1.0, 2.0)
     assert json.loads(file.read_text()) == {"float32": 1.0, "bfloat16": 2.0}
 
@@ -49,4 +49,4 @@ def test_bfloat16_is_taken_where_it_was_measured_to_pay(monkeypatch, claims, mea
 
 def test_without_the_instructions_bfloat16_is_not_even_timed(cache, monkeypatch):
     monkeypatch.setattr(Cpu, "fast_bfloat16", lambda self: False)
-    assert devices.measured(Cpu()).bfloat16 == 0.0
+    assert devices.measured(Cpu(), Cpu().device()).bfloat16 == 0.0

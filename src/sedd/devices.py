@@ -40,13 +40,14 @@ class Speed:
         return 1e9 * (self.bfloat16 if precision == "bfloat16" else self.float32)
 
 
-def speed(backend: Backend) -> Speed:
-    """The speed of a backend's device: from the cache, else measured (a fraction of a second) and put there."""
-    file = cache_directory() / f"speed-{_identity(backend)}.json"
+def speed(backend: Backend, device: torch.device | None = None) -> Speed:
+    """The speed of a device (by default, the first of the backend), from the cache; measured and cached otherwise."""
+    device = device or backend.device()
+    file = cache_directory() / f"speed-{_identity(backend, device)}.json"
     try:
         return Speed(**json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):  # not there, or not what we wrote: measure
-        found = measured(backend)
+        found = measured(backend, device)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, asdict(found))
@@ -55,9 +56,8 @@ def speed(backend: Backend) -> Speed:
     return found
 
 
-def measured(backend: Backend) -> Speed:
+def measured(backend: Backend, device: torch.device) -> Speed:
     """Time matrix products now."""
-    device = backend.device()
     rates = [_rate(device, torch.float32)]
     rates.append(_rate(device, torch.bfloat16) if backend.fast_bfloat16() else 0.0)
     return Speed(*(round(rate, 1) for rate in rates))
@@ -75,9 +75,8 @@ def _rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2e-9 * rows * size * size / median(times[3:])
 
 
-def _identity(backend: Backend) -> str:
+def _identity(backend: Backend, device: torch.device) -> str:
     """Of the device and what runs on it: another one is measured anew."""
-    device = backend.device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     words = (backend.part_name(), name, platform.node(), str(torch.get_num_threads()), torch.__version__)
     return "-".join("".join(c if c.isalnum() else "_" for c in word) for word in words)

@@ -1,4 +1,4 @@
-"""Learning rate, averages and decay follow their formulas."""
+"""Learning rate, EMA and weight decay follow their formulas."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sedd.training.ema import EmaNetwork
 from sedd.training.optimizer import make_optimizer
 
 
-def config(**training: object) -> sedd.Config:
+def config() -> sedd.Config:
     return sedd.Config(
         optim={"lr": 1.0, "warmup": 10}, training={"n_iters": 100}, lr_schedule={"type": "cosine", "min_ratio": 0.1}
     )
 
 
-def test_the_learning_rate_warms_up_then_falls_along_a_cosine():
+def test_the_learning_rate_warms_up_linearly_then_decays_along_a_cosine():
     made = config()
     assert Schedule(made).learning_rate(0) == pytest.approx(0.1)
     assert Schedule(made).learning_rate(9) == 1.0
@@ -39,35 +39,35 @@ def test_the_learning_rate_never_leaves_its_range(step):
 
 
 @given(st.floats(0.0, 0.9999), st.booleans(), st.integers(1, 40))
-def test_the_average_follows_its_recursion(decay, warmup, updates):
+def test_the_ema_follows_its_recursion(decay, warmup, updates):
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = EmaNetwork(network, Ema(decay=decay, warmup=warmup))
+    ema = EmaNetwork(network, Ema(decay=decay, warmup=warmup))
     expected = 0.0
     for n in range(updates):
         nn.init.constant_(network.weight, n + 1.0)
-        average.update(network)
-        used = min(decay, (1 + n) / (10 + n)) if warmup else decay
-        expected = used * expected + (1 - used) * (n + 1.0)
-    assert average.network.weight.item() == pytest.approx(expected, rel=1e-4)
-    assert average.updates == updates
+        ema.update(network)
+        d = min(decay, (1 + n) / (10 + n)) if warmup else decay
+        expected = d * expected + (1 - d) * (n + 1.0)
+    assert ema.network.weight.item() == pytest.approx(expected, rel=1e-4)
+    assert ema.updates == updates
 
 
-def test_the_average_is_a_network_of_its_own_that_nothing_trains():
+def test_the_ema_network_shares_no_weights_and_does_not_train():
     network = nn.Linear(2, 2)
-    average = EmaNetwork(network, Ema(decay=0.9))
-    assert not any(p.requires_grad for p in average.network.parameters())
-    assert average.network.weight.data_ptr() != network.weight.data_ptr()
+    ema = EmaNetwork(network, Ema(decay=0.9))
+    assert not any(p.requires_grad for p in ema.network.parameters())
+    assert ema.network.weight.data_ptr() != network.weight.data_ptr()
 
 
-def test_decay_is_on_matrices_only(tiny):
+def test_weight_decay_applies_to_matrices_only(tiny):
     trainer = sedd.Trainer(tiny("optim.weight_decay=0.1"))
     decayed = {id(p) for group in trainer.optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     for name, parameter in trainer.network.named_parameters():
         assert (id(parameter) in decayed) == (parameter.dim() > 1 and "embed" not in name), name
 
 
-def test_one_step_is_that_of_adamw(tiny):
+def test_the_first_step_is_that_of_adamw():
     made = sedd.Config(optim={"lr": 0.1, "weight_decay": 0.5, "beta1": 0.9, "beta2": 0.99})
     network = nn.Linear(1, 1, bias=False)
     nn.init.constant_(network.weight, 2.0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import sedd
 from sedd.data import Cursor
 from sedd.diffusion.schedule import Schedule
-from sedd.distributed.optimizer_state import moments
+from sedd.distributed.optimizer_state import optimizer_state
 from sedd.plugins.contracts import Backend
 from sedd.runs import checkpoint
 from sedd.training.recording import Recorder
@@ -214,16 +214,16 @@ def test_a_non_finite_step_changes_nothing_but_the_count_and_the_data(tiny):
     next(reports), next(reports)
     weights = trainer.network.table.weight.clone()
     average = trainer.ema.network.table.weight.clone()
-    before_moments = {name: value.clone() for name, value in moments(trainer.optimizer, trainer.network).items()}
+    before_moments = optimizer_state(trainer.optimizer, trainer.network)
+    before_moments = {name: value.clone() for name, value in before_moments.items()}
     before = trainer.state
     report = next(reports)
     assert report.skipped
     assert report.step == before.step == trainer.state.step == 2
     assert torch.equal(weights, trainer.network.table.weight)
     assert torch.equal(average, trainer.ema.network.table.weight)
-    assert all(
-        torch.equal(value, moments(trainer.optimizer, trainer.network)[name]) for name, value in before_moments.items()
-    )
+    after_moments = optimizer_state(trainer.optimizer, trainer.network)
+    assert all(torch.equal(value, after_moments[name]) for name, value in before_moments.items())
     assert trainer.ema.updates == 2
     assert trainer.state.cursor != before.cursor
     after = next(reports)
@@ -313,7 +313,7 @@ def test_a_step_of_several_lengths_is_that_of_its_sequences_together(tiny):
     plan = whole.batches.window(0)[0]
     assert plan.cuts
     whole.batches._planned = (0, [dataclasses.replace(each, cuts=()) for each in whole.batches.window(0)])
-    assert [len(trainer.loader(0, Cursor()).micros) for trainer in (parts, whole)] == [len(plan.cuts) + 1, 1]
+    assert [len(trainer.loader(0, Cursor()).micro_steps) for trainer in (parts, whole)] == [len(plan.cuts) + 1, 1]
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-6)
     for one, other in zip(parts.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)

@@ -12,7 +12,7 @@ import torch
 from rich.markup import escape
 
 from sedd.cli.app import app, err, out
-from sedd.distributed.group import launched, lost
+from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.errors import LOST, SeddError
 
 __all__ = ["app", "main"]
@@ -41,8 +41,8 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def main() -> None:
     """Entry point of the command `sedd`."""
     warnings.showwarning = _show_warning
-    place = launched()
-    if place is not None and place.rank:
+    info = RankInfo.from_environment()
+    if info is not None and info.rank:
         out.quiet = err.quiet = True  # the first process of a group speaks for all
     try:
         app()
@@ -56,10 +56,10 @@ def main() -> None:
             "the same"
         )
     except RuntimeError as error:
-        gone = lost(error)
-        if gone is None:
+        lost = rank_lost_error(error)
+        if lost is None:
             raise
-        _fail(str(gone), LOST)
+        _fail(str(lost), LOST)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -13,7 +13,7 @@ from sedd.cli.app import Device, Overrides, app, data_progress, err, out
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.devices import choose
-from sedd.distributed.supervise import Supervisor, refuse_torchrun
+from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runs import checkpoint
@@ -46,7 +46,7 @@ def train(
 ) -> None:
     """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
     if supervise is not None:
-        refuse_torchrun()
+        reject_torchrun()
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = Run.newest()
@@ -85,10 +85,11 @@ def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> 
         found = checkpoint.listing(run / "checkpoints")
         return found[-1].name if found else None
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         err.print(text, markup=False)
 
-    return Supervisor(again if resume else again[:-1], again, size=size, progress=newest, say=say).run()
+    first = again if resume else again[:-1]
+    return Supervisor(first, again, size=size, newest_checkpoint=newest, log=log).run()
 
 
 def _final_samples(trainer: Trainer, count: int) -> Path | None:

@@ -1,4 +1,4 @@
-"""Tensors of which a process has only a share (DTensors), without importing `torch.distributed`."""
+"""Access to the local shard of a `DTensor`, without importing `torch.distributed`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import cast
 from torch import Tensor
 
 
-def is_shared(tensor: Tensor) -> bool:
-    """Whether other processes have other shares of it."""
+def is_dtensor(tensor: Tensor) -> bool:
+    """Whether a tensor is sharded over processes (FSDP2)."""
     return hasattr(tensor, "to_local")
 
 
-def local(tensor: Tensor) -> Tensor:
-    """The share of this process, with the same memory; of a tensor that is not shared, all of it."""
-    return cast(Tensor, tensor.to_local()) if is_shared(tensor) else tensor  # type: ignore[attr-defined]  # it is a DTensor
+def to_local(tensor: Tensor) -> Tensor:
+    """The shard of this process, sharing memory with `tensor`; a tensor that is no `DTensor` is returned as it is."""
+    return cast(Tensor, tensor.to_local()) if is_dtensor(tensor) else tensor  # type: ignore[attr-defined]  # a DTensor

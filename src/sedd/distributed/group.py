@@ -1,7 +1,7 @@
-"""The processes that train together: one alone, or the group that torchrun (or `--supervise`) has started.
+"""The processes that train together: a single process, or the group that torchrun (or `--supervise`) launched.
 
-A process alone never imports `torch.distributed`. In a group every process runs the same program and takes the same
-decisions; what only one may do (write, show, watch) the first does, and tells the others what came of it.
+A single process never imports `torch.distributed`. In a group, every rank runs the same program and takes the same
+decisions. Rank 0 alone writes files, prints and monitors; it broadcasts the results that the other ranks need.
 """
 
 from __future__ import annotations
@@ -22,122 +22,130 @@ from sedd.errors import DeviceError, RankLostError
 from sedd.plugins.contracts import Backend
 
 T = TypeVar("T")
-NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 """Environment variables that torchrun sets for each process."""
 RENDEZVOUS = "SEDD_RENDEZVOUS"
-"""Environment variable of `--supervise`: the URL of a file where the processes find each other."""
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for another before it gives up: the first may be judging samples meanwhile."""
-A_MOMENT = 0.2
-"""Seconds that threads of gloo have, before Python ends, to let go of the last tensors."""
+"""Environment variable of `--supervise`: the URL of the file through which the processes find each other."""
+TIMEOUT = timedelta(minutes=30)
+"""How long a collective waits for the other ranks. Rank 0 may be evaluating samples meanwhile."""
+GLOO_RELEASE_SECONDS = 0.2
+"""How long gloo's threads get to release their last tensors before Python exits."""
+CONNECTION_ERRORS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+"""Messages of plain `RuntimeError`s that gloo raises when another rank died."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which of the processes this one is."""
+class RankInfo:
+    """The rank of this process, as torchrun defines it."""
 
     rank: int = 0
-    """Among all."""
-    size: int = 1
-    """How many there are."""
+    world_size: int = 1
     local_rank: int = 0
-    """Among those of this machine; chooses the device."""
-    local_size: int = 1
-    """How many there are on this machine."""
+    """Rank among the processes of this machine; it selects the device."""
+    local_world_size: int = 1
 
-    def environment(self) -> dict[str, str]:
+    @classmethod
+    def from_environment(cls) -> RankInfo | None:
+        """Read the variables that torchrun or `--supervise` sets; None in a process that neither of them launched."""
+        rendezvous = RENDEZVOUS in os.environ or ("MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ)
+        if not rendezvous or any(name not in os.environ for name in RANK_VARIABLES):
+            return None
+        return cls(*(int(os.environ[name]) for name in RANK_VARIABLES))
+
+    def to_environment(self) -> dict[str, str]:
         """The variables that torchrun would set."""
-        return dict(zip(NUMBERS, map(str, (self.rank, self.size, self.local_rank, self.local_size)), strict=True))
-
-
-def launched() -> Place | None:
-    """The place that torchrun or `--supervise` gave this process; None without them."""
-    meeting = RENDEZVOUS in os.environ or ("MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ)
-    if not meeting or any(name not in os.environ for name in NUMBERS):
-        return None
-    return Place(*(int(os.environ[name]) for name in NUMBERS))
+        ranks = (self.rank, self.world_size, self.local_rank, self.local_world_size)
+        return dict(zip(RANK_VARIABLES, map(str, ranks), strict=True))
 
 
 class World:
-    """A process alone, and what a group can do besides. All methods but `is_main` are called by all processes."""
+    """All processes of a run, and the collectives between them. This base class is the world of a single process.
 
-    place = Place()
+    Every rank must call each collective, in the same order.
+    """
+
+    info = RankInfo()
 
     @property
     def rank(self) -> int:
-        """Which of the processes this one is."""
-        return self.place.rank
+        """Rank of this process."""
+        return self.info.rank
+
+    @property
+    def local_rank(self) -> int:
+        """Rank among the processes of this machine; `Backend.device` takes it."""
+        return self.info.local_rank
 
     @property
     def size(self) -> int:
-        """How many processes there are."""
-        return self.place.size
+        """Number of processes."""
+        return self.info.world_size
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and shows."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
-    def broadcast_object(self, choose: Callable[[], T]) -> T:
-        """What `choose` gives to the first process, for all; the others do not call it."""
-        return choose()
+    def broadcast_object(self, compute: Callable[[], T]) -> T:
+        """Call `compute` on rank 0 only, and return its result on every rank."""
+        return compute()
 
     def all_gather_object(self, item: T) -> list[T]:
-        """The items of all processes, in the order of their ranks, for all."""
+        """The items of all ranks, in rank order, on every rank."""
         return [item]
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
-        """The largest of each number."""
+        """The maximum of each number over the ranks."""
         return numbers
 
     def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum of float64 arrays of one shape."""
+        """The sum of float64 arrays of equal shape over the ranks."""
         return array
 
     def all_reduce_sum_(self, tensor: Tensor) -> None:
-        """The sum of tensors of one shape, in the place of each, on their device."""
+        """Sum tensors of equal shape over the ranks, in place, on their device."""
 
     def broadcast_(self, tensor: Tensor) -> None:
-        """The numbers of the first process, in the place of each, on their device."""
+        """Overwrite `tensor` with that of rank 0, in place, on its device."""
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Wait until every rank has called this."""
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
-class Group(World):
-    """Processes that torchrun has started. One per process: `join` makes it."""
+class ProcessGroup(World):
+    """The world of a process in a `torch.distributed` process group; `join` makes the only one of a process."""
 
-    current: ClassVar[Group | None] = None
+    current: ClassVar[ProcessGroup | None] = None
 
-    def __init__(self, place: Place, backend: Backend, device: torch.device) -> None:
+    def __init__(self, info: RankInfo, backend: Backend, device: torch.device) -> None:
         import torch.distributed as dist
 
-        self.place = place
+        self.info = info
         self.dist = dist
         if not dist.is_initialized():
-            # What the host knows goes over gloo: stop flags and file lists need not wait for the device.
+            # Tensors on the host go over gloo: stop flags and file lists need not wait for the device.
             name = backend.process_group()
             dist.init_process_group(
                 name if device.type == "cpu" else f"cpu:gloo,{device.type}:{name}",
                 init_method=os.environ.get(RENDEZVOUS, "env://"),
-                rank=place.rank,
-                world_size=place.size,
-                timeout=PATIENCE,
+                rank=info.rank,
+                world_size=info.world_size,
+                timeout=TIMEOUT,
             )
-            atexit.register(leave)
+            atexit.register(destroy_process_group)
 
-    def broadcast_object(self, choose: Callable[[], T]) -> T:
-        box: list[Any] = [choose() if self.is_main else None]
-        self.dist.broadcast_object_list(box)
-        return cast(T, box[0])
+    def broadcast_object(self, compute: Callable[[], T]) -> T:
+        objects: list[Any] = [compute() if self.is_main else None]
+        self.dist.broadcast_object_list(objects)
+        return cast(T, objects[0])
 
     def all_gather_object(self, item: T) -> list[T]:
-        box: list[Any] = [None] * self.size
-        self.dist.all_gather_object(box, item)
-        return box
+        objects: list[Any] = [None] * self.size
+        self.dist.all_gather_object(objects, item)
+        return objects
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         tensor = torch.tensor(numbers)
@@ -156,76 +164,62 @@ class Group(World):
         self.dist.broadcast(tensor, 0)
 
     def barrier(self) -> None:
-        self.all_reduce_max(0)  # over gloo on every device, where `barrier` would ask which device to wait for
+        self.all_reduce_max(0)  # over gloo on every device, where `dist.barrier` would need to know the device
 
 
 def join(backend: Backend) -> World:
-    """The world of this process; in a group, the first call waits for all others.
+    """The world of this process. In a group, the first call initializes the process group and waits for all ranks.
 
     Raises:
         DeviceError: if this machine has fewer devices than processes.
     """
-    place = launched()
-    if place is None or place.size == 1:
-        return ALONE
-    if Group.current is None:
-        device = backend.device(place.local_rank)
+    info = RankInfo.from_environment()
+    if info is None or info.world_size == 1:
+        return SINGLE_PROCESS
+    if ProcessGroup.current is None:
+        device = backend.device(info.local_rank)
         if device.type != "cpu":
             module = torch.get_device_module(device)
-            check_devices(backend, place, module.device_count())
+            check_device_count(backend, info, module.device_count())
             module.set_device(device)
-        Group.current = Group(place, backend, device)
-    return Group.current
+        ProcessGroup.current = ProcessGroup(info, backend, device)
+    return ProcessGroup.current
 
 
-def check_devices(backend: Backend, place: Place, count: int) -> None:
-    """Whether this machine has a device for each of its processes.
+def check_device_count(backend: Backend, info: RankInfo, count: int) -> None:
+    """Check that this machine's `count` devices are enough for its processes.
 
     Raises:
-        DeviceError: if it has fewer.
+        DeviceError: if there are fewer devices than processes.
     """
-    if count < place.local_size:
+    if count < info.local_world_size:
         raise DeviceError(
-            f"{place.local_size} processes on this machine, and {count} {backend.part_name()} devices; "
+            f"{info.local_world_size} processes on this machine, and {count} {backend.part_name()} devices; "
             f"start at most one process per device: torchrun --nproc-per-node {max(count, 1)}, or --device cpu"
         )
 
 
-def at_place(backend: Backend, local_rank: int) -> Backend:
-    """The same backend, whose device is by default that of this process."""
-    if local_rank == 0:
-        return backend
-    kind = type(backend)
-
-    def device(self: Backend, local_rank: int = local_rank) -> torch.device:
-        return kind.device(self, local_rank)
-
-    placed: type[Backend] = type(kind.__name__, (kind,), {"device": device, "__module__": kind.__module__})
-    return placed.model_validate(backend.model_dump())
-
-
-def leave() -> None:
-    """End the group; registered to run when the process ends."""
+def destroy_process_group() -> None:
+    """Leave the process group; runs when the process exits."""
     import torch.distributed as dist
 
     if dist.is_initialized():
-        # When a result is there, a thread of gloo still has to let go of its tensors, and needs Python's lock for it.
-        # Where Python ends first, the process aborts with all its work done; sleeping lets that thread have the lock.
-        time.sleep(A_MOMENT)
+        # After the last collective, a thread of gloo still has to release its tensors, for which it needs Python's
+        # lock. If Python exits first, the process aborts with all its work done; sleeping gives up the lock.
+        time.sleep(GLOO_RELEASE_SECONDS)
         dist.destroy_process_group()
-    Group.current = None
+    ProcessGroup.current = None
 
 
-def lost(error: BaseException) -> RankLostError | None:
-    """What to tell if `error` comes from another process that is no longer there; None if it does not."""
-    group = Group.current
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+def rank_lost_error(error: BaseException) -> RankLostError | None:
+    """The error to report if `error` was raised because another rank died; None for any other error."""
+    group = ProcessGroup.current
     if group is None or not isinstance(error, RuntimeError):
         return None
-    if not isinstance(error, group.dist.DistError) and not any(sign in str(error) for sign in signs):
+    if not isinstance(error, group.dist.DistError) and not any(text in str(error) for text in CONNECTION_ERRORS):
         return None
-    first = str(error).strip().splitlines()[0]
+    reason = str(error).strip().splitlines()[0]
     return RankLostError(
-        f"process {group.rank} of {group.size} lost another one, whose own message says why ({first[:200]}). "
+        f"process {group.rank} of {group.size} lost another one, whose own message gives the reason ({reason[:200]}). "
         "Resume with --resume; --supervise does that by itself"
     )

@@ -1,4 +1,4 @@
-"""The state of an optimizer by the names of the parameters, as checkpoints store it."""
+"""The state of an optimizer by parameter name, as checkpoints store it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 
-def moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state under the names of the parameters: `NAME/step`, `NAME/exp_avg`, `NAME/exp_avg_sq`."""
+def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """The optimizer state under flat keys: `NAME/step`, `NAME/exp_avg` and `NAME/exp_avg_sq` for parameter `NAME`."""
     return {
         f"{name}/{key}": torch.as_tensor(value)
         for name, parameter in network.named_parameters()
@@ -17,9 +17,9 @@ def moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, T
     }
 
 
-def set_moments(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """The inverse of `moments`."""
+def load_optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_state` returned; parameters without a saved entry keep their state."""
     for name, parameter in network.named_parameters():
-        own = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
-        if own:
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}
+        state = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
+        if state:
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}

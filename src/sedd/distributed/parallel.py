@@ -1,4 +1,4 @@
-"""One network on several processes: a copy in each (DDP), or a share of each tensor in each (FSDP2)."""
+"""Parallelism strategies for one network: a replica on every rank (DDP), or a shard of every tensor (FSDP2)."""
 
 from __future__ import annotations
 
@@ -14,234 +14,238 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sedd.config.config import Config
-from sedd.distributed.dtensor import is_shared, local
+from sedd.distributed.dtensor import is_dtensor, to_local
 from sedd.distributed.group import World
-from sedd.distributed.optimizer_state import moments, set_moments
+from sedd.distributed.optimizer_state import load_optimizer_state, optimizer_state
 from sedd.errors import ConfigError
 
-SHARDS_FROM = 1_000_000_000
-"""Parameters from which `distributed.strategy: auto` is `fsdp2`: below, weights, moments and average fit a device."""
+FSDP_MIN_PARAMETERS = 1_000_000_000
+"""`distributed.strategy: auto` takes `fsdp2` from here on; smaller networks fit a device with all their states."""
 
 
 class SingleProcess:
-    """The whole network in one process: what the others refine.
+    """A complete network in one process. `Ddp` and `Fsdp` override what differs for them.
 
     Args:
         world: the processes.
-        network: what is trained.
-        average: its averaged copy.
+        network: the network that is trained.
+        ema: its exponential moving average.
     """
 
     sharded = False
 
-    def __init__(self, world: World, network: nn.Module, average: nn.Module) -> None:
-        self.world, self.network, self.average = world, network, average
+    def __init__(self, world: World, network: nn.Module, ema: nn.Module) -> None:
+        self.world, self.network, self.ema = world, network, ema
         self.forward: nn.Module = network
-        """What a training step calls in place of the network."""
+        """The module that a training step calls; for DDP, its wrapper of the network."""
 
     @property
     def loss_scale(self) -> int:
-        """What the loss is multiplied by: gradients are averaged over processes, and the step wants their sum."""
+        """Factor of the loss: DDP and FSDP2 average gradients over the ranks, and an optimizer step needs their sum."""
         return self.world.size
 
-    def micro(self, *, last: bool) -> AbstractContextManager[Any]:
-        """The context of forward and backward of one micro-batch; the last one puts the gradients together."""
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[Any]:
+        """The context of one micro-batch's forward and backward; gradients are reduced over the ranks if `enabled`."""
         return nullcontext()
 
-    def clip(self, limit: float) -> Tensor:
-        """Clip the gradient to norm `limit` (0: do not); returns its norm before."""
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        """Clip the gradient to `max_norm` (0: no clipping), in place; returns its norm before."""
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if limit:
-            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        if max_norm:
+            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         return norm
 
     @contextmanager
-    def averaged(self) -> Iterator[nn.Module]:
-        """The averaged network as a whole, for evaluation and sampling."""
-        yield self.average
+    def full_ema(self) -> Iterator[nn.Module]:
+        """The EMA network with full, unsharded parameters, for evaluation and sampling."""
+        yield self.ema
 
-    def written(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of named tensors, what this process has to write."""
+    def tensors_to_save(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that this rank writes to a sharded checkpoint."""
         return dict(tensors)
 
-    def load(self, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the weights of a checkpoint, which only the first process has to know.
+    def load_state_dict(self, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """Load the weights of a checkpoint into `network`. Only rank 0 needs `tensors`; it broadcasts them.
 
         Raises:
-            RuntimeError: if they do not fit.
+            RuntimeError: if names or shapes differ.
         """
         if self.world.size == 1:
             network.load_state_dict(dict(tensors))
             return
-        own = network.state_dict()
-        problem = self.world.broadcast_object(lambda: _misfit(own, tensors))
-        if problem:
-            raise RuntimeError(problem)
+        state_dict = network.state_dict()
+        mismatch = self.world.broadcast_object(lambda: _mismatch(state_dict, tensors))
+        if mismatch:
+            raise RuntimeError(mismatch)
         with torch.no_grad():
-            for name, tensor in own.items():
-                local(tensor).copy_(local(self._distribute(tensors.get(name), tensor)))
+            for name, tensor in state_dict.items():
+                to_local(tensor).copy_(to_local(self._broadcast(tensors.get(name), like=tensor)))
 
-    def load_moments(self, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-        """The same for the state of the optimizer, see `sedd.training.optimizer.moments`."""
+    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+        """Load what `optimizer_state` returned. Only rank 0 needs `tensors`; it broadcasts them."""
         if self.world.size == 1:
-            set_moments(optimizer, self.network, tensors)
+            load_optimizer_state(optimizer, self.network, tensors)
             return
         parameters = dict(self.network.named_parameters())
-        names = self.world.broadcast_object(lambda: {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        found = {}
-        for name, shape in names.items():
+        shapes = self.world.broadcast_object(lambda: {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        state = {}
+        for name, shape in shapes.items():
             parameter = parameters[name.rpartition("/")[0]]
             like = parameter if tuple(parameter.shape) == shape else torch.empty(shape, device=parameter.device)
-            found[name] = self._distribute(tensors.get(name), like.detach())
-        set_moments(optimizer, self.network, found)
+            state[name] = self._broadcast(tensors.get(name), like=like.detach())
+        load_optimizer_state(optimizer, self.network, state)
 
-    def moments(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """The state of the optimizer by the names of the parameters."""
-        return moments(optimizer, self.network)
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """The optimizer state by parameter name, see `sedd.distributed.optimizer_state`."""
+        return optimizer_state(optimizer, self.network)
 
-    def _distribute(self, full: Tensor | None, like: Tensor) -> Tensor:
-        """A tensor that the first process has, in all, laid out as `like`."""
-        whole = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-        if full is not None and self.world.is_main:
-            whole.copy_(full)
-        self.world.broadcast_(whole)
-        return self._laid_out(whole, like)
+    def _broadcast(self, tensor: Tensor | None, *, like: Tensor) -> Tensor:
+        """A full tensor of rank 0, on every rank, sharded as `like` is."""
+        full = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        if tensor is not None and self.world.is_main:
+            full.copy_(tensor)
+        self.world.broadcast_(full)
+        return self._shard(full, like=like)
 
-    def _laid_out(self, whole: Tensor, like: Tensor) -> Tensor:
-        return whole
+    def _shard(self, full: Tensor, *, like: Tensor) -> Tensor:
+        return full
 
 
 class Ddp(SingleProcess):
-    """A copy of the network in each process (DDP): gradients are averaged while the backward pass still runs."""
+    """A replica of the network on every rank (DDP): gradients are averaged while the backward pass still runs."""
 
-    def __init__(self, world: World, network: nn.Module, average: nn.Module, *, known: bool) -> None:
-        super().__init__(world, network, average)
+    def __init__(self, world: World, network: nn.Module, ema: nn.Module, *, find_unused_parameters: bool) -> None:
+        super().__init__(world, network, ema)
         device = next(network.parameters()).device
         ddp: Any = nn.parallel.DistributedDataParallel
-        # Buffers do not train; sending them before each forward would make every micro-batch wait. Torch has two names
-        # for that, of which it warns against the older one.
+        # Buffers do not train; broadcasting them before each forward would make every micro-batch wait. Torch has two
+        # names for that option, and warns against the older one.
         names = inspect.signature(ddp).parameters
-        sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+        sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         self.ddp = ddp(
             network,
             device_ids=None if device.index is None else [device.index],
             gradient_as_bucket_view=True,
-            find_unused_parameters=not known,  # somebody's own network may leave some out
-            **{sync: False},
+            find_unused_parameters=find_unused_parameters,
+            **{sync_buffers: False},
         )
         self.forward = self.ddp
 
-    def micro(self, *, last: bool) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = nullcontext() if last else self.ddp.no_sync()
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = nullcontext() if enabled else self.ddp.no_sync()
         return context
 
 
 class Fsdp(SingleProcess):
-    """A share of the first dimension of each tensor in each process (FSDP2); whole only while a block needs it.
+    """Every tensor sharded along its first dimension over the ranks (FSDP2); a block is gathered while it is computed.
 
-    The averaged weights and the moments of the optimizer have the same shares. Parameters stay float32, as without.
+    The EMA weights and the optimizer state have the same sharding. Parameters stay float32, as in the other strategies.
     """
 
     sharded = True
 
-    def __init__(self, world: World, network: nn.Module, average: nn.Module) -> None:
+    def __init__(self, world: World, network: nn.Module, ema: nn.Module) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        super().__init__(world, network, average)
+        super().__init__(world, network, ema)
         device = next(network.parameters()).device
         mesh = init_device_mesh(device.type, (world.size,))
-        for block in reversed(_blocks(network)):  # inner ones before those around them
+        for block in reversed(_blocks(network)):  # inner blocks before those that contain them
             fully_shard(block, mesh=mesh)
-        # FSDP2 asks that nobody changes what the network returns in place, and warns of views: so it gets its own.
+        # FSDP2 forbids in-place changes of what the network returns, and warns of views: return a copy.
         network.register_forward_hook(lambda module, inputs, output: output.clone())
         self.root = fully_shard(network, mesh=mesh)
-        self._shard_like(network, average)
+        self._shard_ema()
 
-    def micro(self, *, last: bool) -> AbstractContextManager[Any]:
-        self.root.set_requires_gradient_sync(last)
+    def gradient_sync(self, *, enabled: bool) -> AbstractContextManager[Any]:
+        self.root.set_requires_gradient_sync(enabled)
         return nullcontext()
 
-    def clip(self, limit: float) -> Tensor:
-        """As without shares; the squares of the shares are summed over the processes."""
-        shares = [local(p.grad) for p in self.network.parameters() if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(shares))  # torch's own `clip_grad` uses this one
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        # |g|^2 = sum over ranks of the squared norm of their shards.
+        shards = [to_local(p.grad) for p in self.network.parameters() if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(shards))  # the kernel of torch's own `clip_grad_norm_`
         squares = norms.square().sum()
         self.world.all_reduce_sum_(squares)
         norm = squares.sqrt()
-        if limit:
-            torch._foreach_mul_(shares, (limit / (norm + 1e-6)).clamp(max=1.0))
+        if max_norm:
+            torch._foreach_mul_(shards, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     @contextmanager
-    def averaged(self) -> Iterator[nn.Module]:
-        # Not through `fully_shard`: evaluation and sampling run different numbers of batches in each process.
-        whole = {
+    def full_ema(self) -> Iterator[nn.Module]:
+        # Not through `fully_shard`: in evaluation and sampling the ranks run different numbers of batches.
+        full = {
             id(parameter): nn.Parameter(parameter.full_tensor(), requires_grad=False)  # type: ignore[attr-defined]  # a DTensor
-            for parameter in self.average.parameters()
+            for parameter in self.ema.parameters()
         }
-        yield copy.deepcopy(self.average, whole)
+        yield copy.deepcopy(self.ema, full)
 
-    def written(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def tensors_to_save(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
-            name: local(tensor)
+            name: to_local(tensor)
             for name, tensor in tensors.items()
-            if self.world.is_main or (is_shared(tensor) and local(tensor).numel())
+            if self.world.is_main or (is_dtensor(tensor) and to_local(tensor).numel())
         }
 
-    def _laid_out(self, whole: Tensor, like: Tensor) -> Tensor:
+    def _shard(self, full: Tensor, *, like: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor, distribute_tensor
 
         if not isinstance(like, DTensor):
-            return whole
-        return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+            return full
+        return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
 
-    def _shard_like(self, network: nn.Module, average: nn.Module) -> None:
-        """Give the averaged copy the shares of the network, which it equals at the start."""
-        shares = dict(network.named_parameters(remove_duplicate=False))
-        made: dict[int, nn.Parameter] = {}
-        for module_name, module in average.named_modules():
-            for name in [name for name, each in module._parameters.items() if each is not None]:
-                live = shares[f"{module_name}.{name}" if module_name else name]
-                if id(live) not in made:
-                    made[id(live)] = nn.Parameter(live.detach().clone(), requires_grad=False)
-                module._parameters[name] = made[id(live)]
+    def _shard_ema(self) -> None:
+        """Replace the EMA parameters by copies of the network's shards, which they equal at the start."""
+        shards = dict(self.network.named_parameters(remove_duplicate=False))
+        copies: dict[int, nn.Parameter] = {}
+        for module_name, module in self.ema.named_modules():
+            for name in [name for name, parameter in module._parameters.items() if parameter is not None]:
+                shard = shards[f"{module_name}.{name}" if module_name else name]
+                if id(shard) not in copies:  # tied parameters stay tied
+                    copies[id(shard)] = nn.Parameter(shard.detach().clone(), requires_grad=False)
+                module._parameters[name] = copies[id(shard)]
 
 
-def parallelize(world: World, config: Config, network: nn.Module, average: nn.Module, *, known: bool) -> SingleProcess:
-    """Put a network on the processes of a world; changes `network` and `average` in place.
+def parallelize(
+    world: World, config: Config, network: nn.Module, ema: nn.Module, *, find_unused_parameters: bool
+) -> SingleProcess:
+    """Apply activation checkpointing and the parallelism strategy; changes `network` and `ema` in place.
 
     Args:
         world: the processes.
-        config: whose `distributed.strategy` and `training.activation_checkpointing` count.
-        network: equal in all processes.
-        average: equal to it.
-        known: whether it is the built-in network, all of whose parameters take part in every step.
+        config: gives `distributed.strategy` and `training.activation_checkpointing`.
+        network: equal on all ranks.
+        ema: equal to `network`.
+        find_unused_parameters: whether a forward pass may leave parameters unused, see torch's DDP.
 
     Raises:
-        ConfigError: if activation checkpointing is asked for and the network has no blocks.
+        ConfigError: if activation checkpointing is on and the network has no blocks.
     """
     if config.training.activation_checkpointing:
-        _recompute(network)
+        _checkpoint_activations(network)
     if world.size == 1:
-        return SingleProcess(world, network, average)
+        return SingleProcess(world, network, ema)
     strategy = config.distributed.strategy
     if strategy == "auto":
-        strategy = "ddp" if sum(p.numel() for p in network.parameters()) < SHARDS_FROM else "fsdp2"
-    return Ddp(world, network, average, known=known) if strategy == "ddp" else Fsdp(world, network, average)
+        strategy = "ddp" if sum(p.numel() for p in network.parameters()) < FSDP_MIN_PARAMETERS else "fsdp2"
+    if strategy == "ddp":
+        return Ddp(world, network, ema, find_unused_parameters=find_unused_parameters)
+    return Fsdp(world, network, ema)
 
 
-def same_everywhere(world: World, network: nn.Module) -> None:
-    """Give all processes the weights of the first: somebody's own network may begin at random."""
+def sync_module_states(world: World, network: nn.Module) -> None:
+    """Broadcast parameters and buffers of rank 0: a user's own network may be initialised at random on each rank."""
     if world.size > 1:
         with torch.no_grad():
             for tensor in (*network.parameters(), *network.buffers()):
                 world.broadcast_(tensor)
 
 
-def _recompute(network: nn.Module) -> None:
-    """Keep only the inputs of each block for the backward pass, and compute the rest again: memory for time."""
+def _checkpoint_activations(network: nn.Module) -> None:
+    """Keep only the inputs of each block, and recompute its activations in the backward pass."""
     blocks = _blocks(network)
     if not blocks:
         raise ConfigError(
@@ -253,14 +257,16 @@ def _recompute(network: nn.Module) -> None:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """What a network repeats: the members of its module lists, outer ones first."""
-    return [block for each in network.modules() if isinstance(each, nn.ModuleList) for block in each]
+    """The members of a network's module lists, outer lists first."""
+    return [block for module in network.modules() if isinstance(module, nn.ModuleList) for block in module]
 
 
-def _misfit(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str | None:
-    """What keeps saved weights from being loaded."""
-    if own.keys() != saved.keys():
-        only = sorted(own.keys() ^ saved.keys())
-        return f"{', '.join(only[:3])}: only in one of the two"
-    wrong = [name for name in own if own[name].shape != saved[name].shape]
-    return f"{wrong[0]}: {tuple(saved[wrong[0]].shape)} saved, {tuple(own[wrong[0]].shape)} here" if wrong else None
+def _mismatch(current: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str | None:
+    """The first difference in names or shapes between two state dicts; None if saved weights can be loaded."""
+    if current.keys() != saved.keys():
+        names = sorted(current.keys() ^ saved.keys())
+        return f"{', '.join(names[:3])}: only in one of the two"
+    for name, tensor in current.items():
+        if tensor.shape != saved[name].shape:
+            return f"{name}: {tuple(saved[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the network"
+    return None

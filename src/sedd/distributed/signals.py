@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, after it was saved; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM end a run between two optimizer steps, after a checkpoint; a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -12,32 +12,37 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 
 
 class StopRequest:
-    """While entered, signals set `number` instead of ending the process."""
+    """A context in which the signals `HANDLED` set `number` instead of ending the process."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Only the main thread may set handlers; in another one the caller decides what signals do.
+        # Only the main thread may set handlers; in any other thread the caller decides what signals do.
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
-                self._before[number] = signal.signal(number, self._received)
+                self._previous_handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _received(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
 
-    def obey(self) -> None:
-        """End as the signal asked, once everything is saved."""
+    def exit(self) -> None:
+        """End the process as the received signal would have; call it once everything is saved.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT.
+            SystemExit: with code 128 + number after any other signal.
+        """
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.number is not None:

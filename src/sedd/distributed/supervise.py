@@ -1,7 +1,7 @@
-"""Start the processes of a group on this machine, and start all of them again when one dies.
+"""Start one process per rank on this machine, and restart all of them when one dies.
 
-A group that lost a member cannot go on: the others wait for it. So all are ended, and the group goes on from the last
-checkpoint, which is whole whatever happened. (Bringing a single process back into a running group, as torchrun can,
+The ranks that remain cannot go on without the lost one: they wait for it in a collective. All are ended, and all
+resume from the last checkpoint, which is always complete. (Elastic restart of a single rank, as torchrun offers it,
 left the others waiting in 3 of 5 trials.)
 """
 
@@ -17,25 +17,25 @@ from pathlib import Path
 from signal import Signals
 from tempfile import TemporaryDirectory
 
-from sedd.distributed.group import RENDEZVOUS, Place, launched
+from sedd.distributed.group import RENDEZVOUS, RankInfo
 from sedd.distributed.signals import HANDLED, StopRequest
 from sedd.errors import LOST, ConfigError, TrainingError
 
-EXPECTED = 2
-"""Exit code of errors that would come back: a wrong run file, data that do not fit, a run that diverges."""
-MOST_FAILURES = 3
-"""So many in a row without a new checkpoint, and trying again is no use."""
-GRACE = 10.0
-"""Seconds in which the others may end by themselves when one has ended with an error, so that each can say why."""
+PERMANENT_ERROR = 2
+"""Exit code of errors that a restart would repeat: a wrong run file, unusable data, a run that diverges."""
+MAX_FAILURES = 3
+"""Failures in a row without a new checkpoint after which the supervisor gives up."""
+GRACE_SECONDS = 10.0
+"""After one process ended with an error, the others get this long to report their own error before they are killed."""
 
 
-def refuse_torchrun() -> None:
-    """`--supervise` is for who does not use torchrun.
+def reject_torchrun() -> None:
+    """Check that this process was not itself launched by torchrun.
 
     Raises:
-        ConfigError: if this process was itself started as one of a group.
+        ConfigError: if it was.
     """
-    if launched() is not None:
+    if RankInfo.from_environment() is not None:
         raise ConfigError(
             "--supervise starts the processes itself, and torchrun has started this one (RANK and WORLD_SIZE are set); "
             "use one of the two"
@@ -44,108 +44,109 @@ def refuse_torchrun() -> None:
 
 @dataclass
 class Supervisor:
-    """Keeps a group running to its end.
+    """Keeps a group of processes running until training is complete.
 
     Args:
-        first: the command of each process, when the group starts for the first time.
-        again: the command when it starts again: it resumes.
-        size: how many processes.
-        progress: names the newest checkpoint; None while there is none.
-        say: shows a line of text to a person.
+        command: the command of each process at the first start.
+        resume_command: the command of each process at every restart.
+        size: number of processes.
+        newest_checkpoint: returns the name of the newest checkpoint; None while there is none.
+        log: prints a line of text.
     """
 
-    first: Sequence[str]
-    again: Sequence[str]
+    command: Sequence[str]
+    resume_command: Sequence[str]
     size: int
-    progress: Callable[[], str | None]
-    say: Callable[[str], None]
+    newest_checkpoint: Callable[[], str | None]
+    log: Callable[[str], None]
     stop: StopRequest = field(default_factory=StopRequest, init=False)
-    group: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
-    """The processes that run now."""
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
+    """The running processes, in rank order."""
 
     def run(self) -> int:
-        """Until the group is done, was asked to stop, or cannot go on; returns the exit code.
+        """Run the group until it succeeds, is stopped by a signal, or fails permanently; returns the exit code.
 
         Raises:
-            TrainingError: if it failed too often without a new checkpoint.
+            TrainingError: after `MAX_FAILURES` failures in a row without a new checkpoint.
         """
-        failures, saved, command = 0, self.progress(), self.first
+        failures, saved, command = 0, self.newest_checkpoint(), self.command
         with self.stop:
             while True:
-                codes = self._once(command)
-                final = self._final(codes)
-                if final is not None:
-                    return final
-                newest = self.progress()
+                codes = self._run_once(command)
+                exit_code = self._final_exit_code(codes)
+                if exit_code is not None:
+                    return exit_code
+                newest = self.newest_checkpoint()
                 failures = failures + 1 if newest == saved else 1
-                saved, command = newest, self.again
-                died = f"process {_first(codes)} of {self.size} {_how(codes[_first(codes)])}"
-                if failures == MOST_FAILURES:
+                saved, command = newest, self.resume_command
+                rank = _first_failed(codes)
+                failure = f"process {rank} of {self.size} {_describe_exit(codes[rank])}"
+                if failures == MAX_FAILURES:
                     raise TrainingError(
-                        f"{died}: the third failure in a row without a new checkpoint (the last is "
-                        f"{newest or 'none'}), so starting again is no use. What the processes said stands above; "
-                        "if they need more time to the next checkpoint, lower checkpoint.every"
+                        f"{failure}: the third failure in a row without a new checkpoint (the last is "
+                        f"{newest or 'none'}), so another restart is unlikely to help. The messages of the processes "
+                        "are above; if they need more time to reach the next checkpoint, lower checkpoint.every"
                     )
-                self.say(f"{died}; starting all {self.size} again from {newest or 'the beginning'}")
+                self.log(f"{failure}; starting all {self.size} again from {newest or 'the beginning'}")
 
-    def _once(self, command: Sequence[str]) -> list[int | None]:
-        """Run the group once; returns the exit codes in the order of the ranks, None for those that had to be ended."""
+    def _run_once(self, command: Sequence[str]) -> list[int | None]:
+        """Run the group once; returns the exit codes in rank order, None for processes that had to be killed."""
         with TemporaryDirectory(prefix="sedd-") as folder:
-            self.group = []
+            self.processes = []
             try:
                 for rank in range(self.size):
-                    # Of their own session: Ctrl-C in the terminal comes to this process alone, which passes it on.
+                    # In sessions of their own: Ctrl-C reaches the supervisor alone, which forwards it.
                     environment = self._environment(rank, Path(folder) / "rendezvous")
                     process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  # our own
-                    self.group.append(process)
-                self._watch()
+                    self.processes.append(process)
+                self._wait()
             finally:
-                codes = [process.poll() for process in self.group]
-                for process in self.group:
+                codes = [process.poll() for process in self.processes]
+                for process in self.processes:
                     process.kill()
                     process.wait()
         return codes
 
-    def _watch(self) -> None:
-        """Until all have ended, or one has and the others do not follow."""
-        told, deadline = False, math.inf
+    def _wait(self) -> None:
+        """Wait until all processes ended, or until one failed and the grace period of the others is over."""
+        forwarded, deadline = False, math.inf
         while time.monotonic() < deadline:
-            if self.stop.number is not None and not told:
-                told = True
-                for process in self.group:
+            if self.stop.number is not None and not forwarded:
+                forwarded = True
+                for process in self.processes:
                     process.send_signal(self.stop.number)
-            codes = [process.poll() for process in self.group]
+            codes = [process.poll() for process in self.processes]
             if None not in codes:
                 return
-            bad = [code for code in codes if code]
-            if bad:
-                deadline = min(deadline, time.monotonic() + (GRACE if min(bad) > 0 else 0.0))
+            failed = [code for code in codes if code]
+            if failed:
+                deadline = min(deadline, time.monotonic() + (GRACE_SECONDS if min(failed) > 0 else 0.0))
             time.sleep(0.05)
 
     def _environment(self, rank: int, rendezvous: Path) -> dict[str, str]:
-        """What torchrun would set; but a file brings the processes together: no port to be found free."""
-        place = Place(rank, self.size, rank, self.size)
+        """The environment of one rank. Rendezvous is through a file, so that no free port has to be found."""
+        info = RankInfo(rank, self.size, rank, self.size)
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.size))}
-        return threads | os.environ | place.environment() | {RENDEZVOUS: rendezvous.as_uri()}
+        return threads | os.environ | info.to_environment() | {RENDEZVOUS: rendezvous.as_uri()}
 
-    def _final(self, codes: list[int | None]) -> int | None:
-        """The exit code, if there is no reason to go on."""
+    def _final_exit_code(self, codes: list[int | None]) -> int | None:
+        """The exit code of the supervisor; None if the group should be restarted."""
         if not any(code != 0 for code in codes):
             return 0
-        if EXPECTED in codes:
-            return EXPECTED
+        if PERMANENT_ERROR in codes:
+            return PERMANENT_ERROR
         stopped = [code for code in codes if code in {128 + number for number in HANDLED}]
         if stopped:
             return stopped[0]
         return None if self.stop.number is None else 128 + self.stop.number
 
 
-def _first(codes: list[int | None]) -> int:
-    """The rank that very likely failed first: others only lost it, or had to be ended."""
+def _first_failed(codes: list[int | None]) -> int:
+    """The rank that most likely failed first: the others only lost it, or had to be killed."""
     return min(range(len(codes)), key=lambda rank: (not codes[rank], (codes[rank] or 0) >= 0, codes[rank] == LOST))
 
 
-def _how(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code is None:
         return "had to be ended"
     return f"was killed ({Signals(-code).name})" if code < 0 else f"ended with exit code {code}"

@@ -66,6 +66,8 @@ class SigmaEmbedding(nn.Module):
 class Embedding(nn.Module):
     """A table of token vectors, named and initialised as in SEDD."""
 
+    no_weight_decay = True
+
     def __init__(self, states: int, size: int) -> None:
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(states, size))
@@ -173,6 +175,10 @@ class Transformer(nn.Module):
         self.rotary_emb = Rotary(config.hidden_size // config.n_heads)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_blocks))
         self.output_layer = OutputLayer(config, outputs)
+
+    def compilable_blocks(self) -> list[nn.Module]:
+        """The modules that `training.compile` compiles, one by one and with dynamic shapes."""
+        return list(self.blocks)
 
     def forward(
         self,

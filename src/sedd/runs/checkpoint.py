@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sedd.distributed.group import ALONE, Place, World
+from sedd.distributed.group import SINGLE_PROCESS, RankInfo, World
 from sedd.errors import CheckpointError, SeddWarning
 from sedd.files import sync_directory, to_json, write_synced
 
@@ -49,7 +49,9 @@ class DamagedError(CheckpointError):
     """A checkpoint whose files are not those that were written."""
 
 
-def write(folder: Path, step: int, checkpoint: Checkpoint, *, world: World = ALONE, sharded: bool = False) -> Path:
+def write(
+    folder: Path, step: int, checkpoint: Checkpoint, *, world: World = SINGLE_PROCESS, sharded: bool = False
+) -> Path:
     """Write a checkpoint for `step` under `folder`; returns its directory. One of the same step is replaced.
 
     All processes of `world` call it: the first writes, and with `sharded` all do, each its own tensors.
@@ -61,7 +63,7 @@ def write(folder: Path, step: int, checkpoint: Checkpoint, *, world: World = ALO
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
     world.barrier()
-    files = _write_files(temporary, checkpoint, world.place, sharded=sharded) if world.is_main or sharded else {}
+    files = _write_files(temporary, checkpoint, world.info, sharded=sharded) if world.is_main or sharded else {}
     everybody = world.all_gather_object(files)
     if world.is_main:
         listed = {name: entry for each in everybody for name, entry in each.items()}
@@ -71,13 +73,13 @@ def write(folder: Path, step: int, checkpoint: Checkpoint, *, world: World = ALO
     return final
 
 
-def _write_files(folder: Path, checkpoint: Checkpoint, place: Place, *, sharded: bool) -> dict[str, dict[str, Any]]:
+def _write_files(folder: Path, checkpoint: Checkpoint, info: RankInfo, *, sharded: bool) -> dict[str, dict[str, Any]]:
     """Write what one process has; returns the size and hash of each file."""
-    part = f"-{place.rank + 1:05d}-of-{place.size:05d}" if sharded else ""
+    part = f"-{info.rank + 1:05d}-of-{info.world_size:05d}" if sharded else ""
     content = {
         f"{name}{part}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
     }
-    if place.rank == 0:
+    if info.rank == 0:
         content["state.json"] = to_json(checkpoint.state)
         content["config.json"] = to_json(checkpoint.config)
     for name, data in content.items():

@@ -1,7 +1,7 @@
-"""Whether to compile the network, and doing it: block by block, so that one compilation serves all of them.
+"""Decide whether to compile the network, and compile it block by block, so that one compilation serves all blocks.
 
-Shapes are dynamic, since lengths differ from batch to batch. Weights, names and checkpoints stay as they are, and so do
-evaluation and sampling, which run the averaged weights uncompiled.
+Shapes are dynamic, since lengths differ from batch to batch. Weights, names and checkpoints do not change. Evaluation
+and sampling run the EMA network, which is never compiled.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from torch import nn
 from sedd.config.config import Config
 from sedd.devices import speed
 from sedd.errors import DeviceError, SeddWarning
-from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
 
-WORTH_SECONDS = 1200.0
-"""A run that is expected to take longer is compiled: it takes up to a minute and saves a tenth to a fifth."""
+MIN_SECONDS = 1200.0
+"""`training.compile: auto` compiles longer runs: compiling takes up to a minute and saves 10 to 20 % of the time."""
 T = TypeVar("T")
 
 
-def expected_seconds(config: Config, network: nn.Module, residues: float, backend: Backend) -> float:
-    """How long training will take at least, from the operations it needs and the device's speed.
+def compilable_blocks(network: nn.Module) -> list[nn.Module]:
+    """The blocks to compile: what the network's method `compilable_blocks()` returns; none without that method."""
+    method: Callable[[], list[nn.Module]] | None = getattr(network, "compilable_blocks", None)
+    return [] if method is None else list(method())
 
-    Args:
-        config: of the run.
-        network: what is trained.
-        residues: in an optimizer step.
-        backend: where.
-    """
+
+def expected_seconds(
+    config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device
+) -> float:
+    """Lower bound of the duration of training with `residues` per optimizer step, from operation count and speed."""
+    # Forward and backward take 6 operations per parameter and residue.
     parameters = sum(p.numel() for p in network.parameters())
-    return 6.0 * parameters * residues * config.training.n_iters / speed(backend).of(backend.precision)
+    return 6.0 * parameters * residues * config.training.n_iters / speed(backend, device).of(backend.precision)
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What torch lacks to compile for a device, in words; None where it lacks nothing."""
+    """The name of what torch lacks to compile for a device; None if it can compile."""
     if device.type == "cpu":
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
@@ -54,52 +55,49 @@ def missing_compiler(device: torch.device) -> str | None:
     return f"support for compiling on {device.type}"
 
 
-def should_compile(config: Config, network: nn.Module, residues: float, backend: Backend) -> bool:
-    """What `training.compile` comes to on this machine.
+def should_compile(
+    config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device
+) -> bool:
+    """Resolve `training.compile` (`on`, `off` or `auto`) for a network and a device.
 
     Raises:
-        DeviceError: if it is `on` and torch cannot.
+        DeviceError: if it is `on` and torch cannot compile for the device.
     """
-    wanted = config.training.compile
-    if wanted == "off" or not isinstance(network, Transformer):
+    choice = config.training.compile
+    if choice == "off" or not compilable_blocks(network):
         return False
-    if wanted == "auto" and expected_seconds(config, network, residues, backend) < WORTH_SECONDS:
-        return False
-    missing = missing_compiler(backend.device())
-    if missing and wanted == "on":
+    if choice == "auto":
+        seconds = expected_seconds(config, network, residues=residues, backend=backend, device=device)
+        if seconds < MIN_SECONDS:
+            return False
+    missing = missing_compiler(device)
+    if missing and choice == "on":
         raise DeviceError(f"training.compile=on: torch needs {missing}; install it, or set training.compile=off")
     return missing is None
 
 
 def compile_blocks(network: nn.Module) -> None:
-    """Compile the blocks of a transformer in place; it happens at their first call."""
-    assert isinstance(network, Transformer)  # noqa: S101  # tells the type checker
-    # Torch would cut what it compiles into the buckets of DDP. A block is smaller than those, and the cutting was seen
-    # to hang (torch 2.13, two processes on CPUs).
+    """Compile the blocks of a network in place; torch compiles each at its first call."""
+    # Torch would split the compiled graph at DDP's gradient buckets. A block is smaller than a bucket, and the
+    # splitting was seen to hang (torch 2.13, two processes on CPUs).
     torch._dynamo.config.optimize_ddp = False
-    for block in network.blocks:
+    for block in compilable_blocks(network):
         block.compile(dynamic=True)
 
 
-def uncompiled(network: nn.Module) -> None:
-    """Undo `compile_blocks`."""
-    assert isinstance(network, Transformer)  # noqa: S101  # tells the type checker
-    for block in network.blocks:
-        block._compiled_call_impl = None  # torch has no public way back
-
-
-def falling_back(network: nn.Module, call: Callable[[], T], *, again: Callable[[], T]) -> T:
-    """`call` with a compiled network; where torch cannot compile it, `again` without compilation, after a warning."""
+def with_eager_fallback(network: nn.Module, compiled: Callable[[], T], *, eager: Callable[[], T]) -> T:
+    """Call `compiled`; if torch fails to compile, warn, undo the compilation of `network` and call `eager`."""
     from torch._dynamo.exc import TorchDynamoException
 
     try:
-        return call()
+        return compiled()
     except TorchDynamoException as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         warnings.warn(
-            f"torch could not compile the network, so training goes on without ({why})",
+            f"torch could not compile the network, so training goes on without ({reason})",
             SeddWarning,
             stacklevel=2,
         )
-    uncompiled(network)
-    return again()
+    for block in compilable_blocks(network):
+        block._compiled_call_impl = None  # undoes `compile_blocks`; torch has no public way
+    return eager()

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, kept in a copy of the network that nothing trains."""
+"""Exponential moving average (EMA) of the weights, kept in a frozen copy of the network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from sedd.config.sections import Ema
-from sedd.distributed.dtensor import local
+from sedd.distributed.dtensor import to_local
 
 
 class EmaNetwork:
-    """A frozen copy of a network that follows it.
+    """A frozen copy of a network whose weights are the EMA of the trained ones.
 
-    The copy is what evaluation and sampling run; the weights of the live network are never swapped.
+    Evaluation and sampling run this copy; the weights of the trained network are never swapped.
     """
 
     def __init__(self, network: nn.Module, config: Ema) -> None:
@@ -30,11 +30,12 @@ class EmaNetwork:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move towards `network`; call once per optimizer step."""
-        mine: list[Tensor] = [local(parameter) for parameter in self.network.parameters()]
-        live: list[Tensor] = [local(parameter) for parameter in network.parameters()]
-        # One kernel for all tensors; torch has no public name for it (its own optimizers use this one).
-        torch._foreach_lerp_(mine, live, 1.0 - self.decay())
-        for own, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            own.copy_(theirs)
+        """Update from the trained `network`; call once per optimizer step. Buffers are copied, not averaged."""
+        # ema <- decay * ema + (1 - decay) * weights
+        averages: list[Tensor] = [to_local(parameter) for parameter in self.network.parameters()]
+        weights: list[Tensor] = [to_local(parameter) for parameter in network.parameters()]
+        # One kernel for all tensors; torch has no public name for it (its own optimizers use it).
+        torch._foreach_lerp_(averages, weights, 1.0 - self.decay())
+        for copied, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+            copied.copy_(buffer)
         self.updates += 1

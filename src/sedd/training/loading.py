@@ -1,7 +1,7 @@
-"""What a step works on, prepared in the background while the device is busy with the step before.
+"""The inputs of each optimizer step, prepared by a background thread while the device computes the step before.
 
-All of it is a function of (configuration, optimizer step, position in the data), so that it can be prepared early, and
-again where a skipped step or a rollback made the guess wrong.
+They are a function of configuration, optimizer step and data cursor only. So they can be prepared early, and are
+prepared again when a skipped step or a rollback makes the prefetched ones wrong.
 """
 
 from __future__ import annotations
@@ -19,103 +19,106 @@ from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
 from sedd.diffusion.schedule import Schedule
-from sedd.distributed.group import ALONE, World
+from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import DataError
 from sedd.randomness import seed_for
 
-MOST_LETTERS = 1024
-"""In larger alphabets the symbols of a step are not counted."""
+MAX_COUNTED_TOKENS = 1024
+"""Tokens are counted in alphabets of at most this size."""
 
 
 @dataclass(frozen=True, eq=False)
 class MicroStep:
-    """One pass through the network."""
+    """The inputs of one forward and backward pass."""
 
-    given: CorruptedBatch
-    """On the host."""
-    keys: torch.Tensor
-    """(batch,) of the dropout of each sequence."""
+    corrupted: CorruptedBatch
+    """In host memory."""
+    dropout_keys: torch.Tensor
+    """(batch,) keys of each sequence's dropout."""
     seed: int
     """For networks that draw their dropout from torch's generator."""
-    piece: MicroBatch
-    """Which part of the step it is."""
+    micro_batch: MicroBatch
+    """Which sequences of the step it holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class StepInputs:
-    """What one optimizer step does."""
+    """The inputs of one optimizer step."""
 
     difficulty: float
     residues: int
-    """In all sequences of the step: what its loss is normalised by."""
-    micros: tuple[MicroStep, ...]
-    """Those of this process."""
+    """In all sequences of the step, over all ranks; the loss is normalised by it."""
+    micro_steps: tuple[MicroStep, ...]
+    """Those of this rank."""
     mask_rates: np.ndarray
-    """(sequences,) of the step, in its order."""
-    letters: tuple[int, ...]
-    """How often each symbol occurs in `micros`; empty for very large alphabets."""
-    after: Cursor
-    """Where the next step reads."""
+    """(sequences,) of the step over all ranks, in its order."""
+    token_counts: tuple[int, ...]
+    """How often each token occurs in `micro_steps`; empty for very large alphabets."""
+    next_cursor: Cursor
+    """Data cursor of the next step."""
 
 
 class Loader:
-    """Prepares steps, one ahead.
+    """Prepares the inputs of steps, one step ahead.
 
     Args:
         config: of the run.
-        data: what it trains on.
-        batches: the order in which it does.
+        data: the data set to train on.
+        batches: the order of its sequences.
         graph: the forward process.
-        pin: put batches into memory that a GPU can read by itself.
+        pin_memory: whether to copy batches to page-locked memory, from which CUDA copies asynchronously.
         world: the processes that share a step.
     """
 
     def __init__(
-        self, config: Config, data: Dataset, batches: Batches, graph: Graph, *, pin: bool, world: World = ALONE
+        self,
+        config: Config,
+        data: Dataset,
+        batches: Batches,
+        graph: Graph,
+        *,
+        pin_memory: bool,
+        world: World = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.data, self.batches, self.graph, self.pin = config, data, batches, graph, pin
-        self.world = world
-        self._thread = _one_thread()
-        self._ahead: tuple[int, Cursor, Future[StepInputs]] | None = None
+        self.config, self.data, self.batches, self.graph = config, data, batches, graph
+        self.pin_memory, self.world = pin_memory, world
+        self._thread = _single_threaded_executor()
+        self._prefetched: tuple[int, Cursor, Future[StepInputs]] | None = None
 
     def __call__(self, step: int, cursor: Cursor) -> StepInputs:
-        """The work of optimizer step `step` at position `cursor`; begins with that of the next one."""
-        if self._ahead is None or self._ahead[:2] != (step, cursor):
-            self._begin(step, cursor)
-        assert self._ahead is not None  # noqa: S101  # tells the type checker
-        work = self._ahead[2].result()
-        self._begin(step + 1, work.after)
-        return work
+        """The inputs of optimizer step `step` at data position `cursor`; starts to prefetch those of the next step."""
+        if self._prefetched is None or self._prefetched[:2] != (step, cursor):
+            self._prefetch(step, cursor)
+        assert self._prefetched is not None  # noqa: S101  # tells the type checker
+        inputs = self._prefetched[2].result()
+        self._prefetch(step + 1, inputs.next_cursor)
+        return inputs
 
-    def _begin(self, step: int, cursor: Cursor) -> None:
-        self._ahead = step, cursor, self._thread.submit(self._prepare, step, cursor)
+    def _prefetch(self, step: int, cursor: Cursor) -> None:
+        self._prefetched = step, cursor, self._thread.submit(self._prepare, step, cursor)
 
     def _prepare(self, step: int, cursor: Cursor) -> StepInputs:
         config = self.config
         difficulty = Schedule(config).difficulty(step)
-        plan, after = self.batches.at(cursor)
+        plan, next_cursor = self.batches.at(cursor)
         u = torch.from_numpy(path_positions(config.seed, plan.samples))
         noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
-        letters = torch.zeros(self.graph.n if self.graph.n <= MOST_LETTERS else 0, dtype=torch.long)
-        micros = []
-        for piece in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
-            part = piece.batch
+        counts = torch.zeros(self.graph.n if self.graph.n <= MAX_COUNTED_TOKENS else 0, dtype=torch.long)
+        micro_steps = []
+        for micro_batch in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
+            part = micro_batch.batch
             batch = self._read(part)
-            if len(letters) and piece.weight:
-                letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
-            draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
-            given = corrupt_batch(batch, noise[piece.where], draws, graph=self.graph)
+            if len(counts) and micro_batch.weight:
+                counts += torch.bincount(batch.tokens[batch.mask], minlength=len(counts))
+            uniforms = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
+            corrupted = corrupt_batch(batch, noise[micro_batch.where], uniforms, graph=self.graph)
             keys = dropout_keys(config.seed, part.samples)
-            micros.append(
-                MicroStep(
-                    given.pin_memory() if self.pin else given,
-                    keys.pin_memory() if self.pin else keys,
-                    seed_for(config.seed, "dropout", int(part.samples.min())),
-                    piece,
-                )
-            )
+            if self.pin_memory:
+                corrupted, keys = corrupted.pin_memory(), keys.pin_memory()
+            seed = seed_for(config.seed, "dropout", int(part.samples.min()))
+            micro_steps.append(MicroStep(corrupted, keys, seed, micro_batch))
         rates = noise.mask_rate.double().numpy()
-        return StepInputs(difficulty, plan.residues, tuple(micros), rates, tuple(letters.tolist()), after)
+        return StepInputs(difficulty, plan.residues, tuple(micro_steps), rates, tuple(counts.tolist()), next_cursor)
 
     def _read(self, part: GlobalBatch) -> Batch:
         batch = load(self.data.train, part, seed=self.config.seed, max_length=self.config.model.length)
@@ -127,15 +130,15 @@ class Loader:
         return batch
 
 
-def _one_thread() -> ThreadPoolExecutor:
-    """A thread whose tensors are computed by it alone.
+def _single_threaded_executor() -> ThreadPoolExecutor:
+    """A background thread that computes tensors without OpenMP threads of its own.
 
-    With a team of OpenMP threads of its own it would compete for the cores with that of the step, whose threads wait
-    for each other hundreds of times: a step took a quarter longer on two cores.
+    A second team of OpenMP threads would compete for the cores with that of the training step, whose threads wait for
+    each other hundreds of times: a step took a quarter longer on two cores.
     """
-    here = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     executor = ThreadPoolExecutor(1, thread_name_prefix="sedd-loader")
-    executor.submit(torch.get_num_threads).result()  # else it would still take up the default, at its first tensor
+    executor.submit(torch.get_num_threads).result()  # otherwise its first tensor would reset the number to the default
     executor.submit(torch.set_num_threads, 1).result()
-    torch.set_num_threads(here)  # it also set the default for threads to come
+    torch.set_num_threads(num_threads)  # the call above changed the default of threads started later
     return executor

@@ -1,4 +1,4 @@
-"""Live progress in a terminal; a line now and then elsewhere."""
+"""Progress of training: a live bar in a terminal, a line every few steps without one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from sedd.runs.step_report import StepReport
 
 
 class Display:
-    """Shows steps as they are done.
+    """Displays the reports of training steps.
 
     Args:
         total: optimizer steps of the run.
-        every: steps between lines where there is no terminal.
-        enabled: show anything at all.
+        every: optimizer steps between lines without a terminal.
+        enabled: whether to print at all.
+        console: where to print; by default the standard error stream.
     """
 
     def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
@@ -25,11 +26,11 @@ class Display:
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
-        self.recent = (0.0, 0.0)  # residues and seconds, with older steps fading out
-        wide = [BarColumn(bar_width=20)] if self.console.width >= 130 else []  # the numbers come first
+        self.recent = (0.0, 0.0)  # residues and seconds, exponentially weighted towards recent steps
+        bar = [BarColumn(bar_width=20)] if self.console.width >= 130 else []  # narrow terminals show the numbers only
         columns = [
             TextColumn("[bold]{task.completed:,}/{task.total:,}"),
-            *wide,
+            *bar,
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
         ]
@@ -46,7 +47,7 @@ class Display:
         self.progress.stop()
 
     def update(self, report: StepReport) -> None:
-        """Show one step."""
+        """Display one step."""
         if not self.enabled:
             return
         self.recent = (
@@ -63,7 +64,7 @@ class Display:
             )
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
+        """Print a line of text above the bar."""
         if self.enabled:
             self.console.print(text, highlight=False, soft_wrap=True)
 

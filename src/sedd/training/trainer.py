@@ -24,8 +24,8 @@ from sedd.diffusion.loss import is_selective, score_entropy_loss
 from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, widths
 from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule
-from sedd.distributed.group import at_place, join
-from sedd.distributed.parallel import parallelize, same_everywhere
+from sedd.distributed.group import join
+from sedd.distributed.parallel import parallelize, sync_module_states
 from sedd.distributed.signals import StopRequest
 from sedd.errors import CheckpointError, ConfigError, DistributedError, TrainingError
 from sedd.evaluation.bound import Bound
@@ -39,9 +39,8 @@ from sedd.runs.state import TrainState, Window
 from sedd.runs.step_report import StepReport
 from sedd.sampling.generation import Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.training import division
-from sedd.training.compiling import compile_blocks, falling_back, should_compile
-from sedd.training.division import DividedEstimator
+from sedd.training.collectives import DistributedEstimator, all_reduce_parts, generate_texts
+from sedd.training.compiling import compile_blocks, should_compile, with_eager_fallback
 from sedd.training.ema import EmaNetwork
 from sedd.training.loading import Loader, StepInputs
 from sedd.training.optimizer import make_optimizer
@@ -92,16 +91,18 @@ class Trainer:
         self.world = join(backend)
         self.run = self.world.broadcast_object(lambda: Run(Path(run)) if run is not None else Run.fresh())
         self.run.check(self.config, resume=resume)
-        self.backend = at_place(backend, self.world.place.local_rank)
+        self.backend = backend
         self.backend.prepare()
-        self.device = self.backend.device()
+        self.device = backend.device(self.world.local_rank)
         self.data = self._open(data)
         self.process = Process.of(self.config, self.data.alphabet.n)
         self.schedule = Schedule(self.config)
         self.network = self._network(model)
         self._selective = is_selective(self.network)
         self.ema = EmaNetwork(self.network, self.config.ema)
-        self.parallel = parallelize(self.world, self.config, self.network, self.ema.network, known=model is None)
+        self.parallel = parallelize(
+            self.world, self.config, self.network, self.ema.network, find_unused_parameters=model is not None
+        )
         self.optimizer = make_optimizer(self.network, self.config)
         training = self.config.training
         self.batches = Batches(
@@ -115,14 +116,15 @@ class Trainer:
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
         # How long it will take is measured: processes must not come to different conclusions.
         share = self._residues_per_step() / self.world.size
-        self.compiled = all(
-            self.world.all_gather_object(should_compile(self.config, self.network, share, self.backend))
-        )
+        compiles = should_compile(self.config, self.network, residues=share, backend=backend, device=self.device)
+        self.compiled = all(self.world.all_gather_object(compiles))
         """Whether the network is compiled, see `training.compile`."""
         if self.compiled:
             compile_blocks(self.network)
-        pin = self.device.type == "cuda"
-        self.loader = Loader(self.config, self.data, self.batches, self.process.graph, pin=pin, world=self.world)
+        pin_memory = self.device.type == "cuda"
+        self.loader = Loader(
+            self.config, self.data, self.batches, self.process.graph, pin_memory=pin_memory, world=self.world
+        )
         self.state = TrainState()
         self.verdict: Verdict | None = None
         """What the monitor says of the run, after `fit`."""
@@ -176,7 +178,7 @@ class Trainer:
                     display.say(
                         f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
                     )
-                    stop.obey()
+                    stop.exit()
             self.verdict = self.world.broadcast_object(recorder.verdict)
         return bound or self.evaluate()
 
@@ -216,7 +218,7 @@ class Trainer:
         Like `steps`, `sample` and `save`, it is called by all processes of a group, and gives all the same.
         """
         options = self.config.evaluation
-        estimate = DividedEstimator(
+        estimate = DistributedEstimator(
             self.data.valid,
             self.process,
             self.backend,
@@ -227,7 +229,7 @@ class Trainer:
             batch_size=options.batch_size,
             world=self.world,
         )
-        with self.parallel.averaged() as network:
+        with self.parallel.full_ema() as network:
             return estimate(network)
 
     def sample(self, count: int, *, length: int | None = None, seed: int = 0) -> list[str]:
@@ -241,25 +243,25 @@ class Trainer:
         Raises:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
-        with self.parallel.averaged() as network:
+        with self.parallel.full_ema() as network:
             generation = Generation(
                 self.config, network, self.process, self.backend, self.device, self.data.alphabet, self.lengths
             )
             request = generation.sample(count, length=length, seed=seed)
-            return division.texts(generation, request, self.world)
+            return generate_texts(generation, request, self.world)
 
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
         groups = {
             "model": self.network.state_dict(),
             "ema": self.ema.network.state_dict(),
-            "optimizer": self.parallel.moments(self.optimizer),
+            "optimizer": self.parallel.optimizer_state(self.optimizer),
         }
         path = checkpoint.write(
             self.run.checkpoints,
             self.state.step,
             checkpoint.Checkpoint(
-                tensors={name: self.parallel.written(group) for name, group in groups.items()},
+                tensors={name: self.parallel.tensors_to_save(group) for name, group in groups.items()},
                 state={
                     "train": self.state.to_json(),
                     "ema_updates": self.ema.updates,
@@ -306,12 +308,12 @@ class Trainer:
                 f"{len(self.data.train):,}); resume with the same data, or start a new run"
             )
         try:
-            self.parallel.load(self.network, saved.tensors["model"])
-            self.parallel.load(self.ema.network, saved.tensors["ema"])
+            self.parallel.load_state_dict(self.network, saved.tensors["model"])
+            self.parallel.load_state_dict(self.ema.network, saved.tensors["ema"])
         except RuntimeError as error:
             raise CheckpointError(f"{path}: the weights do not fit {type(self.network).__name__}: {error}") from None
         self.ema.updates = int(saved.state["ema_updates"])
-        self.parallel.load_moments(self.optimizer, saved.tensors["optimizer"])
+        self.parallel.load_optimizer_state(self.optimizer, saved.tensors["optimizer"])
         self.state = TrainState.from_json(saved.state["train"])
 
     # One step ------------------------------------------------------------------------------------------------------
@@ -326,14 +328,14 @@ class Trainer:
         work = self.loader(state.step, state.cursor)
         residues = work.residues
         mine = self._gradient(work) if not self.compiled else self._compiled_gradient(work)
-        norm = self.parallel.clip(config.optim.grad_clip)
+        norm = self.parallel.clip_grad_norm_(config.optim.grad_clip)
         # The one place where the host waits for the device: whether to step decides every clock.
         *flat, norm_value = torch.cat([mine.flatten(), norm.to(mine)[None]]).tolist()
-        parts, letters = division.all_reduce_parts(
+        parts, token_counts = all_reduce_parts(
             self.world,
-            [micro.piece for micro in work.micros],
+            [micro.micro_batch for micro in work.micro_steps],
             np.array(flat).reshape(3, -1),
-            work.letters,
+            work.token_counts,
             total=len(work.mask_rates),
         )
         bins = _binned(
@@ -359,9 +361,9 @@ class Trainer:
             skipped=skipped,
             skipped_total=state.skipped + skipped,
             bins=LossProfile() if skipped else bins,
-            letters=letters,
+            letters=token_counts,
         )
-        self.state = self._advance(report, work.after, seconds)
+        self.state = self._advance(report, work.next_cursor, seconds)
         return report
 
     def _gradient(self, work: StepInputs) -> Tensor:
@@ -369,20 +371,20 @@ class Trainer:
         device."""
         parts = []
         self.network.train()
-        for micro in work.micros:
+        for micro in work.micro_steps:
             self.backend.seed(micro.seed)
-            with self.parallel.micro(last=micro.piece.last):
+            with self.parallel.gradient_sync(enabled=micro.micro_batch.last):
                 with self.backend.autocast():
                     loss = score_entropy_loss(
                         self.parallel.forward,
-                        micro.given.to(self.device),
+                        micro.corrupted.to(self.device),
                         process=self.process,
                         selective=self._selective,
-                        keys=micro.keys.to(self.device, non_blocking=True),
+                        keys=micro.dropout_keys.to(self.device, non_blocking=True),
                         # On GPUs attention is faster without one: worth a second compilation.
                         always_mask=self.compiled and self.device.type == "cpu",
                     )
-                scaled = loss.total * (micro.piece.weight * self.parallel.loss_scale) / work.residues
+                scaled = loss.total * (micro.micro_batch.weight * self.parallel.loss_scale) / work.residues
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             parts.append(loss.parts)
         return torch.cat(parts, 1)
@@ -395,7 +397,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             return self._gradient(work)
 
-        return falling_back(self.network, lambda: self._gradient(work), again=again)
+        return with_eager_fallback(self.network, lambda: self._gradient(work), eager=again)
 
     def _advance(self, report: StepReport, cursor: Cursor, seconds: float) -> TrainState:
         state = replace(self.state, cursor=cursor, seconds=self.state.seconds + seconds)
@@ -504,7 +506,7 @@ class Trainer:
         model = model.to(self.device)
         if not any(p.requires_grad for p in model.parameters()):
             raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
-        same_everywhere(self.world, model)
+        sync_module_states(self.world, model)
         return model
 
     def _check_group(self) -> None:
