@@ -60,7 +60,7 @@ def work(
         found["losses"].append(report.loss)
         found["norms"].append(report.grad_norm)
         found["skipped"].append(report.skipped)
-        found["letters"].append(list(report.letters))
+        found["letters"].append(list(report.token_counts))
         if report.step == stop:
             break
     trainer.save()

@@ -25,7 +25,7 @@ from sedd.data import open_data
 from sedd.diffusion.loss_profile import BINS, EDGES, widths
 from sedd.errors import CheckpointError, ConfigError, DataError
 from sedd.evaluation.bound import Estimator
-from sedd.runs.history import BoundLine
+from sedd.runs.metrics import BoundRecord
 from tests.conftest import TINY
 
 Writer = Callable[..., Path]
@@ -105,8 +105,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sedd.SeddWarning")  # noise tha
 # Parts of a bound ----------------------------------------------------------------------------------------------------
 
 
-def made(up_to: np.ndarray, error: np.ndarray) -> BoundLine:
-    return BoundLine(1, float(up_to[-1]), float(error[-1]), 1, 1.0, np.ones(BINS), up_to, error)
+def made(up_to: np.ndarray, error: np.ndarray) -> BoundRecord:
+    return BoundRecord(1, float(up_to[-1]), float(error[-1]), 1, 1.0, np.ones(BINS), up_to, error)
 
 
 def test_a_part_of_a_bound_is_linear_within_a_bin_and_its_error_is_never_too_small() -> None:

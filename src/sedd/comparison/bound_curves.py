@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diffusion.loss_profile import EDGES
-from sedd.runs.history import BoundLine, History
+from sedd.runs.history import History
+from sedd.runs.metrics import BoundRecord
 
 Array = NDArray[np.float64]
 Clock = Literal["steps", "residues", "seconds"]
@@ -103,7 +104,7 @@ class Point:
         }
 
 
-def part(line: BoundLine, low: float, high: float) -> tuple[float, float]:
+def part(line: BoundRecord, low: float, high: float) -> tuple[float, float]:
     """The part of a bound between two mask rates and its standard error, nats per residue."""
     if (low, high) == (0.0, 1.0):
         return line.nats, line.stderr if np.isfinite(line.stderr) else np.nan

@@ -22,7 +22,8 @@ from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
-from sedd.runs.history import full, read_metrics
+from sedd.runs.history import read_metrics
+from sedd.runs.metrics import padded
 
 _ANOTHER = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
 
@@ -138,7 +139,7 @@ def _trained(run: Path, records: Sequence[dict[str, Any]], config: Config) -> Pr
     profile = next((record.get("profile") for record in reversed(records) if record.get("kind") == "train"), None)
     if not profile:
         raise CheckpointError(f"{run}: no loss by mask rate was recorded yet; a run has it from its first line on")
-    return of_profile(full(profile, np.nan))
+    return of_profile(padded(profile, missing=np.nan))
 
 
 def _recorded(run: Path) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Predictor
 from sedd.errors import CheckpointError, ConfigError, SeddError
 from sedd.report.samples import SampleFile, read_samples
-from sedd.runs.history import BoundLine, History, read_metrics
+from sedd.runs.history import History, read_metrics
+from sedd.runs.metrics import BoundRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +86,10 @@ class Contents:
         """The last recorded optimizer step."""
         history = self.history
         lines, bounds = ([each.step for each in part] for part in (history.lines, history.bounds))
-        return max([*lines, *bounds, *(step for step, _ in history.skipped)], default=0)
+        return max([*lines, *bounds, *(skip.step for skip in history.skipped)], default=0)
 
     @property
-    def finite_bounds(self) -> list[BoundLine]:
+    def finite_bounds(self) -> list[BoundRecord]:
         """The evaluations that gave a number."""
         return [bound for bound in self.history.bounds if math.isfinite(bound.nats)]
 

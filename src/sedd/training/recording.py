@@ -13,7 +13,7 @@ from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import Run
-from sedd.runs.metrics import data_line
+from sedd.runs.metrics import DataRecord
 from sedd.training.tracking import TrackerSessions
 
 
@@ -52,7 +52,7 @@ class Recorder:
         for record in written:
             self.monitor.observe(record)
         if not written:
-            self.write(data_line(data, letters))
+            self.write(DataRecord(tuple(data.token_counts.tolist()), letters.length, len(data.train)).to_dict())
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Add one line everywhere; returns the alarms that it raised, which are written and shown too."""

@@ -14,6 +14,7 @@ from sedd.config.config import Config
 from sedd.config.sections import Sampling
 from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
+from sedd.runs.metrics import SamplesRecord
 from sedd.runs.step_report import StepReport
 from sedd.sampling.writing import write_samples
 
@@ -78,7 +79,7 @@ class SamplesAtSteps:
             self._excuse(f"the samples in {path} are not judged: {error}")
             return []
         self._say(f"Samples of step {report.step:,} in {path}. {quality.sentence}")
-        return [{"kind": "samples", "step": report.step, **quality.numbers(), "quality": quality.to_json()}]
+        return [SamplesRecord(report.step, quality.numbers(), quality.to_json()).to_dict()]
 
     def _judged(self, sequences: list[str]) -> Quality:
         data = self._trainer.data

@@ -34,7 +34,7 @@ from sedd.plugins.contracts import Curriculum
 from sedd.randomness import seed_for
 from sedd.runs import checkpoint
 from sedd.runs.directory import Run, differences
-from sedd.runs.metrics import bound_line, rollback_line, skipped_line, train_line
+from sedd.runs.metrics import BoundRecord, RollbackRecord, SkippedRecord, TrainRecord
 from sedd.runs.state import TrainState, Window
 from sedd.runs.step_report import StepReport
 from sedd.sampling.generation import Generation
@@ -261,7 +261,7 @@ class Trainer:
             checkpoint.Checkpoint(
                 tensors={name: self.parallel.written(group) for name, group in groups.items()},
                 state={
-                    "train": self.state.to_json(),
+                    "train": self.state.to_dict(),
                     "ema_updates": self.ema.updates,
                     "alphabet": self.data.alphabet.to_dict(),
                     "lengths": self.lengths.to_json(),
@@ -312,7 +312,7 @@ class Trainer:
             raise CheckpointError(f"{path}: the weights do not fit {type(self.network).__name__}: {error}") from None
         self.ema.updates = int(saved.state["ema_updates"])
         self.parallel.load_moments(self.optimizer, saved.tensors["optimizer"])
-        self.state = TrainState.from_json(saved.state["train"])
+        self.state = TrainState.from_dict(saved.state["train"])
 
     # One step ------------------------------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ class Trainer:
             skipped=skipped,
             skipped_total=state.skipped + skipped,
             bins=LossProfile() if skipped else bins,
-            letters=letters,
+            token_counts=letters,
         )
         self.state = self._advance(report, work.after, seconds)
         return report
@@ -423,13 +423,14 @@ class Trainer:
         """The lines that this step adds to the metrics file; a training line empties the window it sums up."""
         training = self.config.training
         if report.skipped:
-            return [skipped_line(report)]
+            return [SkippedRecord(report.step, report.skipped_total).to_dict()]
         lines = []
         if report.step % training.log_every == 0 or report.step == training.n_iters:
-            lines.append(train_line(report, self.state, self.data.token_counts, self.backend.memory()))
+            record = TrainRecord.of(report, self.state, self.data.token_counts, self.backend.memory())
+            lines.append(record.to_dict())
             self.state = replace(self.state, window=Window())
         if report.bound is not None:
-            lines.append(bound_line(report, self.state))
+            lines.append(BoundRecord.of(report, self.state).to_dict())
         return lines
 
     # When it diverges ----------------------------------------------------------------------------------------------
@@ -473,7 +474,8 @@ class Trainer:
         self.save()
         if self.world.is_main:
             self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
-        return rollback_line(self.state, alarm.to_json())
+        state = self.state
+        return RollbackRecord(state.step, alarm.step, state.lr_scale, state.rollbacks, alarm.to_json()).to_dict()
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound
