@@ -12,7 +12,7 @@ from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diffusion.graphs import make_graph
-from sedd.runs.directory import Run
+from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import DataRecord
 from sedd.training.tracking import TrackerSessions
 
@@ -41,7 +41,7 @@ class Recorder:
     """
 
     def __init__(
-        self, run: Run, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
+        self, run: RunDirectory, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
     ) -> None:
         letters = DataStatistics.of(data, longest=config.model.length)
         graph = make_graph(config.graph.type, data.alphabet.n)

@@ -33,7 +33,8 @@ from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Curriculum
 from sedd.randomness import seed_for
 from sedd.runs import checkpoint
-from sedd.runs.directory import Run, differences
+from sedd.runs.differences import blocking_differences
+from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import BoundRecord, RollbackRecord, SkippedRecord, TrainRecord
 from sedd.runs.state import TrainState, Window
 from sedd.runs.step_report import StepReport
@@ -90,7 +91,7 @@ class Trainer:
         self.resume = resume
         backend = choose(self.config.device)
         self.world = join(backend)
-        self.run = self.world.broadcast_object(lambda: Run(Path(run)) if run is not None else Run.fresh())
+        self.run = self.world.broadcast_object(lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run)))
         self.run.check(self.config, resume=resume)
         self.backend = at_place(backend, self.world.place.local_rank)
         self.backend.prepare()
@@ -182,7 +183,7 @@ class Trainer:
 
     def _recorder(self, stack: ExitStack, display: Display) -> Recorder:
         """Take the run over from where it was left, and record what comes, until `stack` ends."""
-        stack.enter_context(self.run.held())
+        stack.enter_context(self.run.lock())
         self.run.rewind(self.state.step, self.state.skipped)
         trackers = TrackerSessions(self.config.trackers, self.run.path, self.config.as_dict())
         return Recorder(self.run, self.config, self.data, stack.enter_context(trackers), display.say)
@@ -294,7 +295,7 @@ class Trainer:
     def _newest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
         if not self.run.checkpoints.exists():
             return None
-        with self.run.held():  # looking for an intact checkpoint may move damaged ones aside
+        with self.run.lock():  # looking for an intact checkpoint may move damaged ones aside
             return self.run.latest()
 
     def _load(self, found: tuple[Path, checkpoint.Checkpoint] | None) -> None:
@@ -519,7 +520,7 @@ class Trainer:
             )
         everybody = self.world.all_gather_object((self.config.as_dict(), self.data.fingerprint))
         for rank, (config, data) in enumerate(everybody):
-            changed = [key for key, *_ in differences(everybody[0][0], config)]
+            changed = [difference.key for difference in blocking_differences(everybody[0][0], config)]
             if changed or data != everybody[0][1]:
                 what = f"configuration ({', '.join(changed)})" if changed else "data"
                 raise DistributedError(f"process {rank} of {size} has another {what} than process 0; give all the same")
