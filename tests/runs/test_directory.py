@@ -74,11 +74,10 @@ def test_another_configuration_is_refused_with_every_difference(tiny, tmp_path):
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
     with pytest.raises(sedd.CheckpointError) as caught:
         sedd.Trainer(tiny("optim.lr=1e-4", "noise.type=cosine"), run=tmp_path / "run", resume=True)
-    message = str(caught.value)
-    assert "optim.lr: 0.002 in the run, 0.0001 now" in message
-    assert "noise.type: 'loglinear' in the run, 'cosine' now" in message
-    assert "noise.sigma_min: 0.0 in the run, 0.0001 now" in message  # the default of the other noise
-    assert message.count(" in the run, ") == 3
+    _, *differences, _ = str(caught.value).splitlines()
+    assert "0.002 in the run, 0.0001 now" in differences[-1]
+    keys = {line.partition(":")[0].strip() for line in differences}
+    assert keys == {"optim.lr", "noise.type", "noise.sigma_min"}  # the last is a default of the other noise
 
 
 def test_keys_without_effect_on_training_may_change_when_resuming(tiny, tmp_path):

@@ -1,7 +1,8 @@
 """The sections of a run file, one frozen model each: names, types, bounds, defaults and meanings.
 
 Section and key names are those of the SEDD code base and of the run files its users already have. The sections of
-plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`.
+plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`. An `Effect` beside
+a field is what its key affects: whether it may change when a run is resumed, and matters when runs are compared.
 """
 
 from __future__ import annotations
