@@ -220,7 +220,7 @@ def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) 
             bound = np.inf
         letters = DataStatistics.of(trainer.data, longest=config.model.length)
         monitor = Monitor(config, both_predictors(trainer.process.graph, config.model, letters.frequencies))
-        for record in read_metrics(trainer.run.metrics):
+        for record in read_metrics(trainer.run.metrics_file):
             monitor.observe(record)
     verdict = monitor.verdict()
     rules = tuple(f"{alarm.rule}@{alarm.step}:{alarm.cause}:{alarm.severity}" for alarm in verdict.alarms)

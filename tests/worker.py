@@ -60,7 +60,7 @@ def train_tiny(
         result["losses"].append(report.loss)
         result["norms"].append(report.grad_norm)
         result["skipped"].append(report.skipped)
-        result["counts"].append(list(report.letters))
+        result["counts"].append(list(report.token_counts))
         if report.step == stop:
             break
     trainer.save()

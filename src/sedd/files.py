@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ def write_json(path: Path, data: Any) -> None:
 def to_json(data: Any) -> bytes:
     """JSON as people can read it."""
     return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def finite_or_none(value: float) -> float | None:
+    """The number for JSON, which has no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def sync_directory(path: Path) -> None:

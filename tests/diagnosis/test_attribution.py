@@ -19,15 +19,15 @@ from sedd.diagnosis.predictors import of_profile
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, bin_of, mask_range, widths
 from sedd.diffusion.noising import noise_state
-from sedd.runs.history import Line
+from sedd.runs.metrics import TrainRecord
 from tests.learners import Bag, compositions
 
 pytestmark = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")  # ramps longer than the run are meant
 
 
-def line(step: int, bins: LossProfile) -> Line:
+def line(step: int, bins: LossProfile) -> TrainRecord:
     loss = float(bins.loss.sum()) / bins.residues
-    return Line(step, loss, bins, bins.values, 1.0, 1.0, 0.0, 0.0, 0.0, 0, 0.0, 0, None)
+    return TrainRecord(step, loss, bins, bins.values, 1.0, 1.0, 0.0, 0.0, 0.0, 0, 0.0, 0, None)
 
 
 def made(values: np.ndarray, drawn: np.ndarray, expected: np.ndarray, residues: float = 1.0) -> LossProfile:
@@ -110,7 +110,7 @@ def test_without_a_loss_by_mask_rate_nothing_is_attributed():
 # Along a run ---------------------------------------------------------------------------------------------------------
 
 
-def ramp(count: int = 21) -> list[Line]:
+def ramp(count: int = 21) -> list[TrainRecord]:
     """A model that gets better by 0.01 per line while the range of mask rates grows to 1."""
     ranges = np.linspace(0.2, 1.0, count)
     return [
@@ -169,7 +169,7 @@ class World:
     """Two networks of one run, and the training loss of each at the difficulty of each."""
 
     bins: dict[tuple[int, int], LossProfile]
-    lines: list[Line]
+    lines: list[TrainRecord]
     steps: tuple[int, int]
 
     def loss(self, network: int, difficulty: int) -> float:

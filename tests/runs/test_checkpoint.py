@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all, and damage is found, named and survived."""
+"""Checkpoints are written atomically; damage is detected and named, and the checkpoint before is used."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_any_flipped_bit_in_any_file_is_found_and_named(tmp_path_factory, data):
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     content[bit // 8] ^= 1 << (bit % 8)
     (path / name).write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match=rf"{name}.*damaged"):
+    with pytest.raises(CheckpointError, match=name):
         checkpoint.read(path)
 
 
@@ -63,22 +63,21 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     checkpoint.write(tmp_path, 1, example(1.0))
     broken = checkpoint.write(tmp_path, 2, example(2.0))
     harm(broken / name)
-    with pytest.warns(SeddWarning, match=rf"{name}.*damaged\. Using the one before"):
+    with pytest.warns(SeddWarning, match=name):
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found[0].name == "step-00000001"
-    assert broken.is_dir()  # who only reads changes nothing
+    assert broken.is_dir()  # reading changes nothing
     with pytest.warns(SeddWarning, match="damaged-step-00000002"):
         checkpoint.latest(tmp_path, set_aside=True)
     assert (tmp_path / "damaged-step-00000002").is_dir()
 
 
-def test_when_every_checkpoint_is_damaged_nothing_starts_again_from_the_beginning(tmp_path):
+def test_when_every_checkpoint_is_damaged_the_run_does_not_start_from_scratch(tmp_path):
     os.remove(checkpoint.write(tmp_path, 1, example()) / "model.safetensors")
-    message = r"every checkpoint is damaged \(damaged-step-00000001\)"
-    with pytest.warns(SeddWarning), pytest.raises(CheckpointError, match=message):
+    with pytest.warns(SeddWarning), pytest.raises(CheckpointError, match="damaged-step-00000001"):
         checkpoint.latest(tmp_path, set_aside=True)
-    with pytest.raises(CheckpointError, match=message):  # also later, when it was set aside before
+    with pytest.raises(CheckpointError, match="damaged-step-00000001"):  # also later, when it was set aside before
         checkpoint.latest(tmp_path, set_aside=True)
 
 
@@ -104,7 +103,7 @@ def test_without_an_intact_checkpoint_there_is_none(tmp_path):
     assert checkpoint.latest(tmp_path) is None
 
 
-def test_a_crash_while_writing_leaves_the_old_ones_and_nothing_half_done(tmp_path, monkeypatch):
+def test_a_crash_while_writing_leaves_the_old_checkpoints_and_nothing_incomplete(tmp_path, monkeypatch):
     checkpoint.write(tmp_path, 1, example())
     for dying in range(1, 8):  # die at the nth file that is made durable
         calls = 0
@@ -135,11 +134,11 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     assert [path.name for path in checkpoint.listing(tmp_path)] == ["step-00000002", "step-00000005", "step-00000006"]
 
 
-def test_a_checkpoint_of_a_newer_format_says_upgrade(tmp_path):
+def test_a_checkpoint_of_a_newer_format_is_an_error_and_stays_as_it_is(tmp_path):
     path = checkpoint.write(tmp_path, 1, example())
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     for use in (checkpoint.read, lambda path: checkpoint.latest(path.parent, set_aside=True)):
-        with pytest.raises(CheckpointError, match="upgrade sedd"):
+        with pytest.raises(CheckpointError, match="99"):
             use(path)
     assert path.is_dir()  # intact, and left where it is

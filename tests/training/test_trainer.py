@@ -128,7 +128,7 @@ def test_metrics_written_after_the_last_checkpoint_are_not_kept_twice(tiny, tmp_
             trainer.save()
         if report.step == 6:  # killed here: steps 5 and 6 are in the metrics but in no checkpoint
             break
-    with trainer.run.metrics.open("a") as file:
+    with trainer.run.metrics_file.open("a") as file:
         file.write('{"kind": "train", "st')  # and a line was torn
     sedd.Trainer(config, run=tmp_path / "run", resume=True).fit(progress=False)
     assert [line["step"] for line in lines(tmp_path / "run") if line["kind"] == "train"] == list(range(1, 9))

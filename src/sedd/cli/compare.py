@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from sedd.cli.app import app, data_progress, out
-from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Point, few
-from sedd.comparison.comparable import WHOLE
+from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
-from sedd.comparison.config_differences import Difference
 from sedd.comparison.paired import PairedDifference, paired
+from sedd.comparison.recorded import NEGLIGIBLE
 from sedd.report.comparison_plot import plot
+from sedd.runs.differences import Difference
 
 CLOCK_NAMES: dict[Clock, str] = {"steps": "optimizer steps", "residues": "training residues", "seconds": "time"}
 
@@ -48,7 +48,7 @@ def compare_runs(
             }
     if as_json:
         more = {"paired": {name: each.to_json() for name, each in pairs.items()}} if pair else {}
-        typer.echo(json.dumps(found.to_json() | more))
+        typer.echo(json.dumps(found.to_dict() | more))
         return
     for name, each in pairs.items():
         out.print(_paired_sentence(found.runs[0], name, each), markup=False)
@@ -114,9 +114,9 @@ def _show_bounds(found: Comparison) -> None:
             _print(_bound_table(f"{title}, at equal {CLOCK_NAMES[clock]}", clock, found, found.points[clock]))
         else:
             out.print(f"\nAt equal {CLOCK_NAMES[clock]}: the runs have no point in common; nothing is extrapolated.")
-    if high - low < 1.0 - WHOLE and found.whole_points["steps"]:
+    if high - low < 1.0 - NEGLIGIBLE and found.full_points["steps"]:
         title = "Full held-out bound, nats per residue, at equal optimizer steps"
-        _print(_bound_table(title, "steps", found, found.whole_points["steps"]))
+        _print(_bound_table(title, "steps", found, found.full_points["steps"]))
     out.print(
         f"± is a 95 % interval. The second line of a cell is the difference to {found.runs[0]}; its interval is that "
         "of runs measured on different sequences. On the same sequences the difference is known better than that.",
@@ -126,7 +126,7 @@ def _show_bounds(found: Comparison) -> None:
 
 def _bound_table(title: str, clock: Clock, found: Comparison, points: Sequence[Point]) -> Table:
     table = _table(title, CLOCK_NAMES[clock], *found.compared)
-    for point in few(points):
+    for point in evenly_spread(points):
         cells = [f"{point.nats[0]:.4f} {_half(point.stderr[0])}"]
         for other in range(1, len(point.nats)):
             gap, error = point.difference(other)

@@ -25,7 +25,7 @@ from sedd.evaluation.names import names_in
 from sedd.evaluation.scatter import Z95
 from sedd.evaluation.table import table
 from sedd.pretrained import Pretrained, load
-from sedd.runs.directory import Run
+from sedd.runs.directory import RunDirectory
 
 USUAL = 1_000
 """Sequences that are evaluated where neither their number nor a table of all is asked for."""
@@ -117,9 +117,8 @@ def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], 
 def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> _Held:
     store = open_whole(model.config.data, name, model.alphabet, progress=progress)
     folder = run.parent.parent if (run / "manifest.json").exists() else run
-    lines = (line for line in Run(folder).read_metrics() if line.get("kind") == "data")
-    counts = next(lines, {}).get("letter_counts")
-    return _Held(store, _names(model, name), None if counts is None else np.array(counts))
+    record = RunDirectory(folder).data_record()
+    return _Held(store, _names(model, name), None if record is None else np.array(record.token_counts))
 
 
 def _names(model: Pretrained, name: str) -> Iterator[str] | None:

@@ -17,7 +17,7 @@ from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.runs import checkpoint
-from sedd.runs.directory import Run
+from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
@@ -49,13 +49,13 @@ def train(
         reject_torchrun()
     loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
-        run = Run.newest()
+        run = RunDirectory.newest()
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
-        Run(run).check(loaded, resume=resume)
+        RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
         own = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
-        raise typer.Exit(_supervised(own, run or Run.fresh().path, size=supervise, resume=resume))
+        raise typer.Exit(_supervised(own, run or RunDirectory.fresh().path, size=supervise, resume=resume))
     with data_progress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     if len(dataset.valid) < FEW:
@@ -113,7 +113,7 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
     run = trainer.run
     if trainer.verdict is not None:
         rows["verdict"] = f"{trainer.verdict.kind}; sedd diagnose {run.path} says why"
-    rows |= {"run": str(run.path), "metrics": str(run.metrics), "checkpoints": str(run.checkpoints)}
+    rows |= {"run": str(run.path), "metrics": str(run.metrics_file), "checkpoints": str(run.checkpoints)}
     if samples:
         rows["samples"] = str(samples)
     for name, text in rows.items():

@@ -1,128 +1,128 @@
-"""Hold runs against each other: what differs, what may be compared, and which has the better curriculum-free bound."""
+"""Compare runs: what differs, what may be compared, and which run has the lower held-out bound."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Curve, Point, align
 from sedd.comparison.comparable import Rule, rules, same_graph, same_training_data, shared_range
-from sedd.comparison.config_differences import Difference, config_differences
-from sedd.comparison.recorded import Recorded, read_runs
+from sedd.comparison.recorded import RecordedRun, read_runs
 from sedd.errors import CheckpointError
+from sedd.runs.differences import Difference, config_differences
 
-COMPARED = "bound over the shared range"
-FULL = "held-out bound"
+SHARED_BOUND = "bound over the shared range"
+FULL_BOUND = "held-out bound"
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Some runs, the first of which the others are held against. All bounds are nats per residue."""
+    """A comparison of runs with the first of them. All bounds are nats per residue."""
 
     runs: tuple[str, ...]
     """Names, in the order given."""
     differences: tuple[Difference, ...]
-    """Keys of the configuration whose values differ."""
+    """Keys of the configuration with different values."""
     rules: tuple[Rule, ...]
-    """What may be compared between the first run and each other one."""
+    """What may be compared between the first run and each other run."""
     mask_rates: tuple[float, float]
-    """The range over which the bounds are compared: what all compared runs were trained on. From 0 to 1 where the
-    graphs differ, of which only the whole integral means the same."""
+    """The range over which the bounds are compared: the mask rates that all compared runs were trained on. 0 to 1 if
+    the graphs differ, because only the full integral is the same quantity for both graphs."""
+    untrained_range: bool
+    """Whether `mask_rates` includes some that a compared run was not trained on."""
     compared: tuple[str, ...]
-    """Runs whose bounds may be compared; the first one alone if there are no others."""
+    """Runs whose bounds may be compared; only the first run if there are no others."""
     curves: tuple[Curve, ...] = field(repr=False)
-    """Of each compared run, the bound over `mask_rates`."""
-    whole: tuple[Curve, ...] = field(repr=False)
-    """Of each compared run, the full bound, untrained parts included."""
+    """The bound over `mask_rates` of each compared run."""
+    full_curves: tuple[Curve, ...] = field(repr=False)
+    """The full bound of each compared run, including mask rates that it was not trained on."""
     points: Mapping[Clock, tuple[Point, ...]] = field(repr=False)
-    """`steps`, `residues` and `seconds`: the bounds over `mask_rates` wherever a run was evaluated and none has to be
-    extrapolated. Empty where the runs have no such point in common."""
-    whole_points: Mapping[Clock, tuple[Point, ...]] = field(repr=False)
-    """The same of the full bound."""
+    """The bounds over `mask_rates` at equal `steps`, `residues` and `seconds`: at every evaluation of a run where no
+    other run has to be extrapolated. Empty if the runs have no such point in common."""
+    full_points: Mapping[Clock, tuple[Point, ...]] = field(repr=False)
+    """The full bounds at equal `steps`, `residues` and `seconds`."""
 
     @property
     def sentence(self) -> str:
-        """Which run is better, by how much and how surely; or that nothing may be compared, and why."""
+        """Which run is better, by how much and with which 95 % interval; or why nothing may be compared."""
         if len(self.compared) < 2:
             return self._refusal()
         if not self.points["steps"]:
-            ends = "; ".join(f"{each.run}: steps {each.steps[0]:,.0f} to {each.steps[-1]:,.0f}" for each in self.curves)
+            ends = "; ".join(f"{c.run}: steps {c.steps[0]:,.0f} to {c.steps[-1]:,.0f}" for c in self.curves)
             return f"The runs have no optimizer step in common at which their bounds are known ({ends})."
-        said = self._ranking(self.points["steps"][-1])
-        left_out = [run for run in self.runs if run not in self.compared]
-        return said + (f" Not comparable with {self.runs[0]}: {', '.join(left_out)}." if left_out else "")
+        ranking = self._ranking(self.points["steps"][-1])
+        excluded = [run for run in self.runs if run not in self.compared]
+        return ranking + (f" Not comparable with {self.runs[0]}: {', '.join(excluded)}." if excluded else "")
 
     def __str__(self) -> str:
         return self.sentence
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain data; 95 % intervals as half widths."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; 95 % intervals as half widths."""
         return {
             "runs": list(self.runs),
             "sentence": self.sentence,
-            "differences": [asdict(each) | {"values": list(each.values)} for each in self.differences],
-            "rules": [rule.to_json() for rule in self.rules],
+            "differences": [difference.to_dict() for difference in self.differences],
+            "rules": [rule.to_dict() for rule in self.rules],
             "mask_rates": list(self.mask_rates),
             "compared": list(self.compared),
-            "curves": [curve.to_json() for curve in self.curves],
-            "whole_curves": [curve.to_json() for curve in self.whole],
-            "at_equal": {clock: [point.to_json() for point in points] for clock, points in self.points.items()},
+            "curves": [curve.to_dict() for curve in self.curves],
+            "whole_curves": [curve.to_dict() for curve in self.full_curves],
+            "at_equal": {clock: [point.to_dict() for point in points] for clock, points in self.points.items()},
             "whole_at_equal": {
-                clock: [point.to_json() for point in points] for clock, points in self.whole_points.items()
+                clock: [point.to_dict() for point in points] for clock, points in self.full_points.items()
             },
         }
 
     def _refusal(self) -> str:
-        judged = [rule for rule in self.rules if rule.what == COMPARED and rule.answer == "no"]
-        why = ". ".join(f"{rule.other}: {'; '.join(rule.reasons)}" for rule in judged)
-        why = why or "No mask rate was trained by all of them; compare fewer runs at a time"
+        refused = [rule for rule in self.rules if rule.what == SHARED_BOUND and rule.answer == "no"]
+        why = ". ".join(f"{rule.other}: {'; '.join(rule.reasons)}" for rule in refused)
+        why = why or "No mask rate was trained in all of them; compare fewer runs at a time"
         return f"No bound may be compared with that of {self.runs[0]}. {why}."
 
     def _ranking(self, point: Point) -> str:
         order = sorted(range(len(point.nats)), key=lambda run: point.nats[run])
-        best, other = order[0], order[1]
-        gap, error = point.difference(other, best)
-        names = self.compared[best], self.compared[other]
-        every = "both" if len(order) == 2 else "all"
-        where = f"at step {point.at:,.0f}, the last that {every} reached, over {self._range()}"
+        gap, error = point.difference(order[1], order[0])
+        best, second = self.compared[order[0]], self.compared[order[1]]
+        runs = "both runs" if len(order) == 2 else "all runs"
+        where = f"at step {point.at:,.0f}, the last that {runs} reached, over {self._range()}"
         if gap == 0.0:
-            return f"{names[0]} and {names[1]} have the same bound {where}."
+            return f"{best} and {second} have the same bound {where}."
         next_best = ", the next best," if len(order) > 2 else ""
         low, high = gap - Z95 * error, gap + Z95 * error
         if low > 0.0:
             return (
-                f"{names[0]} is better than {names[1]}{next_best} by {gap:.4f} nats per residue {where}; the 95 % "
+                f"{best} is better than {second}{next_best} by {gap:.4f} nats per residue {where}; the 95 % "
                 f"interval, {low:.4f} to {high:.4f}, excludes 0."
             )
-        interval = f"the 95 % interval, {low:.4f} to {high:.4f}, includes 0" if high > 0.0 else "no error is known"
+        interval = f"the 95 % interval, {low:.4f} to {high:.4f}, includes 0" if high > 0.0 else "its error is unknown"
         return (
-            f"{names[0]} and {names[1]} cannot be told apart {where}: {names[0]} is better by {gap:.4f} nats per "
-            f"residue, and {interval}."
+            f"{best} and {second} do not differ significantly {where}: {best} is better by {gap:.4f} nats per "
+            f"residue, but {interval}."
         )
 
     def _range(self) -> str:
         low, high = self.mask_rates
         if self.mask_rates != (0.0, 1.0):
             return f"mask rates {low:.1%} to {high:.1%}"
-        guesses = any("never trained" in reason for rule in self.rules for reason in rule.reasons)
-        return "all mask rates" + (", some of which not all of them were trained on" if guesses else "")
+        return "all mask rates" + (", including some that not all runs were trained on" if self.untrained_range else "")
 
 
 def compare(*runs: str | Path) -> Comparison:
-    """Hold runs against each other.
+    """Compare runs by their metrics files; nothing is evaluated.
 
-    Nothing is evaluated: all numbers are from the metrics files, so it takes no time and no device. The intervals of
-    differences are those of independent runs. As both are measured on the same sequences with the same noise they are
-    wider than need be; `sedd.comparison.paired.paired` evaluates two best checkpoints and has the narrow one.
+    The intervals of differences are those of independent evaluations. All runs are evaluated on the same sequences with
+    the same noise, so these intervals are too wide; `sedd.comparison.paired.paired` evaluates the best checkpoints of
+    two runs and computes the narrower interval of the paired difference.
 
     Args:
-        runs: directories of at least two runs; the first is the one that the others are held against.
+        runs: directories of at least two runs; the others are compared with the first.
 
     Raises:
-        CheckpointError: if there are fewer than two, one is given twice, or one has no metrics or no bound yet.
+        CheckpointError: if there are fewer than two runs, one is given twice, or one has no metrics or no bound yet.
 
     Examples:
         >>> from sedd.comparison.compare import compare
@@ -132,45 +132,47 @@ def compare(*runs: str | Path) -> Comparison:
     """
     if len(runs) < 2:
         raise CheckpointError(f"a comparison needs two runs or more, got {len(runs)}: sedd compare RUN RUN ...")
-    read = read_runs(runs)
-    for run in read:
+    recorded = read_runs(runs)
+    for run in recorded:
         if not any(bound.nats < float("inf") for bound in run.history.bounds):
             raise CheckpointError(
-                f"{run.path}: no held-out bound was recorded yet; the first comes after training.eval_every="
-                f"{run.option('training.eval_every')} optimizer steps. Wait for it, or leave this run out"
+                f"{run.directory.path}: no held-out bound was recorded yet; the first comes after training.eval_every="
+                f"{run.option('training.eval_every')} optimizer steps. Wait for it, or omit this run"
             )
-    return _compared(read)
+    return _compared(recorded)
 
 
-def _compared(runs: Sequence[Recorded]) -> Comparison:
+def _compared(runs: Sequence[RecordedRun]) -> Comparison:
     first, *others = runs
-    found = [rules(first, other) for other in others]
-    kept = [first, *(other for other, judged in zip(others, found, strict=True) if _may(judged, FULL))]
+    judgements = [(other, rules(first, other)) for other in others]
+    kept = [first, *(other for other, judged in judgements if _allowed(judged, FULL_BOUND))]
     one_graph = same_graph(kept)
     if one_graph:
-        kept = [first, *(other for other, judged in zip(others, found, strict=True) if _may(judged, COMPARED))]
+        kept = [first, *(other for other, judged in judgements if _allowed(judged, SHARED_BOUND))]
     low, high = shared_range(kept) if one_graph else (0.0, 1.0)
-    if high <= low:  # each of them shares something with the first, but not all of them the same
+    if high <= low:  # each shares some mask rates with the first run, but no mask rate is shared by all
         kept = kept[:1]
         low, high = first.mask_range
-    names = tuple(run.name for run in kept)
     curves = tuple(Curve.of(run.name, run.history, (low, high)) for run in kept)
-    whole = tuple(Curve.of(run.name, run.history, (0.0, 1.0)) for run in kept)
-    enough = len(kept) > 1
+    full_curves = tuple(Curve.of(run.name, run.history, (0.0, 1.0)) for run in kept)
+    several = len(kept) > 1
     return Comparison(
         runs=tuple(run.name for run in runs),
         differences=config_differences(
-            runs, same_data=all(same_training_data(*pair) for pair in combinations(runs, 2))
+            [run.config for run in runs],
+            same_data=all(same_training_data(*pair) for pair in combinations(runs, 2)),
+            rolled_back=any(run.history.rollbacks for run in runs),
         ),
-        rules=tuple(rule for judged in found for rule in judged),
+        rules=tuple(rule for _, judged in judgements for rule in judged),
         mask_rates=(low, high),
-        compared=names,
+        untrained_range=any(not run.covers(low, high) for run in kept),
+        compared=tuple(run.name for run in kept),
         curves=curves,
-        whole=whole,
-        points={clock: align(curves, clock) if enough else () for clock in CLOCKS},
-        whole_points={clock: align(whole, clock) if enough else () for clock in CLOCKS},
+        full_curves=full_curves,
+        points={clock: align(curves, clock) if several else () for clock in CLOCKS},
+        full_points={clock: align(full_curves, clock) if several else () for clock in CLOCKS},
     )
 
 
-def _may(judged: Sequence[Rule], what: str) -> bool:
+def _allowed(judged: Sequence[Rule], what: str) -> bool:
     return next(rule.answer for rule in judged if rule.what == what) != "no"

@@ -1,132 +1,106 @@
-"""A run as its directory tells it: raw configuration, history, and on what it was trained and measured.
-
-Nothing is validated against the installed plugins, so a run can be looked at where its plugins are not.
-"""
+"""What the directory of a run tells about it, for a comparison. No plugin has to be installed."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sedd.errors import CheckpointError
-from sedd.runs.history import History, read_metrics
+from sedd.runs.directory import RunDirectory
+from sedd.runs.history import History
+from sedd.runs.metrics import BoundRecord
+
+NEGLIGIBLE = 0.01
+"""Mask rates at either end of a range whose absence does not matter."""
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
-    """One run directory."""
+class RecordedRun:
+    """The configuration and the metrics of one run."""
 
-    path: Path
+    directory: RunDirectory
     name: str
-    """How it is called among the runs at hand."""
+    """Tells it from the other runs of the comparison."""
     config: Mapping[str, Any] = field(repr=False)
     """`config.yaml` as plain data."""
     history: History = field(repr=False)
-    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The `data` line of the metrics: `letter_counts` and `sequences` of the training set; empty in an old run."""
-    evaluated: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The last `bound` line: `bound_sequences`, `bound_residues`, `bound_cropped`."""
-    fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """`Dataset.fingerprint` from its newest checkpoint: hashes of both parts; empty where there is none."""
-    environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """`environment.json`."""
+
+    @cached_property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """`Dataset.fingerprint`: hashes of the training and the held-out sequences; empty without a checkpoint."""
+        return self.directory.fingerprint()
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """Versions and hardware."""
+        return self.directory.environment()
+
+    @property
+    def token_counts(self) -> tuple[int, ...]:
+        """(n,) how often each token occurs in the training set; empty where it was not recorded."""
+        return () if self.history.data is None else self.history.data.token_counts
+
+    @property
+    def last_bound(self) -> BoundRecord | None:
+        """The last evaluation; None before the first one."""
+        return self.history.bounds[-1] if self.history.bounds else None
+
+    @property
+    def mask_range(self) -> tuple[float, float]:
+        """The least and the largest mask rate of its noise at full difficulty, 1 - e^(-sigma).
+
+        Raises:
+            CheckpointError: if the configuration lacks sigma_min or sigma_max.
+        """
+        ends = [self.option("noise.sigma_min"), self.option("noise.sigma_max")]
+        if not all(isinstance(sigma, int | float) for sigma in ends):
+            raise CheckpointError(
+                f"{self.directory.config_file}: noise.sigma_min={ends[0]!r}, noise.sigma_max={ends[1]!r}: expected two "
+                "numbers; no run of sedd wrote this file"
+            )
+        low, high = (-math.expm1(-float(sigma)) for sigma in ends)
+        return low, high
+
+    def covers(self, low: float, high: float) -> bool:
+        """Whether it was trained on a range of mask rates, up to a negligible part."""
+        return self.mask_range[0] <= low + NEGLIGIBLE and self.mask_range[1] >= high - NEGLIGIBLE
 
     def option(self, key: str) -> Any:
-        """The value of a dotted key of the configuration; None where it is not there."""
+        """The value of a dotted key of the configuration; None where there is no such key."""
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
-    @property
-    def mask_range(self) -> tuple[float, float]:
-        """The least and the largest mask rate of its noise at full difficulty.
 
-        Raises:
-            CheckpointError: if the configuration does not say.
-        """
-        ends = [self.option("noise.sigma_min"), self.option("noise.sigma_max")]
-        if not all(isinstance(end, int | float) for end in ends):
-            raise CheckpointError(
-                f"{self.path / 'config.yaml'}: noise.sigma_min={ends[0]!r}, noise.sigma_max={ends[1]!r}: expected two "
-                "numbers; the file is not one that a run of sedd wrote"
-            )
-        low, high = (-math.expm1(-float(end)) for end in ends)
-        return low, high
-
-    @property
-    def rolled_back(self) -> bool:
-        """Whether a divergence made it go back to an older checkpoint."""
-        return any(event["kind"] == "rollback" for event in self.history.events)
-
-
-def read_runs(paths: Sequence[str | Path]) -> tuple[Recorded, ...]:
-    """Read some runs, all different.
+def read_runs(paths: Sequence[str | Path]) -> tuple[RecordedRun, ...]:
+    """Read run directories, each a different one.
 
     Raises:
-        CheckpointError: if one is no run directory, is given twice, or has recorded nothing.
+        CheckpointError: if one is not a run directory, is given twice, or has no metrics.
     """
-    places = [Path(path) for path in paths]
+    folders = [Path(path) for path in paths]
     seen: dict[Path, Path] = {}
-    for place in places:
-        if place.resolve() in seen:
-            raise CheckpointError(f"{place} is given twice (as {seen[place.resolve()]}, too); name different runs")
-        seen[place.resolve()] = place
-    return tuple(_read(place, name) for place, name in zip(places, _names(places), strict=True))
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise CheckpointError(f"{folder} is given twice (also as {seen[folder.resolve()]}); name different runs")
+        seen[folder.resolve()] = folder
+    return tuple(_read(RunDirectory(folder), name) for folder, name in zip(folders, _names(folders), strict=True))
 
 
-def _names(places: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as many as it takes to tell them apart."""
-    parts = [place.resolve().parts for place in places]
-    for length in range(1, max(len(each) for each in parts) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as many as it takes to tell the paths apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
             break
     return names
 
 
-def _read(path: Path, name: str) -> Recorded:
-    file = path / "config.yaml"
-    if not file.is_file():
-        what = "no run directory (it has no config.yaml)" if path.is_dir() else "no directory"
-        raise CheckpointError(f"{path}: {what}; give the directory of a run, such as runs/mine")
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file}: damaged ({error}); restore it") from None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{file}: expected sections such as `optim:`, got {type(config).__name__}; restore it")
-    history, records = History.read(path), read_metrics(path / "metrics.jsonl")
-    return Recorded(
-        path=path,
-        name=name,
-        config=config,
-        history=history,
-        data=next((record for record in records if record["kind"] == "data"), {}),
-        evaluated=next((record for record in reversed(records) if record["kind"] == "bound"), {}),
-        fingerprint=_fingerprint(path / "checkpoints"),
-        environment=_json(path / "environment.json"),
-    )
-
-
-def _fingerprint(checkpoints: Path) -> Mapping[str, Any]:
-    for folder in sorted(checkpoints.glob("step-*"), reverse=True):
-        found = _json(folder / "state.json").get("data")
-        if isinstance(found, dict) and {"train", "valid", "alphabet"} <= set(found):
-            return found
-    return {}
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    """An object; empty where the file is not there or damaged, since everything read here is only evidence."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _read(directory: RunDirectory, name: str) -> RecordedRun:
+    return RecordedRun(directory, name, directory.config(), directory.history())

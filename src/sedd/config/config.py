@@ -44,6 +44,7 @@ from sedd.config.sections import (
 )
 from sedd.errors import ConfigError, SeddWarning
 from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, checked_difficulty
+from sedd.plugins.effects import Effect
 from sedd.plugins.registry import KINDS, Kind, registry
 
 
@@ -75,13 +76,13 @@ class Config(Section):
     lr_schedule: LrSchedule = LrSchedule()
     ema: Ema = Ema()
     training: Training = Training()
-    monitoring: Monitoring = Monitoring()
-    evaluation: Evaluation = Evaluation()
-    sampling: Sampling = Sampling()
-    checkpoint: Checkpoint = Checkpoint()
-    distributed: Distributed = Distributed()
-    device: SerializeAsAny[Backend]
-    trackers: tuple[SerializeAsAny[Tracker], ...] = ()
+    monitoring: Annotated[Monitoring, Effect.MONITORING] = Monitoring()
+    evaluation: Annotated[Evaluation, Effect.EVALUATION] = Evaluation()
+    sampling: Annotated[Sampling, Effect.NONE] = Sampling()
+    checkpoint: Annotated[Checkpoint, Effect.NONE] = Checkpoint()
+    distributed: Annotated[Distributed, Effect.ROUNDING] = Distributed()
+    device: Annotated[SerializeAsAny[Backend], Effect.NONE]
+    trackers: Annotated[tuple[SerializeAsAny[Tracker], ...], Effect.NONE] = ()
 
     def __init__(self, **data: Any) -> None:
         super().__init__(**validated(data))

@@ -1,7 +1,8 @@
 """The sections of a run file, one frozen model each: names, types, bounds, defaults and meanings.
 
 Section and key names are those of the SEDD code base and of the run files its users already have. The sections of
-plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`.
+plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`. An `Effect` beside
+a field is what its key affects: whether it may change when a run is resumed, and matters when runs are compared.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from sedd.plugins.contracts import Fraction, Steps, reject_bools
+from sedd.plugins.effects import Effect
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Rate = Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)]
@@ -66,15 +68,15 @@ class Synthetic(Section):
 class Data(Section):
     """Where the sequences come from and how they are read."""
 
-    train: str = "synthetic"
+    train: Annotated[str, Effect.LOCATION] = "synthetic"
     """`synthetic`, a FASTA file (plain or gzip), a text file (`.txt`), or a store made by `sedd data prepare`."""
-    valid: str | None = None
+    valid: Annotated[str | None, Effect.LOCATION] = None
     """A held-out file of its own; without it, `holdout` of the training file is set aside."""
     alphabet: Literal["protein", "esm", "text"] = "protein"
     """`protein`: the 20 letters; `esm`: the 33 ids of ESM; `text`: the characters found in the data."""
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of sequences set aside for validation, by a hash of the sequence (or of its cluster)."""
-    clusters: str | None = None
+    clusters: Annotated[str | None, Effect.LOCATION] = None
     """A TSV file (optionally gzip) of `sequence id <tab> cluster id`: whole clusters are set aside, so that
     relatives of a validation sequence are never trained on."""
     min_length: Count = 2
@@ -85,7 +87,7 @@ class Data(Section):
     """What to do with letters outside the alphabet."""
     synthetic: Synthetic = Synthetic()
     """Options of the built-in source."""
-    cache: str | None = None
+    cache: Annotated[str | None, Effect.NONE] = None
     """Where stores made from FASTA or text paths are kept; by default `sedd` in the user's cache directory."""
 
 
@@ -186,16 +188,16 @@ class Training(Section):
     batch_residues: Count | None = None
     """Residues per optimizer step, instead of a number of sequences: sets the batch to about this many residues,
     split over `accum` micro-batches. `batch_size` then has no part in it."""
-    log_every: Count = 50
+    log_every: Annotated[Count, Effect.NONE] = 50
     """Optimizer steps between lines of the metrics file."""
-    eval_every: Count = 1_000
+    eval_every: Annotated[Count, Effect.EVALUATION] = 1_000
     """Optimizer steps between evaluations of the held-out bound."""
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], Effect.ROUNDING] = "auto"
     """Compile the transformer's blocks with torch: about a fifth faster on CPUs, after a minute or less at the start.
     `auto` compiles where there is a compiler and the run is expected to take longer than 20 minutes."""
-    max_skipped: Count = 100
+    max_skipped: Annotated[Count, Effect.NONE] = 100
     """Consecutive non-finite steps after which training stops with an error."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, Effect.ROUNDING] = False
     """Keep only the inputs of each block and compute the rest again in the backward pass: much less memory for about
     a third more time, and the same results."""
 
@@ -241,7 +243,7 @@ class Evaluation(Section):
     """Held-out sequences; the same ones at every evaluation."""
     masks: Annotated[int, Interval(ge=1, le=10_000)] = 4
     """Stratified noise levels per sequence."""
-    batch_size: Count = 64
+    batch_size: Annotated[Count, Effect.NONE] = 64
     """Sequences at a time; changes memory, not results."""
 
 

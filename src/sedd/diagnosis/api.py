@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
@@ -22,7 +21,9 @@ from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
-from sedd.runs.history import full, read_metrics
+from sedd.runs.directory import RunDirectory
+from sedd.runs.history import read_metrics
+from sedd.runs.metrics import padded
 
 _ANOTHER = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
 
@@ -138,19 +139,14 @@ def _trained(run: Path, records: Sequence[dict[str, Any]], config: Config) -> Pr
     profile = next((record.get("profile") for record in reversed(records) if record.get("kind") == "train"), None)
     if not profile:
         raise CheckpointError(f"{run}: no loss by mask rate was recorded yet; a run has it from its first line on")
-    return of_profile(full(profile, np.nan))
+    return of_profile(padded(profile, missing=np.nan))
 
 
 def _recorded(run: Path) -> dict[str, Any]:
     """The configuration of a run as plain data, since its plugins may be missing here; empty where there is none."""
-    file = (run if run.is_dir() else run.parent) / "config.yaml"
-    if not file.exists():
-        return {}
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file}: damaged ({error}); restore it") from None
-    return {name: section for name, section in found.items() if isinstance(section, dict)} if found else {}
+    directory = RunDirectory(run if run.is_dir() else run.parent)
+    config = directory.config() if directory.config_file.exists() else {}
+    return {name: section for name, section in config.items() if isinstance(section, dict)}
 
 
 def quietly(source: str | Path, *overrides: str) -> Config:
@@ -166,7 +162,7 @@ def _given(config: Config | str | Path) -> Config:
 
 def _config_of(file: Path) -> Config:
     """The configuration beside a metrics file."""
-    recorded = file.parent / "config.yaml"
+    recorded = RunDirectory(file.parent).config_file
     if not recorded.exists():
         raise ConfigError(f"{file} lies alone, without a config.yaml; name the configuration it was trained with "
                           "(config, --config)")  # fmt: skip

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sedd.diagnosis.predictors import Predictor, nearest
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, rounded
 from sedd.errors import DataError
-from sedd.runs.history import Line
+from sedd.runs.metrics import TrainRecord
 
 Array = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int)
     )
 
 
-def between(lines: Sequence[Line], first: int, last: int, *, span: int | None = None) -> Attribution:
+def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | None = None) -> Attribution:
     """Split the change between two optimizer steps of a run.
 
     Args:
@@ -194,7 +194,7 @@ class Cumulative:
     """What luck did: a wobble around 0."""
 
 
-def cumulative(lines: Sequence[Line], *, smooth: int = 5) -> Cumulative:
+def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
     """The split of every change from line to line, summed up.
 
     Each line is pooled with up to `smooth` lines around it, so that a mask rate is rarely missing; `loss` is the mean
@@ -227,7 +227,7 @@ def cumulative(lines: Sequence[Line], *, smooth: int = 5) -> Cumulative:
     )
 
 
-def normalised(lines: Sequence[Line], predictor: Predictor) -> Array:
+def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:
     """The loss of each line over what `predictor` would have had on the same draws: the same meaning at every step.
 
     With the unigram as predictor, 1 is a model that knows the letters and nothing else, whatever the difficulty.

@@ -26,7 +26,8 @@ from sedd.diagnosis.forecast import CLOCK, rise_window, smallest_preschool_time
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdicts import verdict
 from sedd.diffusion.loss_profile import LossProfile
-from sedd.runs.history import History, Line
+from sedd.runs.history import History
+from sedd.runs.metrics import TrainRecord
 
 RECENT = 3
 """Lines that are pooled as "now"."""
@@ -89,7 +90,7 @@ class Monitor:
 
     def observe(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Take in one line of the metrics file; returns the alarms that it raises."""
-        self.history = self.history.with_record(record)
+        self.history.append(record)
         self._step = record["step"]
         found: list[Alarm] = []
         judged: frozenset[str] = frozenset()  # rules that were looked at, and may fall silent
@@ -131,8 +132,8 @@ class Monitor:
 
     def recent(self, lines: int = RECENT, *, skip: int = 0) -> LossProfile:
         """The last lines pooled, without the very last `skip`."""
-        chosen = self.history.lines[: len(self.history.lines) - skip][-lines:]
-        return sum((line.bins for line in chosen), LossProfile())
+        end = len(self.history.lines) - skip
+        return sum((line.bins for line in self.history.lines[max(0, end - lines) : end]), LossProfile())
 
     def _keep_best(self) -> None:
         """Remember the best stretch so far: a slow decline is worse than that, even if hardly worse than yesterday."""
@@ -142,19 +143,14 @@ class Monitor:
         if self._best is None or _difference(candidate, self._best)[0] < 0.0:
             self._best, self._best_step = candidate, self.history.lines[-1].step
 
-    def _count(self, line: Line) -> None:
+    def _count(self, line: TrainRecord) -> None:
         if line.step > self.config.optim.warmup:
             self._totals.append(self._totals[-1] + line.bins if self._totals else line.bins)
 
     def _go_back(self, record: Mapping[str, Any]) -> None:
         """After a rollback: what came later than its checkpoint never happened, but why it was needed stays."""
-        step, history = record["step"], self.history
-        self.history = replace(
-            history,
-            lines=tuple(line for line in history.lines if line.step <= step),
-            bounds=tuple(bound for bound in history.bounds if bound.step <= step),
-            skipped=tuple(each for each in history.skipped if each[0] <= step),
-        )
+        step = record["step"]
+        self.history.rewind(step)
         self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_json(record["alarm"])]
         self._firing.clear()
         self._steps.clear()
@@ -232,7 +228,7 @@ class Monitor:
     def _letters_shift(self) -> tuple[float, float]:
         """How far the letters of one of the last lines are from those of the training set, and what is usual, nats."""
         lines = self.history.lines[-NOISE_LINES - RECENT :]
-        shifts = [line.letters_shift for line in lines if line.letters_shift is not None]
+        shifts = [line.token_divergence for line in lines if line.token_divergence is not None]
         if len(shifts) < LEAST:
             return 0.0, 0.0
         return max(shifts[-RECENT:]), float(np.median(shifts[:-RECENT]))
@@ -345,9 +341,9 @@ class Monitor:
 
     def _skipped(self) -> Iterator[Alarm]:
         """Steps are skipped because their gradient is not finite."""
-        step = self.history.skipped[-1][0]
+        step = self.history.skipped[-1].step
         span = max(100, REFERENCE * self.config.training.log_every)
-        recent = sum(1 for at, _ in self.history.skipped if step - at <= span)
+        recent = sum(1 for skip in self.history.skipped if step - skip.step <= span)
         if recent < RECENT:
             return
         share = recent / (recent + min(span, max(step, 1)))
@@ -367,7 +363,7 @@ class Monitor:
             return "data"
         norms = np.array([line.grad_norm for line in self.history.lines if line.step <= since][-NOISE_LINES:])
         now = max((line.grad_norm for line in self.history.lines[-RECENT:]), default=0.0)
-        skips = any(at > since for at, _ in self.history.skipped)
+        skips = any(skip.step > since for skip in self.history.skipped)
         exploded = len(norms) >= LEAST and now > 5.0 * float(np.median(norms))
         return "instability" if skips or exploded else "learning"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sedd.config.config import Config
-from sedd.runs.history import Line
+from sedd.runs.metrics import TrainRecord
 
 CALM = 0.95
 """Share of the steps before trouble whose gradient a new `optim.grad_clip` leaves alone."""
@@ -33,7 +33,7 @@ def of_rise(config: Config, needed: int | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def of_divergence(config: Config, lines: Sequence[Line], since: int) -> tuple[str, ...]:
+def of_divergence(config: Config, lines: Sequence[TrainRecord], since: int) -> tuple[str, ...]:
     """The model got worse after step `since`."""
     optim = config.optim
     before = [line for line in lines if line.step <= since] or list(lines[:1])
@@ -60,7 +60,7 @@ def of_divergence(config: Config, lines: Sequence[Line], since: int) -> tuple[st
     return tuple(found)
 
 
-def of_data(lines: Sequence[Line]) -> tuple[str, ...]:
+def of_data(lines: Sequence[TrainRecord]) -> tuple[str, ...]:
     """The training sequences are others than before."""
     first, last = lines[max(0, len(lines) - 4)].step, lines[-1].step
     return (

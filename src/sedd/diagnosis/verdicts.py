@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from sedd.diagnosis.alarms import Alarm, Cause, Kind, Verdict
 from sedd.diagnosis.attribution import between
 from sedd.errors import DataError
 from sedd.runs.history import History
+from sedd.runs.metrics import RollbackRecord
 
 TOLD = 0.02
 """A change of the loss at fixed mask rate by this share must be told from luck, or there is too little signal."""
@@ -32,7 +32,7 @@ def verdict(
         noise: standard deviation of one line's loss per unit of mask rate, infinite while unknown.
         firing: rules, with their causes, that fire at the end.
     """
-    back = [event for event in history.events if event["kind"] == "rollback"]
+    back = history.rollbacks
     serious = [a for a in alarms if a.severity != "info" and a.rule != "patience" and a.cause in _WRONG]
     open_ones = [alarm for alarm in serious if not any(_undone(alarm, event) for event in back)]
     if open_ones:
@@ -42,16 +42,16 @@ def verdict(
     stalled = [a for a in alarms if a.rule in ("patience", "letters_only") and (a.rule, a.cause) in firing]
     kind, said = _calm(history, alarms, noise, stalled)
     undone = "".join(
-        f" It diverged at step {event['from_step']:,} and went back to step {event['step']:,} with the learning rate "
-        f"times {event['lr_scale']:g}; since then it has been well."
+        f" It diverged at step {event.from_step:,} and went back to step {event.step:,} with the learning rate "
+        f"times {event.lr_scale:g}; since then it has been well."
         for event in back
     )
     return Verdict(kind, f"{said}{undone} {_story(history)}", tuple(alarms))
 
 
-def _undone(alarm: Alarm, event: Mapping[str, Any]) -> bool:
+def _undone(alarm: Alarm, event: RollbackRecord) -> bool:
     """Whether a rollback took back what the alarm was about."""
-    return bool(event["step"] < alarm.step <= event["from_step"])
+    return bool(event.step < alarm.step <= event.from_step)
 
 
 def _calm(history: History, alarms: Sequence[Alarm], noise: float, stalled: list[Alarm]) -> tuple[Kind, str]:

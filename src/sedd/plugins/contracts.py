@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 from torch import Tensor
 
 from sedd.errors import PluginError
+from sedd.plugins.effects import Effect
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
@@ -131,7 +132,7 @@ class Noise(Part):
 class Backend(Part):
     """A kind of device: whether it is there, how to address it, and what it can do."""
 
-    precision: Precision = "auto"
+    precision: Annotated[Precision, Effect.ROUNDING] = "auto"
     """Arithmetic of the network's matrix products; `auto` takes bfloat16 where the hardware gains from it.
     Loss and score algebra are float32 always."""
 

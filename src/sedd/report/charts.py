@@ -13,7 +13,7 @@ from sedd.diagnosis.predictors import Predictor, entropy
 from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.report.contents import Contents
 from sedd.report.plots import NAMES, Chart, Color, Level, Panel, Series
-from sedd.runs.history import BoundLine, Line
+from sedd.runs.metrics import BoundRecord, TrainRecord
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Thinned:
     groups: tuple[NDArray[np.int64], ...]
 
     @staticmethod
-    def of(lines: Sequence[Line]) -> Thinned:
+    def of(lines: Sequence[TrainRecord]) -> Thinned:
         return Thinned(tuple(np.array_split(np.arange(len(lines)), min(len(lines), MOST_POINTS))))
 
     @property
@@ -43,12 +43,12 @@ class Thinned:
         return np.array([pick(values[group]) for group in self.groups])
 
 
-def of_lines(lines: Sequence[Line], name: str) -> Array:
+def of_lines(lines: Sequence[TrainRecord], name: str) -> Array:
     """One number of each line."""
     return np.array([getattr(line, name) for line in lines], np.float64)
 
 
-def has_bins(lines: Sequence[Line]) -> bool:
+def has_bins(lines: Sequence[TrainRecord]) -> bool:
     """Whether the loss by mask rate was recorded."""
     return bool(lines) and all(line.bins.residues > 0 and line.bins.drawn.any() for line in lines)
 
@@ -256,7 +256,7 @@ def bound_profile_chart(contents: Contents) -> Chart | None:
     return Chart("bound-profile", "The bound by mask rate", (panel,), x_name="mask rate", x_range=(0.0, 1.0))
 
 
-def _by_mask_rate(bound: BoundLine, least: float = 0.02) -> tuple[Array, Array]:
+def _by_mask_rate(bound: BoundRecord, least: float = 0.02) -> tuple[Array, Array]:
     """The integrand at the middle of each bin; those narrower than `least` hold too few residues to show."""
     chosen = np.flatnonzero((np.diff(EDGES) > least) & (np.arange(BINS) > 0))
     return (EDGES[chosen] + EDGES[chosen + 1]) / 2, bound.profile[chosen]
@@ -271,7 +271,7 @@ def optimizer_chart(contents: Contents) -> Chart | None:
     lines = history.lines
     if not lines and not history.skipped:
         return None
-    panels, last = [], float(max(contents.step, *(step for step, _ in history.skipped), 1))
+    panels, last = [], float(max(contents.step, *(skip.step for skip in history.skipped), 1))
     if lines:
         thin = Thinned.of(lines)
         steps = thin(of_lines(lines, "step"), np.max)
@@ -285,7 +285,7 @@ def optimizer_chart(contents: Contents) -> Chart | None:
         levels = (Level("clipped at", clip, "alarm"),) if clip else ()
         panels.append(Panel("gradient norm", norms, levels, log=bool((norms[1].y > 0).all())))
     if history.skipped:
-        at, counts = np.array(history.skipped, np.float64).T
+        at, counts = np.array([(skip.step, skip.skipped) for skip in history.skipped], np.float64).T
         x = np.concatenate([[0.0], np.repeat(at, 2), [last]])  # a staircase
         total = np.concatenate([[0.0], np.repeat(np.concatenate([[0.0], counts]), 2)])[1:]
         panels.append(Panel("skipped steps", (Series("skipped steps so far", x, total, "alarm"),), height=0.5))

@@ -39,7 +39,7 @@ def plot(comparison: Comparison, to: Path) -> None:
     for panel, clock in zip(panels, CLOCKS, strict=True):
         label, unit = AXES[clock]
         for curve in comparison.curves:
-            there, half = curve.along(clock) / unit, Z95 * curve.stderr
+            there, half = curve.positions(clock) / unit, Z95 * curve.stderr
             (line,) = panel.plot(there, curve.nats, marker=".", label=curve.run)
             panel.fill_between(there, curve.nats - half, curve.nats + half, color=line.get_color(), alpha=0.2, lw=0)
         panel.set_xlabel(label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -25,7 +23,9 @@ from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Predictor
 from sedd.errors import CheckpointError, ConfigError, SeddError
 from sedd.report.samples import SampleFile, read_samples
-from sedd.runs.history import BoundLine, History, read_metrics
+from sedd.runs.directory import RunDirectory
+from sedd.runs.history import History
+from sedd.runs.metrics import BoundRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,10 @@ class Contents:
         """The last recorded optimizer step."""
         history = self.history
         lines, bounds = ([each.step for each in part] for part in (history.lines, history.bounds))
-        return max([*lines, *bounds, *(step for step, _ in history.skipped)], default=0)
+        return max([*lines, *bounds, *(skip.step for skip in history.skipped)], default=0)
 
     @property
-    def finite_bounds(self) -> list[BoundLine]:
+    def finite_bounds(self) -> list[BoundRecord]:
         """The evaluations that gave a number."""
         return [bound for bound in self.history.bounds if math.isfinite(bound.nats)]
 
@@ -104,12 +104,12 @@ def gather(run: Path) -> Contents:
     Raises:
         CheckpointError: if it is no directory of a run, or its metrics are damaged.
     """
-    metrics = run / "metrics.jsonl"
-    if not (run / "config.yaml").is_file() and not metrics.is_file():
+    directory = RunDirectory(run)
+    if not directory.config_file.is_file() and not directory.metrics_file.is_file():
         what = "has neither config.yaml nor metrics.jsonl" if run.is_dir() else "is no directory"
         raise CheckpointError(f"{run} {what}; give the directory of a run, such as runs/mine")
     missing: list[str] = []
-    records = read_metrics(metrics) if metrics.is_file() else []
+    records = directory.read_metrics()
     diagnosis, known = _diagnosis(run, records, missing)
     history = diagnosis.history if diagnosis is not None else History.read(run) if records else History()
     none: dict[str, Any] = {}
@@ -120,13 +120,13 @@ def gather(run: Path) -> Contents:
         verdict=diagnosis.verdict if diagnosis is not None else _recorded_verdict(history),
         diagnosis=diagnosis,
         curriculum_known=known,
-        config_text=_text(run / "config.yaml"),
+        config_text=_text(directory.config_file),
         data=next((record for record in records if record["kind"] == "data"), none),
         evaluated=evaluated,
         exact=_exact(None if diagnosis is None else diagnosis.config, evaluated),
-        parameters=_parameters(run / "checkpoints"),
-        samples=read_samples(run / "samples"),
-        environment=_environment(run / "environment.json"),
+        parameters=_parameters(directory.checkpoints),
+        samples=read_samples(directory.samples),
+        environment=directory.environment(),
         missing=tuple(missing),
     )
 
@@ -136,7 +136,7 @@ def _diagnosis(run: Path, records: Sequence[object], missing: list[str]) -> tupl
     if not records:
         missing.append("Nothing was logged yet: a run has its first numbers after training.log_every steps.")
         return None, False
-    if not (run / "config.yaml").is_file():
+    if not RunDirectory(run).config_file.is_file():
         missing.append("There is no config.yaml: no forecast, no rules, only what the run itself has recorded.")
         return None, False
     with warnings.catch_warnings():
@@ -149,16 +149,14 @@ def _diagnosis(run: Path, records: Sequence[object], missing: list[str]) -> tupl
             usable = not isinstance(error, ConfigError)
             missing.append(f"{'' if usable else 'The configuration cannot be used here: '}{error}")
         try:
-            return diagnose(run, config=_without_curriculum(run / "config.yaml")), False
-        except (SeddError, yaml.YAMLError, TypeError):
+            return diagnose(run, config=_without_curriculum(run)), False
+        except (SeddError, TypeError):
             return None, False
 
 
-def _without_curriculum(file: Path) -> Config:
+def _without_curriculum(run: Path) -> Config:
     """The configuration with a constant curriculum: losses at fixed mask rate do not depend on it."""
-    return load_config(
-        yaml.safe_load(file.read_text(encoding="utf-8")) | {"curriculum": {"difficulty_ramp": "constant"}}
-    )
+    return load_config(RunDirectory(run).config() | {"curriculum": {"difficulty_ramp": "constant"}})
 
 
 def _recorded_verdict(history: History) -> Verdict:
@@ -192,11 +190,3 @@ def _parameters(checkpoints: Path) -> int | None:
         except (OSError, SafetensorError):
             continue
     return None
-
-
-def _environment(file: Path) -> dict[str, str]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

@@ -22,7 +22,7 @@ from sedd.report.contents import Contents
 from sedd.report.figures import chart_figure, heat_figure
 from sedd.report.heatmap import heat_map
 from sedd.report.plots import Chart
-from sedd.runs.history import BoundLine
+from sedd.runs.metrics import BoundRecord
 
 ROWS = 25
 """Rows of the table of evaluations."""
@@ -126,7 +126,7 @@ def bound(contents: Contents) -> str:
     return found
 
 
-def _bound_table(bounds: list[BoundLine]) -> str:
+def _bound_table(bounds: list[BoundRecord]) -> str:
     places = sorted({round(place) for place in np.linspace(0, len(bounds) - 1, min(len(bounds), ROWS))})
     rows = "".join(
         f"<tr><td class=n>{each.step:,}</td><td class=n>{each.nats:.4f}</td>"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sedd.diffusion.loss_profile import EDGES
 from sedd.report.contents import Contents
 from sedd.report.plots import PICTURE, Theme, draw_axis_of_steps, dress_axes, new_figure
-from sedd.runs.history import Line
+from sedd.runs.metrics import TrainRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def heat_map(contents: Contents) -> Heat | None:
     return Heat(filled, float(last), max(len(each) for each in columns), highest)
 
 
-def _column(lines: Sequence[Line]) -> Array:
+def _column(lines: Sequence[TrainRecord]) -> Array:
     """(rows,): mean profile of some lines."""
     column = np.full(len(ROWS) - 1, np.nan)
     if not lines:

@@ -1,14 +1,14 @@
-"""Checkpoints: a directory of safetensors and JSON, written whole or not at all, verified before it is parsed.
+"""Checkpoints: directories of safetensors and JSON, written atomically, verified before they are parsed.
 
     step-00001234/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  config.json  manifest.json
 
-Where processes have shares of each tensor, each writes its own: `model-00001-of-00002.safetensors`. A tensor that is in
-several of these files is what `torch.cat` makes of them, so that any number of processes, or a program that knows
-nothing of processes, can read them. (`torch.distributed.checkpoint` does not hash what it writes, and reading must not
-need `torch.distributed`.)
+With sharded tensors each process writes its shards: `model-00001-of-00002.safetensors`. A tensor that is in several of
+these files is their concatenation (`torch.cat`), so any number of processes can read it, and so can a program without
+`torch.distributed`. (`torch.distributed.checkpoint` does not hash its files, and reading them needs
+`torch.distributed`.)
 
-The manifest lists the size and SHA-256 of every other file. A checkpoint is written beside its place, each file and
-the directory synced, and renamed; so one that is there is complete, and a flipped bit is found.
+The manifest lists the size and SHA-256 of every other file. A checkpoint is written under a temporary name, each file
+and the directory synced, and renamed: a checkpoint with its final name is complete, and a flipped bit is detected.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from sedd.files import sync_directory, to_json, write_synced
 
 FORMAT = 1
 PART = re.compile(r"-\d{5}-of-\d{5}$")
-"""What the name of a file has that one of several processes wrote."""
+"""The end of the name, without extension, of a file with the shards of one process."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a checkpoint: named tensors by file, and the plain state."""
+    """The content of a checkpoint: named tensors by file, the state and the configuration as plain data."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
@@ -46,15 +46,15 @@ class Checkpoint:
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint whose files are not those that were written."""
+    """A checkpoint whose files differ from what was written."""
 
 
 def write(
     folder: Path, step: int, checkpoint: Checkpoint, *, world: World = SINGLE_PROCESS, sharded: bool = False
 ) -> Path:
-    """Write a checkpoint for `step` under `folder`; returns its directory. One of the same step is replaced.
+    """Write a checkpoint for `step` under `folder`, replace an older one of this step, and return its directory.
 
-    All processes of `world` call it: the first writes, and with `sharded` all do, each its own tensors.
+    All processes of `world` call it. Only the first one writes; with `sharded` each process writes its own tensors.
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.tmp"
@@ -64,17 +64,17 @@ def write(
         temporary.mkdir()
     world.barrier()
     files = _write_files(temporary, checkpoint, world.info, sharded=sharded) if world.is_main or sharded else {}
-    everybody = world.all_gather_object(files)
+    all_files = world.all_gather_object(files)
     if world.is_main:
-        listed = {name: entry for each in everybody for name, entry in each.items()}
+        listed = {name: entry for of_process in all_files for name, entry in of_process.items()}
         write_synced(temporary / "manifest.json", to_json({"format": FORMAT, "step": step, "files": listed}))
-        _put_in_place(temporary, final)
+        _publish(temporary, final)
     world.barrier()
     return final
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint, info: RankInfo, *, sharded: bool) -> dict[str, dict[str, Any]]:
-    """Write what one process has; returns the size and hash of each file."""
+    """Write the files of one process; returns the size and hash of each."""
     part = f"-{info.rank + 1:05d}-of-{info.world_size:05d}" if sharded else ""
     content = {
         f"{name}{part}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
@@ -87,13 +87,13 @@ def _write_files(folder: Path, checkpoint: Checkpoint, info: RankInfo, *, sharde
     return {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}
 
 
-def _put_in_place(temporary: Path, final: Path) -> None:
+def _publish(temporary: Path, final: Path) -> None:
     folder = final.parent
     sync_directory(temporary)
     old = folder / f".{final.name}.old"
     if final.exists():
         shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)  # killed here, `latest` puts it back
+        final.rename(old)  # if killed between the two renames, `latest` renames it back
     temporary.rename(final)
     sync_directory(folder)
     shutil.rmtree(old, ignore_errors=True)
@@ -103,8 +103,8 @@ def read(path: Path) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
-        DamagedError: if a file is missing, or differs in size or hash from what was written.
-        CheckpointError: if a newer version of sedd wrote it.
+        DamagedError: if a file is missing, or its size or hash is not that in the manifest.
+        CheckpointError: if it has the format of a newer version of sedd.
     """
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
@@ -122,44 +122,53 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def known_to_all(found: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
-    """The checkpoint that the first process has `found`, for all; the others get everything but its tensors."""
-    told = None if found is None else (found[0], replace(found[1], tensors={name: {} for name in found[1].tensors}))
-    first = world.all_gather_object(told)[0]
+def known_to_all(loaded: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
+    """Pass the checkpoint that the first process has loaded to all processes, to the others without its tensors.
+
+    Raises:
+        ValueError: if the first process passes None.
+    """
+    light = None
+    if loaded is not None:
+        path, saved = loaded
+        light = path, replace(saved, tensors={name: {} for name in saved.tensors})
+    first = world.all_gather_object(light)[0]
     if first is None:
-        raise ValueError("the first process has to give the checkpoint that it read")
-    return found or first
+        raise ValueError("the first process has to pass the checkpoint that it has loaded")
+    return loaded or first
 
 
 def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] | None:
-    """The newest intact checkpoint under `folder`, None where there are none at all.
+    """Read the newest intact checkpoint under `folder`; None if there are no checkpoints.
 
-    Damaged ones are named in a warning; `set_aside` renames them, which only their owner, the trainer, should do.
+    A warning names each damaged one. With `set_aside` it is also renamed; only the trainer, which owns it, may do that.
 
     Raises:
-        CheckpointError: if there are checkpoints and every one of them is damaged, or one is of a newer version.
+        CheckpointError: if every checkpoint is damaged, or one has the format of a newer version of sedd.
     """
     if set_aside:
-        _put_back(folder)
-    found = listing(folder)
-    for path in reversed(found):
+        _finish_replacing(folder)
+    paths = listing(folder)
+    for path in reversed(paths):
         try:
             return path, read(path)
         except DamagedError as error:
             if set_aside:
-                path = path.rename(_free(path.with_name(f"damaged-{path.name}")))
-            warnings.warn(f"{error}. Using the one before; the damaged one is {path.name}", SeddWarning, stacklevel=2)
+                path = path.rename(_unused(path.with_name(f"damaged-{path.name}")))
+            warnings.warn(
+                f"{error}. Using the checkpoint before it; the damaged one is {path.name}", SeddWarning, stacklevel=2
+            )
     damaged = sorted(folder.glob("damaged-step-*"))
-    if found or damaged:
+    if paths or damaged:
         raise CheckpointError(
-            f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged or found)}); "
+            f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged or paths)}); "
             "restore one from a backup, or start a new run"
         )
     return None
 
 
 def listing(folder: Path) -> list[Path]:
-    """The checkpoints under `folder`, oldest first."""
+    """The directories of the checkpoints under `folder`, oldest first."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
@@ -169,7 +178,7 @@ def step_of(path: Path) -> int:
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints of later steps: a run that went back does not resume from them."""
+    """Remove the checkpoints of later steps, so that a run that was rolled back does not resume from them."""
     for path in reversed(listing(folder)):
         if step_of(path) > step:
             path.rename(path.with_name(f".{path.name}.trash"))
@@ -177,64 +186,65 @@ def forget_after(folder: Path, step: int) -> None:
 
 
 def prune(folder: Path, *, keep: int, best: str | None) -> None:
-    """Remove all but the `keep` newest checkpoints and the one named `best`, and what a killed run left behind."""
+    """Remove all but the `keep` newest checkpoints and the one named `best`, and remains of killed processes."""
     for path in listing(folder)[:-keep]:
         if path.name != best:
-            path.rename(path.with_name(f".{path.name}.trash"))  # in one move: nobody sees it half removed
+            path.rename(path.with_name(f".{path.name}.trash"))  # atomic: no reader sees a partly removed checkpoint
     for kind in ("tmp", "old", "trash"):
         for path in folder.glob(f".step-*.{kind}"):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _put_back(folder: Path) -> None:
-    """Finish what a kill interrupted while a checkpoint was being replaced by one of the same step."""
+def _finish_replacing(folder: Path) -> None:
+    """Rename back the old checkpoint of a step whose replacement was interrupted by a kill."""
     for old in folder.glob(".step-*.old"):
         final = folder / old.name[1:].removesuffix(".old")
         if not final.exists():
             old.rename(final)
 
 
-def _free(path: Path) -> Path:
-    """A name that nothing has yet."""
+def _unused(path: Path) -> Path:
+    """`path`, numbered if it exists already."""
     count = 1
-    free = path
-    while free.exists():
+    unused = path
+    while unused.exists():
         count += 1
-        free = path.with_name(f"{path.stem}-{count}{path.suffix}")
-    return free
+        unused = path.with_name(f"{path.stem}-{count}{path.suffix}")
+    return unused
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
+    """The bytes of a file that agrees with its entry in the manifest."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise DamagedError(f"{path}: is missing; the checkpoint is damaged") from error
+        raise DamagedError(f"{path}: missing; the checkpoint is damaged") from error
     if len(data) != entry["size"]:
-        raise DamagedError(f"{path}: has {len(data)} bytes instead of {entry['size']}; the checkpoint is damaged")
+        raise DamagedError(f"{path}: {len(data)} bytes instead of {entry['size']}; the checkpoint is damaged")
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise DamagedError(f"{path}: its SHA-256 is not the one in manifest.json; the checkpoint is damaged")
+        raise DamagedError(f"{path}: the SHA-256 differs from the one in manifest.json; the checkpoint is damaged")
     return data
 
 
 def _joined(files: Mapping[str, bytes]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each group of files, put together again from their parts."""
+    """The tensors of each group of files, with shards concatenated."""
     parts: dict[str, dict[str, list[Tensor]]] = {}
-    for name in sorted(files):  # the order of the processes
+    for name in sorted(files):  # in the order of the ranks
         group = parts.setdefault(PART.sub("", name.removesuffix(".safetensors")), {})
         for key, tensor in safetensors.torch.load(files[name]).items():
             group.setdefault(key, []).append(tensor)
     return {
-        name: {key: found[0] if len(found) == 1 else torch.cat(found) for key, found in group.items()}
+        name: {key: shards[0] if len(shards) == 1 else torch.cat(shards) for key, shards in group.items()}
         for name, group in parts.items()
     }
 
 
 def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU; tied ones become copies, since safetensors refuses to store shared memory."""
+    """Contiguous tensors on the CPU; tied tensors are copied because safetensors does not store shared memory."""
     result: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    addresses: set[int] = set()
     for name, tensor in group.items():
         plain = tensor.detach().contiguous().cpu()
-        result[name] = plain.clone() if plain.data_ptr() in seen else plain
-        seen.add(plain.data_ptr())
+        result[name] = plain.clone() if plain.data_ptr() in addresses else plain
+        addresses.add(plain.data_ptr())
     return result

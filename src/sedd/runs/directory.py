@@ -1,6 +1,8 @@
 """A run directory: configuration, metrics, checkpoints, samples. One directory, one configuration.
 
-config.yaml  metrics.jsonl  environment.json  checkpoints/  samples/
+    config.yaml  environment.json  metrics.jsonl  checkpoints/  samples/
+
+All of it is written and read here. What is read is plain data, so no plugin has to be installed to look at a run.
 """
 
 from __future__ import annotations
@@ -22,84 +24,81 @@ from sedd.config.run_file import dump
 from sedd.errors import CheckpointError
 from sedd.files import LockHeld, locked, write_atomically, write_json
 from sedd.runs import checkpoint
-from sedd.runs.history import read_metrics
-
-MAY_DIFFER = (
-    "device", "trackers", "checkpoint", "sampling", "monitoring", "evaluation.batch_size", "training.log_every",
-    "training.max_skipped", "training.compile", "training.activation_checkpointing", "distributed", "data.train",
-    "data.valid", "data.clusters", "data.cache",
-)  # fmt: skip
-"""Keys that may change when a run is resumed: none of them is part of what is trained. Where the data are does not
-matter; that they are the same is checked by `Dataset.fingerprint`."""
+from sedd.runs.differences import blocking_differences
+from sedd.runs.history import History, read_metrics
+from sedd.runs.metrics import DataRecord
 
 
-class Run:
+class RunDirectory:
     """The files of one run.
 
     Args:
-        path: the directory; made by `begin`.
+        path: the directory; `begin` makes it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.metrics = path / "metrics.jsonl"
+        self.config_file = path / "config.yaml"
+        self.environment_file = path / "environment.json"
+        self.metrics_file = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
 
     @staticmethod
-    def fresh(folder: Path = Path("runs")) -> Run:
-        """A run named after the time it begins."""
+    def fresh(folder: Path = Path("runs")) -> RunDirectory:
+        """Return a run directory that does not exist yet, named after the current time."""
         name = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
         names = (name, *(f"{name}-{count}" for count in range(2, 10_000)))
-        return Run(next(folder / each for each in names if not (folder / each).exists()))
+        return RunDirectory(next(folder / name for name in names if not (folder / name).exists()))
 
     @staticmethod
     def newest(folder: Path = Path("runs")) -> Path | None:
-        """The run directory in `folder` that was begun last."""
+        """The run directory in `folder` that was begun last; None if there is none."""
         begun = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         return begun[-1].parent if begun else None
 
+    # Writing -------------------------------------------------------------------------------------------------------
+
     def check(self, config: Config, *, resume: bool) -> None:
-        """Whether this directory may be used for `config`. Writes nothing.
+        """Check that this directory may be used for `config`. Writes nothing.
 
         Raises:
-            CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or something else.
+            CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError(f"{self.path} is a file; choose a directory for the run")
-        if not self.config.exists():
+        if not self.config_file.exists():
             if self.path.exists() and any(self.path.iterdir()):
                 raise CheckpointError(f"{self.path} is not empty and not a run; choose another directory")
             return
-        if not self.checkpoints.exists() and not self.metrics.exists():
+        if not self.checkpoints.exists() and not self.metrics_file.exists():
             return  # a run that ended before it trained anything: nothing to lose
         if not resume:
             raise CheckpointError(
                 f"{self.path} already holds a run; continue it with --resume (resume=True in Python), "
                 "or choose another directory with --run"
             )
-        changed = list(differences(self._recorded(), config.as_dict()))
-        if changed:
+        if changed := blocking_differences(self.config(), config.as_dict()):
+            lines = (f"{item.key}: {item.values[0]!r} in the run, {item.values[1]!r} now" for item in changed)
             raise CheckpointError(
                 f"{self.path} was trained with another configuration:\n  "
-                + "\n  ".join(f"{key}: {old!r} there, {new!r} now" for key, old, new in changed)
+                + "\n  ".join(lines)
                 + "\nResume with the same configuration, or start a new run with --run"
             )
 
-    def begin(self, config: Config, *, resume: bool, **about: str) -> None:
-        """`check`, then make the directory and record the configuration and the environment, with more `about` it."""
+    def begin(self, config: Config, *, resume: bool, **environment: str) -> None:
+        """`check`, then make the directory and write the configuration and the environment, with additions to it."""
         self.check(config, resume=resume)
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config, dump(config).encode())
-        write_json(self.path / "environment.json", environment() | about)
+        write_atomically(self.config_file, dump(config).encode())
+        write_json(self.environment_file, current_environment() | environment)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes from training in this directory.
 
         Raises:
-            CheckpointError: if one does already.
+            CheckpointError: if another process is training in it.
         """
         with ExitStack() as stack:
             try:
@@ -110,61 +109,96 @@ class Run:
                 ) from None
             yield
 
-    def _recorded(self) -> dict[str, Any]:
-        try:
-            recorded = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{self.config}: damaged ({error}); restore it, or start a new run") from None
-        return recorded if isinstance(recorded, dict) else {}
-
-    def latest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
-        """The newest intact checkpoint; damaged ones are set aside."""
-        return checkpoint.latest(self.checkpoints, set_aside=True)
-
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of the metrics file; none where there is none yet."""
-        return read_metrics(self.metrics) if self.metrics.exists() else []
-
     def rewind(self, step: int, skipped: int, *, aside: str | None = None) -> None:
-        """Drop what was recorded later than `step` and than so many skipped steps: a resumed run goes on from there.
+        """Remove the metrics of later steps, and of more than `skipped` skipped steps, before a run goes on from there.
 
-        With `aside`, what is dropped is kept in a file of that name.
+        With `aside`, the removed lines are kept in a file of that name.
         """
-        if not self.metrics.exists():
+        if not self.metrics_file.exists():
             return
         kept: list[dict[str, Any]] = []
-        dropped: list[dict[str, Any]] = []
-        for line in self.read_metrics():
-            (kept if line["step"] <= step and line.get("skipped", 0) <= skipped else dropped).append(line)
+        removed: list[dict[str, Any]] = []
+        for record in self.read_metrics():
+            (kept if record["step"] <= step and record.get("skipped", 0) <= skipped else removed).append(record)
         if aside is not None:
-            write_atomically(self.path / aside, _lines(dropped))
-        write_atomically(self.metrics, _lines(kept))
+            write_atomically(self.path / aside, _lines(removed))
+        write_atomically(self.metrics_file, _lines(kept))
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The configuration as plain data, not validated.
+
+        Raises:
+            CheckpointError: if there is none, or it is damaged.
+        """
+        if not self.config_file.is_file():
+            what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
+            raise CheckpointError(f"{self.path}: {what}; give the directory of a run, such as runs/mine")
+        try:
+            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{self.config_file}: damaged ({error}); restore it, or start a new run") from None
+        if not isinstance(config, dict):
+            raise CheckpointError(
+                f"{self.config_file}: expected sections such as `optim:`, got {type(config).__name__}; restore it"
+            )
+        return config
+
+    def environment(self) -> dict[str, str]:
+        """Versions and hardware; empty where the file is missing or damaged."""
+        return {key: str(value) for key, value in _object(self.environment_file).items()}
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of the metrics file as plain data; none where there is no file yet."""
+        return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
+
+    def history(self) -> History:
+        """The metrics file as records.
+
+        Raises:
+            CheckpointError: if there is none, or a line is damaged; names the line.
+        """
+        return History.read(self.metrics_file)
+
+    def data_record(self) -> DataRecord | None:
+        """The training set as it was recorded when the run began; None where it was not."""
+        lines = (line for line in self.read_metrics() if line.get("kind") == DataRecord.kind)
+        return next(map(DataRecord.from_dict, lines), None)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """`Dataset.fingerprint` from the newest checkpoint that has one; empty where there is none."""
+        for folder in reversed(checkpoint.listing(self.checkpoints)):
+            fingerprint = _object(folder / "state.json").get("data")
+            if isinstance(fingerprint, dict) and {"train", "valid", "alphabet"} <= set(fingerprint):
+                return fingerprint
+        return {}
+
+    def latest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
+        """The newest intact checkpoint; damaged ones are renamed."""
+        return checkpoint.latest(self.checkpoints, set_aside=True)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is missing or damaged."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys with different values, dotted; those that may differ are passed over."""
-    for key in dict.fromkeys((*old, *new)):
-        name = f"{prefix}{key}"
-        before, after = old.get(key), new.get(key)
-        if name in MAY_DIFFER or before == after:
-            continue
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from differences(before, after, f"{name}.")
-        else:
-            yield name, before, after
-
-
-def environment() -> dict[str, str]:
-    """Versions and hardware, for the record."""
+def current_environment() -> dict[str, str]:
+    """Versions and hardware of this process."""
     return {
         "sedd": version("sedd-torch"),
         "torch": torch.__version__,

@@ -1,147 +1,97 @@
-"""What a run has recorded: its metrics file, read into lines of numbers."""
+"""The history of a run: its metrics file, read into records."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sedd.diffusion.loss_profile import BINS, LossProfile
 from sedd.errors import CheckpointError
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Some optimizer steps of a run, summed up: a `train` line of the metrics file."""
-
-    step: int
-    """The last of the steps."""
-    loss: float
-    """Training loss, nats per residue."""
-    bins: LossProfile
-    """The same by mask rate, as sums over the residues of these steps."""
-    profile: Array
-    """(BINS,) the exponentially weighted profile after these steps, nats per unit of mask rate, NaN where unknown."""
-    difficulty: float
-    mask_rate_max: float
-    lr: float
-    grad_norm: float
-    grad_norm_max: float
-    residues: int
-    """Residues since the run began."""
-    seconds: float
-    """Time in training steps since the run began."""
-    skipped: int
-    """Skipped steps since the run began."""
-    letters_shift: float | None
-    """Kullback-Leibler divergence of the letters from those of the training set, nats per residue."""
-
-    @staticmethod
-    def of(record: Mapping[str, Any], before: Line | None) -> Line:
-        """From a line of the file and the one before it."""
-        residues = record["residues"] - (before.residues if before else 0)
-        lists = (full(record[f"by_mask_rate_{name}"]) * residues for name in ("loss", "drawn", "expected", "corrupted"))
-        same = ("step", "loss", "difficulty", "mask_rate_max", "lr", "grad_norm", "grad_norm_max")
-        return Line(
-            bins=LossProfile(residues, *lists),
-            profile=full(record["profile"], np.nan),
-            letters_shift=record.get("letters_shift"),
-            **{name: record[name] for name in (*same, "residues", "seconds", "skipped")},
-        )
+from sedd.runs.metrics import BoundRecord, DataRecord, RollbackRecord, SkippedRecord, TrainRecord
 
 
-@dataclass(frozen=True)
-class BoundLine:
-    """A held-out bound of a run, nats per residue: a `bound` line of the metrics file."""
-
-    step: int
-    nats: float
-    stderr: float
-    residues: int
-    """Training residues seen since the run began."""
-    seconds: float
-    """Time in training steps since the run began."""
-    profile: Array = field(repr=False)
-    """(BINS,): the integrand by mask rate, NaN where unknown."""
-    up_to: Array = field(repr=False)
-    """(BINS,): the part of the integral up to the end of each bin."""
-    up_to_stderr: Array = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class History:
-    """Everything that a metrics file holds."""
+    """The records of a metrics file by kind, each in the order of the file."""
 
-    lines: tuple[Line, ...] = ()
-    bounds: tuple[BoundLine, ...] = ()
-    skipped: tuple[tuple[int, int], ...] = ()
-    """Step and skipped steps so far, for each step that was skipped."""
-    events: tuple[Mapping[str, Any], ...] = ()
-    """Other lines: alarms and rollbacks."""
+    data: DataRecord | None = None
+    """The training set; None in a run of an old version."""
+    lines: list[TrainRecord] = field(default_factory=list)
+    bounds: list[BoundRecord] = field(default_factory=list)
+    skipped: list[SkippedRecord] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    """Records of other kinds as plain data: alarms, rollbacks, samples."""
 
-    def with_record(self, record: Mapping[str, Any]) -> History:
-        """The history with one more line of the metrics file.
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Take in the next line of the metrics file.
 
         Raises:
-            KeyError: if the line misses a number that its kind has.
+            KeyError: if a key that its kind needs is missing.
         """
-        last = self.lines[-1] if self.lines else None
+        previous = self.lines[-1] if self.lines else None
         match record["kind"]:
-            case "train":
-                return replace(self, lines=(*self.lines, Line.of(record, last)))
-            case "bound":
-                seconds = record.get("seconds", last.seconds if last else 0.0)
-                return replace(self, bounds=(*self.bounds, _bound(record, seconds)))
-            case "skipped":
-                return replace(self, skipped=(*self.skipped, (record["step"], record["skipped"])))
+            case TrainRecord.kind:
+                self.lines.append(TrainRecord.from_dict(record, previous))
+            case BoundRecord.kind:
+                self.bounds.append(BoundRecord.from_dict(record, seconds=previous.seconds if previous else 0.0))
+            case SkippedRecord.kind:
+                self.skipped.append(SkippedRecord.from_dict(record))
+            case DataRecord.kind:
+                self.data = DataRecord.from_dict(record)
             case _:
-                return replace(self, events=(*self.events, record))
+                self.events.append(record)
+
+    def rewind(self, step: int) -> None:
+        """Forget train, bound and skipped records later than `step`, after a rollback to it."""
+        self.lines = [line for line in self.lines if line.step <= step]
+        self.bounds = [bound for bound in self.bounds if bound.step <= step]
+        self.skipped = [skip for skip in self.skipped if skip.step <= step]
 
     @staticmethod
     def of(records: Iterable[Mapping[str, Any]]) -> History:
-        """From the lines of a metrics file."""
+        """Collect the lines of a metrics file."""
         history = History()
         for record in records:
-            history = history.with_record(record)
+            history.append(record)
         return history
 
     @staticmethod
     def read(path: Path) -> History:
-        """From a run directory or its metrics file.
+        """Read a run directory or its metrics file.
 
         Raises:
-            CheckpointError: if there is none, a line is damaged, or it is that of another program; names the line.
+            CheckpointError: if there is no metrics file, or a line is damaged or from another program; names the line.
         """
         file = path / "metrics.jsonl" if path.is_dir() else path
         history = History()
         for number, record in enumerate(read_metrics(file), 1):
             try:
-                history = history.with_record(record)
+                history.append(record)
             except (KeyError, TypeError) as error:
                 raise CheckpointError(
-                    f"{file}:{number}: no metrics line of this version of sedd ({type(error).__name__}: {error}); "
+                    f"{file}:{number}: not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
                     "give a run directory, its metrics.jsonl, or a CSV of step,loss with --config"
                 ) from None
         return history
 
     @property
     def steps(self) -> list[int]:
-        """The step of each train line."""
+        """The step of each train record."""
         return [line.step for line in self.lines]
+
+    @property
+    def rollbacks(self) -> list[RollbackRecord]:
+        """Every return to an earlier checkpoint."""
+        return [RollbackRecord.from_dict(event) for event in self.events if event["kind"] == RollbackRecord.kind]
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file. The last one may have been torn by a kill and is left out then.
+    """Read the lines of a metrics file as plain data, without a last line that a kill has torn.
 
     Raises:
-        CheckpointError: if there is no such file, or another line is damaged; names it.
+        CheckpointError: if there is no such file, or another line is damaged; names the line.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -157,24 +107,3 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise CheckpointError(f"{file}:{number}: not JSON; repair or remove this line") from None
     return records
-
-
-def _bound(record: Mapping[str, Any], seconds: float) -> BoundLine:
-    return BoundLine(
-        step=record["step"],
-        nats=record.get("bound_nats", np.inf),  # what is not finite is not written
-        stderr=record.get("bound_stderr", np.inf),
-        residues=record["residues"],
-        seconds=seconds,
-        profile=full(record["bound_profile"], np.nan),
-        up_to=full(record["bound_up_to"], np.nan),
-        up_to_stderr=full(record["bound_up_to_stderr"], np.nan),
-    )
-
-
-def full(values: Iterable[float | None], missing: float = 0.0) -> Array:
-    """(BINS,) from a list that may end early and has null where nothing is known."""
-    array = np.full(BINS, missing)
-    found = [missing if value is None else value for value in values]
-    array[: len(found)] = found
-    return array

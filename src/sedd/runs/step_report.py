@@ -1,4 +1,4 @@
-"""What one optimizer step tells whoever iterates."""
+"""The report of one optimizer step."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class StepReport:
     mask_rate: float
     """Share of residues that the noise changed."""
     mask_rate_max: float
-    """Largest mask rate this step could draw, 1 - e^(-sigma) at the end of the noise path."""
+    """Largest mask rate that this step could draw, 1 - e^(-sigma) at the end of the noise path."""
     grad_norm: float
     """Norm of the gradient before clipping."""
     lr: float
     """Learning rate of this step."""
     residues: int
-    """Residues in the step."""
+    """Number of residues in the step."""
     residues_per_second: float
-    """Rate of this step alone, data loading included."""
+    """Residues per second of this step alone, data loading included."""
     skipped: bool
-    """The gradient was not finite: weights, moments, EMA, learning rate and curriculum were left as they were."""
+    """Whether the gradient was not finite: weights, moments, EMA, learning rate and curriculum did not change."""
     skipped_total: int
     """Skipped steps since the run began."""
     bins: LossProfile = field(default_factory=LossProfile, repr=False)
-    """The same loss by mask rate, as sums over the residues of the step; empty for a skipped step."""
-    letters: tuple[int, ...] = field(default=(), repr=False)
-    """How often each symbol occurs in the step; empty for very large alphabets."""
+    """The loss by mask rate, as sums over the residues of the step; empty for a skipped step."""
+    token_counts: tuple[int, ...] = field(default=(), repr=False)
+    """How often each token occurs in the step; empty for very large alphabets."""
     bound: Bound | None = None
-    """Held-out bound, at evaluation steps."""
+    """Held-out bound at evaluation steps, otherwise None."""

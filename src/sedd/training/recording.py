@@ -1,4 +1,4 @@
-"""Where the lines of a run go: the metrics file, the trackers, and the monitor, whose alarms are lines themselves."""
+"""Recording a run: its records go to the metrics file, the trackers and the monitor, whose alarms are records too."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diffusion.graphs import make_graph
-from sedd.runs.directory import Run
-from sedd.runs.metrics import data_line
+from sedd.runs.directory import RunDirectory
+from sedd.runs.metrics import DataRecord
 from sedd.training.tracking import TrackerSessions
 
 
 class NullRecorder:
-    """What processes have that do not record: it takes the lines and leaves them."""
+    """The recorder of all processes but the first: it discards every record."""
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
-        """Nothing is written, and nobody is alarmed."""
+        """Discard the record; there are no alarms."""
         return []
 
     def verdict(self) -> Verdict | None:
-        """What nobody says."""
+        """None: nothing was monitored."""
         return None
 
 
 class Recorder:
-    """Writes lines and watches them.
+    """Writes and monitors the records of a run.
 
     Args:
-        run: whose metrics file it is; lines that are there already are read first, as if they had just been written.
+        run: the run directory; the monitor reads the records that it has already.
         config: of the run.
-        data: what it trains on.
-        trackers: get the numbers of every line.
-        say: shows a line of text to a person.
+        data: what the run trains on.
+        trackers: receive the numbers of every record.
+        say: prints a line of text.
     """
 
     def __init__(
-        self, run: Run, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
+        self, run: RunDirectory, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
     ) -> None:
-        letters = DataStatistics.of(data, longest=config.model.length)
+        statistics = DataStatistics.of(data, longest=config.model.length)
         graph = make_graph(config.graph.type, data.alphabet.n)
         known = predictable(graph, config.model)
-        self.monitor = Monitor(config, both_predictors(graph, config.model, letters.frequencies) if known else {})
+        predictors = both_predictors(graph, config.model, statistics.frequencies) if known else {}
+        self.monitor = Monitor(config, predictors)
         self._run, self._trackers, self._say = run, trackers, say
         written = run.read_metrics()
         for record in written:
             self.monitor.observe(record)
         if not written:
-            self.write(data_line(data, letters))
+            self.write(DataRecord(tuple(data.token_counts.tolist()), statistics.length, len(data.train)).to_dict())
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
-        """Add one line everywhere; returns the alarms that it raised, which are written and shown too."""
+        """Write, track and monitor a record; returns the alarms that it raised, which are written and printed too."""
         self._run.append(record)
         self._trackers.log(record)
         alarms = self.monitor.observe(record)
@@ -65,5 +66,5 @@ class Recorder:
         return alarms
 
     def verdict(self) -> Verdict:
-        """What the monitor says of the run."""
+        """The verdict of the monitor so far."""
         return self.monitor.verdict()

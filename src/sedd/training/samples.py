@@ -1,6 +1,6 @@
-"""Samples and their quality while a run trains, with averaged weights.
+"""Samples and their quality while a run trains, drawn with EMA weights.
 
-Every draw has a generator of its own, so the training curve is the same with samples and without.
+Sampling has random generators of its own, so samples do not change the training curve.
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from sedd.config.config import Config
 from sedd.config.sections import Sampling
 from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
+from sedd.runs.metrics import SamplesRecord
 from sedd.runs.step_report import StepReport
 from sedd.sampling.writing import write_samples
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
 
-MOST_SEARCHED = 20_000
-"""Training sequences searched for neighbours: 80 MB for proteins, kept from the first samples to the end."""
+MAX_SEARCHED = 20_000
+"""Training sequences searched for neighbours: 80 MB for proteins, in memory from the first samples on."""
 
 
 def due(options: Sampling, step: int) -> bool:
-    """Whether samples are written after optimizer step `step`."""
+    """Whether samples are written after this optimizer step."""
     return step in options.at_steps or (options.every is not None and step % options.every == 0)
 
 
 def generates(config: Config) -> bool:
-    """Whether the noise goes far enough to start from nothing."""
+    """Whether the noise is strong enough to generate complete sequences."""
     return config.prior_kept <= Config.GENERATES_BELOW
 
 
 def samples_file(trainer: Trainer) -> Path:
-    """Where the samples of the current step belong."""
+    """The file for samples of the current step."""
     kind = "txt" if trainer.data.alphabet.name == "text" else "fasta"
     return trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
 
 
 def write_step(trainer: Trainer, count: int) -> tuple[Path, list[str]]:
-    """Write samples of the current weights to the run; returns where, and the samples."""
+    """Write samples of the current EMA weights to the run; returns the file and the samples."""
     path, sequences = samples_file(trainer), trainer.sample(count)
     origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
     if trainer.world.is_main:
@@ -50,37 +51,37 @@ def write_step(trainer: Trainer, count: int) -> tuple[Path, list[str]]:
 
 
 class SamplesAtSteps:
-    """Call it after every step: writes samples where `sampling.at_steps` and `sampling.every` say so.
+    """Writes and judges samples at the steps of `sampling.at_steps` and `sampling.every`; called after every step.
 
     Args:
-        trainer: whose averaged weights are sampled from.
-        say: shows a line of text to a person.
+        trainer: its EMA weights are used.
+        say: prints a line of text.
     """
 
     def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
         self._trainer, self._say = trainer, say
-        self._excused = False
+        self._explained = False
 
     def __call__(self, report: StepReport) -> list[dict[str, Any]]:
-        """The line for the metrics file, if samples are due and can be judged."""
+        """The record for the metrics file, if samples are due and can be judged."""
         options = self._trainer.config.sampling
         if report.skipped or not due(options, report.step):
             return []
         if not generates(self._trainer.config):
-            self._excuse("this model's noise stops too early to generate from nothing (see noise.sigma_max)")
+            self._explain("the noise of this model is too weak to generate complete sequences (raise noise.sigma_max)")
             return []
         path, sequences = write_step(self._trainer, options.count)
         if not self._trainer.world.is_main:
             return []
         try:
-            quality = self._judged(sequences)
-        except SeddError as error:  # too few held-out sequences, for example: no reason to end a run
-            self._excuse(f"the samples in {path} are not judged: {error}")
+            quality = self._judge(sequences)
+        except SeddError as error:  # too few held-out sequences, for example; training goes on
+            self._explain(f"the samples in {path} are not judged: {error}")
             return []
         self._say(f"Samples of step {report.step:,} in {path}. {quality.sentence}")
-        return [{"kind": "samples", "step": report.step, **quality.numbers(), "quality": quality.to_json()}]
+        return [SamplesRecord(report.step, quality.numbers(), quality.to_json()).to_dict()]
 
-    def _judged(self, sequences: list[str]) -> Quality:
+    def _judge(self, sequences: list[str]) -> Quality:
         data = self._trainer.data
         longest = self._trainer.config.model.length
         return judge(sequences, data.valid, alphabet=data.alphabet, training=self._index, longest=longest)
@@ -88,9 +89,9 @@ class SamplesAtSteps:
     @cached_property
     def _index(self) -> TrainingIndex:
         data = self._trainer.data
-        return TrainingIndex.of(data.train, data.alphabet, most=MOST_SEARCHED)
+        return TrainingIndex.of(data.train, data.alphabet, most=MAX_SEARCHED)
 
-    def _excuse(self, why: str) -> None:
-        if not self._excused:
-            self._say(f"No quality of samples in this run: {why}")
-        self._excused = True
+    def _explain(self, why: str) -> None:
+        if not self._explained:
+            self._say(f"The quality of samples is not recorded: {why}")
+        self._explained = True

@@ -1,4 +1,4 @@
-"""The trackers of a run while it trains: one that fails is left out with a warning, and training goes on."""
+"""The trackers of a run while it trains. A tracker that fails is closed with a warning, and training goes on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sedd.plugins.contracts import Tracker
 
 
 class TrackerSessions:
-    """Opens all trackers, hands every line of the metrics to each, closes each once."""
+    """Opens all trackers, passes the numbers of every record to each, and closes each once."""
 
     def __init__(self, trackers: Sequence[Tracker], run: Path, config: Mapping[str, Any]) -> None:
         self._trackers, self._run, self._config = trackers, run, config
@@ -33,12 +33,12 @@ class TrackerSessions:
     ) -> None:
         self._close()
 
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Pass the numbers of a line on."""
-        numbers = {key: value for key, value in line.items() if isinstance(value, int | float) and key != "step"}
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Pass the numbers of a record to every tracker."""
+        numbers = {key: value for key, value in record.items() if isinstance(value, int | float) and key != "step"}
         for tracker, session in list(self._open):
             try:
-                tracker.log(session, line["step"], numbers)
+                tracker.log(session, record["step"], numbers)
             except Exception as error:  # a tracker may fail in any way; days of training must not end with it
                 self._open.remove((tracker, session))
                 _warn(tracker, "log", error)
@@ -53,13 +53,13 @@ class TrackerSessions:
 def _close(tracker: Tracker, session: Any) -> None:
     try:
         tracker.close(session)
-    except Exception as error:  # as above
+    except Exception as error:  # a failing tracker must not end training
         _warn(tracker, "close", error)
 
 
-def _warn(tracker: Tracker, what: str, error: Exception) -> None:
+def _warn(tracker: Tracker, action: str, error: Exception) -> None:
     warnings.warn(
-        f"tracker {tracker.part_name()!r} failed to {what} and is left out ({type(error).__name__}: {error})",
+        f"tracker {tracker.part_name()!r} failed to {action} and was closed ({type(error).__name__}: {error})",
         SeddWarning,
         stacklevel=4,
     )

@@ -33,8 +33,9 @@ from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Curriculum
 from sedd.randomness import seed_for
 from sedd.runs import checkpoint
-from sedd.runs.directory import Run, differences
-from sedd.runs.metrics import bound_line, rollback_line, skipped_line, train_line
+from sedd.runs.differences import blocking_differences
+from sedd.runs.directory import RunDirectory
+from sedd.runs.metrics import BoundRecord, RollbackRecord, SkippedRecord, TrainRecord
 from sedd.runs.state import TrainState, Window
 from sedd.runs.step_report import StepReport
 from sedd.sampling.generation import Generation
@@ -89,7 +90,7 @@ class Trainer:
         self.resume = resume
         backend = choose(self.config.device)
         self.world = join(backend)
-        self.run = self.world.broadcast_object(lambda: Run(Path(run)) if run is not None else Run.fresh())
+        self.run = self.world.broadcast_object(lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run)))
         self.run.check(self.config, resume=resume)
         self.backend = backend
         self.backend.prepare()
@@ -184,7 +185,7 @@ class Trainer:
 
     def _recorder(self, stack: ExitStack, display: Display) -> Recorder:
         """Take the run over from where it was left, and record what comes, until `stack` ends."""
-        stack.enter_context(self.run.held())
+        stack.enter_context(self.run.lock())
         self.run.rewind(self.state.step, self.state.skipped)
         trackers = TrackerSessions(self.config.trackers, self.run.path, self.config.as_dict())
         return Recorder(self.run, self.config, self.data, stack.enter_context(trackers), display.say)
@@ -263,7 +264,7 @@ class Trainer:
             checkpoint.Checkpoint(
                 tensors={name: self.parallel.tensors_to_save(group) for name, group in groups.items()},
                 state={
-                    "train": self.state.to_json(),
+                    "train": self.state.to_dict(),
                     "ema_updates": self.ema.updates,
                     "alphabet": self.data.alphabet.to_dict(),
                     "lengths": self.lengths.to_json(),
@@ -296,7 +297,7 @@ class Trainer:
     def _newest(self) -> tuple[Path, checkpoint.Checkpoint] | None:
         if not self.run.checkpoints.exists():
             return None
-        with self.run.held():  # looking for an intact checkpoint may move damaged ones aside
+        with self.run.lock():  # looking for an intact checkpoint may move damaged ones aside
             return self.run.latest()
 
     def _load(self, found: tuple[Path, checkpoint.Checkpoint] | None) -> None:
@@ -314,7 +315,7 @@ class Trainer:
             raise CheckpointError(f"{path}: the weights do not fit {type(self.network).__name__}: {error}") from None
         self.ema.updates = int(saved.state["ema_updates"])
         self.parallel.load_optimizer_state(self.optimizer, saved.tensors["optimizer"])
-        self.state = TrainState.from_json(saved.state["train"])
+        self.state = TrainState.from_dict(saved.state["train"])
 
     # One step ------------------------------------------------------------------------------------------------------
 
@@ -361,7 +362,7 @@ class Trainer:
             skipped=skipped,
             skipped_total=state.skipped + skipped,
             bins=LossProfile() if skipped else bins,
-            letters=token_counts,
+            token_counts=token_counts,
         )
         self.state = self._advance(report, work.next_cursor, seconds)
         return report
@@ -425,13 +426,14 @@ class Trainer:
         """The lines that this step adds to the metrics file; a training line empties the window it sums up."""
         training = self.config.training
         if report.skipped:
-            return [skipped_line(report)]
+            return [SkippedRecord(report.step, report.skipped_total).to_dict()]
         lines = []
         if report.step % training.log_every == 0 or report.step == training.n_iters:
-            lines.append(train_line(report, self.state, self.data.token_counts, self.backend.memory()))
+            record = TrainRecord.of(report, self.state, self.data.token_counts, self.backend.memory())
+            lines.append(record.to_dict())
             self.state = replace(self.state, window=Window())
         if report.bound is not None:
-            lines.append(bound_line(report, self.state))
+            lines.append(BoundRecord.of(report, self.state).to_dict())
         return lines
 
     # When it diverges ----------------------------------------------------------------------------------------------
@@ -475,7 +477,8 @@ class Trainer:
         self.save()
         if self.world.is_main:
             self.run.rewind(self.state.step, self.state.skipped, aside=f"rolled-back-{self.state.rollbacks}.jsonl")
-        return rollback_line(self.state, alarm.to_json())
+        state = self.state
+        return RollbackRecord(state.step, alarm.step, state.lr_scale, state.rollbacks, alarm.to_json()).to_dict()
 
     def _note_best(self, report: StepReport) -> None:
         best = self.state.best_bound
@@ -519,7 +522,7 @@ class Trainer:
             )
         everybody = self.world.all_gather_object((self.config.as_dict(), self.data.fingerprint))
         for rank, (config, data) in enumerate(everybody):
-            changed = [key for key, *_ in differences(everybody[0][0], config)]
+            changed = [difference.key for difference in blocking_differences(everybody[0][0], config)]
             if changed or data != everybody[0][1]:
                 what = f"configuration ({', '.join(changed)})" if changed else "data"
                 raise DistributedError(f"process {rank} of {size} has another {what} than process 0; give all the same")

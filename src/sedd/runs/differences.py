@@ -1,0 +1,104 @@
+"""Differences between the configurations of runs, for resuming and for comparing.
+
+Configurations are plain data here: a run can be compared where its plugins are not installed. What a key affects is
+written beside its field, see `sedd.plugins.effects.Effect`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sedd.config.config import Config
+from sedd.plugins.effects import Effect
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A dotted key whose value is not the same in all runs."""
+
+    key: str
+    values: tuple[Any, ...]
+    """The value in each run, None where a run does not have the key."""
+    neutral: bool
+    """Whether the runs were trained alike in spite of it."""
+
+    @property
+    def effect(self) -> Effect:
+        """What the key affects."""
+        return effect_of(self.key)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"key": self.key, "values": list(self.values), "neutral": self.neutral}
+
+
+def config_differences(
+    configs: Sequence[Mapping[str, Any]], *, same_data: bool = False, rolled_back: bool = False
+) -> tuple[Difference, ...]:
+    """Compare configurations key by key, in their order.
+
+    Args:
+        configs: of each run, as plain data.
+        same_data: whether all runs were trained on the same sequences, wherever these lie.
+        rolled_back: whether one of them went back to an earlier checkpoint.
+    """
+    flat = [dict(flattened(config)) for config in configs]
+    differences = []
+    for key in dict.fromkeys(key for config in flat for key in config):
+        values = tuple(config.get(key) for config in flat)
+        if any(value != values[0] for value in values):
+            neutral = effect_of(key).neutral(same_data=same_data, rolled_back=rolled_back)
+            differences.append(Difference(key, values, neutral))
+    return tuple(differences)
+
+
+def blocking_differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """The differences with which a run cannot be resumed."""
+    return tuple(
+        difference
+        for difference in config_differences((recorded, config))
+        if not difference.effect.may_change_on_resume
+    )
+
+
+def effect_of(key: str) -> Effect:
+    """What a dotted key affects: that of the innermost field on its path that has an `Effect`."""
+    effect = Effect.TRAINING
+    model: type[BaseModel] = Config
+    for name in key.split("."):
+        field = model.model_fields.get(name)
+        if field is None:  # the option of a plugin, or of another version
+            break
+        effect = next((mark for mark in field.metadata if isinstance(mark, Effect)), effect)
+        model = _section(field)
+    return effect
+
+
+def keys_with(effect: Effect, model: type[BaseModel] = Config, prefix: str = "") -> tuple[str, ...]:
+    """The dotted keys whose own field has this effect."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        if effect in field.metadata:
+            keys.append(f"{prefix}{name}")
+        keys += keys_with(effect, _section(field), f"{prefix}{name}.")
+    return tuple(keys)
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; lists and empty mappings are values."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _section(field: FieldInfo) -> type[BaseModel]:
+    """The model of a section; one without fields for anything else."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else BaseModel

@@ -1,0 +1,125 @@
+"""Records of the metrics file: what is written is read back, and reading a file takes time linear in its lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sedd
+from sedd.diffusion.loss_profile import BINS, LossProfile
+from sedd.runs.history import History
+from sedd.runs.metrics import (
+    BoundRecord,
+    DataRecord,
+    RollbackRecord,
+    SamplesRecord,
+    SkippedRecord,
+    TrainRecord,
+    padded,
+)
+from sedd.runs.state import TrainState, Window
+from sedd.runs.step_report import StepReport
+
+
+def report(**changes) -> StepReport:
+    numbers = {
+        "step": 1, "loss": 1.0, "difficulty": 0.5, "mask_rate": 0.2, "mask_rate_max": 0.5, "grad_norm": 2.0, "lr": 1e-3,
+        "residues": 100, "residues_per_second": 50.0, "skipped": False, "skipped_total": 3,
+    } | changes  # fmt: skip
+    return StepReport(**numbers)
+
+
+def written(record) -> dict:
+    """The record after a trip through the file."""
+    return json.loads(json.dumps(record.to_dict(), allow_nan=False))
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory) -> list[dict]:
+    """The metrics of a short run with samples."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    config = sedd.load_config(
+        "quickstart", "training.n_iters=8", "training.log_every=2", "training.eval_every=4", "optim.warmup=1",
+        "curriculum.preschool_time=4", "data.synthetic.sequences=300", "model.n_blocks=1", "evaluation.sequences=8",
+        "device.type=cpu", "sampling.at_steps=[4]", "sampling.count=4", "sampling.steps=2",
+    )  # fmt: skip
+    sedd.Trainer(config, run=run).fit(progress=False)
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_line_of_a_run_is_read_into_a_record_that_writes_the_same_line(lines):
+    previous = None
+    kinds = set()
+    for line in lines:
+        kinds.add(line["kind"])
+        match line["kind"]:
+            case "train":
+                record = previous = TrainRecord.from_dict(line, previous)
+                expected = line | {"mask_rate": pytest.approx(line["mask_rate"], rel=1e-6)}  # from seven digits
+            case "bound":
+                record, expected = BoundRecord.from_dict(line), line
+            case "data":
+                record, expected = DataRecord.from_dict(line), line
+            case "samples":
+                record, expected = SamplesRecord.from_dict(line), line
+        assert record.to_dict() == expected
+        assert list(record.to_dict()) == list(line)
+    assert kinds == {"data", "train", "bound", "samples"}
+
+
+def test_skipped_steps_and_rollbacks_are_read_back():
+    skip, back = SkippedRecord(4, 2), RollbackRecord(4, 8, 0.5, 1, {"kind": "alarm", "numbers": {"since": 5.0}})
+    assert SkippedRecord.from_dict(written(skip)) == skip
+    assert RollbackRecord.from_dict(written(back)) == back
+
+
+def test_a_train_record_sums_up_the_window():
+    bins = LossProfile(100.0, *(np.arange(BINS) / BINS for _ in range(4)))
+    state = TrainState(step=2, residues=500, seconds=9.0, skipped=3)
+    window = Window()
+    for step, norm in ((1, 2.0), (2, 4.0)):
+        window = window.add(report(step=step, grad_norm=norm, bins=bins, token_counts=(30, 70)))
+    window = window.add(report(skipped=True, grad_norm=np.nan))
+    state = TrainState(**vars(state) | {"window": window})
+    record = TrainRecord.of(report(step=2), state, np.array([30, 70]), {"peak": 5})
+    assert (record.grad_norm, record.grad_norm_max) == (3.0, 4.0)
+    assert record.residues_per_second == pytest.approx(200 / 4.0)
+    assert record.loss == pytest.approx(bins.loss.sum() / 100)
+    assert record.token_divergence == pytest.approx(0.0, abs=1e-4)
+    assert written(record)["memory_peak"] == 5
+    assert sum(written(record)["by_mask_rate_loss"]) == pytest.approx(record.loss, rel=1e-6)
+    alone = TrainRecord.from_dict(written(record) | {"residues": 200}, None)
+    np.testing.assert_allclose(alone.bins.loss, 2 * bins.loss, rtol=1e-6)
+
+
+def test_a_bound_that_is_not_finite_is_left_out_of_its_line():
+    bound = sedd.Bound(np.inf, np.inf, np.inf, 4, 40, 0, (1.0, None), (0.1,), (0.1,))
+    line = BoundRecord.of(report(bound=bound), TrainState()).to_dict()
+    assert {"bound_nats", "bound_stderr", "bound_trained"}.isdisjoint(line)
+    read = BoundRecord.from_dict(line)
+    assert (read.nats, read.stderr, read.sequences, read.held_out_residues) == (np.inf, np.inf, 4, 40)
+    with pytest.raises(ValueError, match="no bound"):
+        BoundRecord.of(report(), TrainState())
+
+
+def test_lists_by_mask_rate_are_padded():
+    assert padded([1.0, None]).tolist() == [1.0] + [0.0] * (BINS - 1)
+    assert np.isnan(padded([1.0, None], missing=np.nan)[1:]).all()
+
+
+def test_appending_to_a_history_copies_nothing(lines):
+    history = History.of(lines)
+    held = history.lines
+    history.append(lines[-2] | {"step": 9} if lines[-2]["kind"] == "train" else lines[1])
+    assert history.lines is held
+
+
+def test_a_line_of_another_program_is_named(tmp_path: Path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"kind": "skipped", "step": 1, "skipped": 1}\n{"step": 2}\n')
+    with pytest.raises(sedd.CheckpointError) as caught:
+        History.read(tmp_path)
+    assert str(caught.value).startswith(f"{file}:2:")
