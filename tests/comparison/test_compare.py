@@ -23,7 +23,7 @@ from sedd.comparison.paired import difference, paired
 from sedd.comparison.recorded import read_runs
 from sedd.data import open_data
 from sedd.diffusion.loss_profile import BINS, EDGES, widths
-from sedd.errors import CheckpointError, ConfigError, DataError
+from sedd.errors import CheckpointError, ConfigError, DataError, SeddError
 from sedd.evaluation.bound import Estimator
 from sedd.runs.history import BoundLine
 from tests.conftest import TINY
@@ -427,10 +427,10 @@ def test_a_plot_without_matplotlib_or_of_an_unknown_format_is_a_clear_error(
     trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
-    with pytest.raises(ConfigError, match="no picture format"):
+    with pytest.raises(ConfigError, match="unknown picture format"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.xyz")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match=r"pip install 'sedd-torch\[report\]'"):
+    with pytest.raises(SeddError, match=r"pip install 'sedd-torch\[report\]'"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.png")
 
 
