@@ -164,7 +164,7 @@ def _recorded_verdict(history: History) -> Verdict:
     alarms = tuple(Alarm.from_json(event) for event in history.events if event["kind"] == "alarm")
     for alarm in alarms:
         if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
-            sentence = f"Something went wrong during training. Step {alarm.step:,}: {alarm.message}."
+            sentence = f"Training went wrong at step {alarm.step:,}: {alarm.message}."
             return Verdict(alarm.cause, sentence, alarms)
     return Verdict("little signal", "This run cannot be judged yet. What is missing is listed below.", alarms)
 
