@@ -129,7 +129,9 @@ def new_figure(width: float, height: float, *, colors: Mapping[Color, str] = LIG
     require_matplotlib()
     from matplotlib.figure import Figure  # no pyplot: no window, no state to leave behind
 
-    return Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor=colors["paper"])
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor=colors["paper"])
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)  # inches
+    return figure
 
 
 def to_svg(figure: Figure, *, salt: str) -> bytes:
