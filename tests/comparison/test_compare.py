@@ -429,7 +429,7 @@ def test_a_plot_without_matplotlib_or_of_an_unknown_format_is_a_clear_error(
     pytest.importorskip("matplotlib")
     with pytest.raises(ConfigError, match="unknown picture format"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.xyz")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SeddError, match=r"pip install 'sedd-torch\[report\]'"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.png")
 

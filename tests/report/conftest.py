@@ -105,6 +105,12 @@ def page(trained: Path) -> Page:
 
 
 @pytest.fixture
+def no_svg(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages get empty images, which saves most of their time; after `page`, which has real ones."""
+    monkeypatch.setattr("sedd.report.figures.to_svg", lambda figure, *, salt: b"<svg/>")
+
+
+@pytest.fixture
 def make(trained: Path, tmp_path: Path) -> Make:
     """Makes a run directory of chosen parts."""
 

@@ -14,6 +14,8 @@ from sedd.report.contents import gather
 from sedd.report.page import SECTIONS, answer, render
 from tests.report.conftest import Page, of_kind, page_of
 
+pytestmark = pytest.mark.usefixtures("no_svg")
+
 
 def alarm(**more: Any) -> dict[str, Any]:
     return {
@@ -195,12 +197,13 @@ def test_samples_are_shown_by_step_without_the_path_of_the_run(make, records):
     assert "".join(shown.split()).count("ACDWY") == 2
 
 
-def test_a_long_run_is_thinned_and_the_page_stays_small(make, records):
+def test_a_long_run_is_thinned_and_the_page_stays_small(make, records, monkeypatch):
     lines, data = of_kind(records, "train"), of_kind(records, "data")
     many = [
         lines[i % len(lines)] | {"step": 2 * (i + 1), "residues": 1000 * (i + 1), "letters_shift": None}
         for i in range(900)
     ]
+    monkeypatch.undo()  # real images
     text = render(gather(make(data + many, config=None)))  # replaying the monitor would take long
     assert re.findall(r"\d+", Page(text).text["loss"].split("Numbers")[0])[-2:] == ["900", "3"]
     assert len(text) < 1_000_000

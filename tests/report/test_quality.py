@@ -7,6 +7,8 @@ import pytest
 from sedd.evaluation.quality import Quality
 from tests.report.conftest import Page, page_of
 
+pytestmark = pytest.mark.usefixtures("no_svg")
+
 
 def rows(page: Page) -> dict[str, dict[str, str]]:
     """The table of quality: cells by metric and column (without the number of sequences)."""

@@ -115,7 +115,7 @@ def require_matplotlib() -> None:
         SeddError: if matplotlib is missing.
     """
     try:
-        import_module("matplotlib.figure")
+        import_module("matplotlib")
     except ModuleNotFoundError as missing:
         raise SeddError(f"plots need matplotlib ({missing}): pip install 'sedd-torch[report]'") from None
 
