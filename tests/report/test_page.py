@@ -39,10 +39,10 @@ def test_the_page_begins_with_the_verdict_then_the_key_numbers_then_the_sections
 
 def test_the_answer_is_the_summary_of_the_verdict_or_its_first_sentence(trained):
     contents = gather(trained)
-    first, story = answer(contents)
-    assert f"{first} {story}" == contents.verdict.sentence
-    verdict = SimpleNamespace(summary="It is well. It learns.", sentence="Everything.")
-    assert answer(replace(contents, verdict=verdict)) == ("It is well. It learns.", "Everything.")
+    verdict = SimpleNamespace(summary="", sentence="One: 1.5. Two. Three.")
+    assert answer(replace(contents, verdict=verdict)) == ("One: 1.5.", "Two. Three.")
+    verdict.summary = "All is well. It learns."
+    assert answer(replace(contents, verdict=verdict)) == ("All is well. It learns.", verdict.sentence)
 
 
 def test_nothing_on_the_page_is_loaded_from_elsewhere_and_nothing_can_run(page):

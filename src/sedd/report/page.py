@@ -43,6 +43,8 @@ TONES: dict[Kind, tuple[str, str]] = {
     "instability": ("bad", "unstable"),
     "data": ("bad", "the data changed"),
 }
+NOISE_CAUSE: str = "little signal"
+"""Cause of an alarm that Monte Carlo error explains."""
 SEVERITIES = {"info": "good", "warning": "wait", "critical": "bad"}
 
 
@@ -71,7 +73,7 @@ def render(contents: Contents) -> str:
     environment.filters["duration"] = duration
     template = environment.from_string(_resource("page.html.jinja"))
     lead, story = answer(contents)
-    shown = [alarm for alarm in contents.verdict.alarms if alarm.cause != "little signal"]
+    shown = [alarm for alarm in contents.verdict.alarms if alarm.cause != NOISE_CAUSE]
     judged = judged_samples(contents)
     return template.render(
         css=_resource("page.css"),
