@@ -12,12 +12,13 @@ from itertools import groupby
 from jinja2 import Environment, StrictUndefined
 
 from sedd.diagnosis.alarms import Alarm, Kind
+from sedd.diagnosis.attribution import Attribution
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.charts import MOST_POINTS, bound_levels
 from sedd.report.contents import Contents
-from sedd.report.figures import figures
+from sedd.report.figures import Table, figures
 from sedd.report.heatmap import heat_map
-from sedd.report.quality import judged_samples
+from sedd.report.quality import JudgedSamples, judged_samples
 
 SECTIONS = {
     "loss": "Training loss",
@@ -75,6 +76,7 @@ def render(contents: Contents) -> str:
     lead, story = answer(contents)
     shown = [alarm for alarm in contents.verdict.alarms if alarm.cause != NOISE_CAUSE]
     judged = judged_samples(contents)
+    attribution = None if contents.diagnosis is None else contents.diagnosis.whole
     return template.render(
         css=_resource("page.css"),
         sections=SECTIONS,
@@ -86,18 +88,17 @@ def render(contents: Contents) -> str:
         figures=figures(contents),
         heat=heat_map(contents),
         lines_per_point=math.ceil(len(contents.history.lines) / MOST_POINTS),
-        attribution=None if contents.diagnosis is None else contents.diagnosis.whole,
+        attribution=attribution,
+        largest_changes=largest_changes(attribution),
         levels=bound_levels(contents),
         alarms=grouped(shown),
         noise_alarms=len(contents.verdict.alarms) - len(shown),
         severities=SEVERITIES,
         judged=judged[-1] if judged else None,
-        quality_rows=[] if not judged or judged[-1].quality is None else [
-            (row, title_of(row), values_of(row)) for row in judged[-1].quality.rows
-        ],
+        quality_table=quality_table(judged[-1]) if judged else None,
         quality_legend=LEGEND.replace("`", ""),
         advice=contents.config.advice() if contents.config is not None and contents.curriculum_known else [],
-    )  # fmt: skip
+    )
 
 
 def _resource(name: str) -> str:
@@ -112,6 +113,33 @@ def answer(contents: Contents) -> tuple[str, str]:
         return summary, verdict.sentence
     first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z])", verdict.sentence.strip(), maxsplit=1)
     return first, "".join(rest)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def largest_changes(attribution: Attribution | None) -> Table:
+    """The mask rates that contribute most to the change of the loss."""
+    changes = () if attribution is None else attribution.moved(5)
+    rows = [
+        (f"{low:.1%} to {high:.1%}", f"{difficulty:+.4f}", f"{learning:+.4f}")
+        for low, high, difficulty, learning in changes
+    ]
+    return Table(("mask rate", "difficulty, nats", "learning, nats"), tuple(rows))
+
+
+def quality_table(judged: JudgedSamples) -> Table:
+    """One row per metric, with intervals and comparisons where they were recorded."""
+    quality = judged.quality
+    if quality is None:
+        numbers = [(name, *(f"{value:.4g}" for value in values)) for name, values in judged.values.items()]
+        return Table(("metric", "samples", "held-out", "shuffled"), tuple(numbers))
+    counts = (f"samples ({quality.samples:,})", f"held-out ({quality.held_out:,})", f"shuffled ({quality.held_out:,})")
+    rows = [
+        (title_of(row), *values_of(row), row.against_shuffled if row.differ else "-", row.against_held_out)
+        for row in quality.rows
+    ]
+    return Table(("metric", *counts, "vs shuffled", "vs held-out"), tuple(rows))
 
 
 # Key numbers ---------------------------------------------------------------------------------------------------------
