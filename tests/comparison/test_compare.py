@@ -22,7 +22,7 @@ from sedd.comparison.compare import Comparison, compare
 from sedd.comparison.paired import difference, paired
 from sedd.data import open_data
 from sedd.diffusion.loss_profile import BINS, EDGES, widths
-from sedd.errors import CheckpointError, ConfigError, DataError
+from sedd.errors import CheckpointError, ConfigError, DataError, SeddError
 from sedd.evaluation.bound import Estimator
 from sedd.runs.metrics import BoundRecord
 from tests.conftest import TINY
@@ -434,8 +434,8 @@ def test_a_plot_without_matplotlib_or_of_an_unknown_format_is_a_clear_error(
     pytest.importorskip("matplotlib")
     with pytest.raises(ConfigError, match="xyz"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.xyz")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match=r"pip install 'sedd-torch\[report\]'"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SeddError, match=r"pip install 'sedd-torch\[report\]'"):
         sedd_(trained["a"], trained["b"], "--plot", tmp_path / "bounds.png")
 
 

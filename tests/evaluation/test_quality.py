@@ -19,7 +19,7 @@ import sedd
 from sedd import cli
 from sedd.data import ESM, PROTEIN, open_data, text_alphabet
 from sedd.errors import DataError, SeddError
-from sedd.evaluation.quality import Quality, TrainingIndex, judge, quality_figure
+from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import identity
 from sedd.evaluation.quality.complexity import EXTENSION_BITS, TRIGGER_BITS, low_complexity, repeats, window_bits
 from sedd.evaluation.quality.composition import CLASSES, CompositionSpread, class_share
@@ -29,6 +29,7 @@ from sedd.evaluation.quality.lengths import LengthDistance
 from sedd.evaluation.quality.packed import Packed
 from sedd.evaluation.quality.statistic import Statistic, bootstrap_weights, mean
 from sedd.evaluation.quality.table import quality_table
+from sedd.report.quality_plot import quality_figure
 from sedd.training.samples import SamplesAtSteps, due
 
 LETTERS = "".join(PROTEIN.symbols)

@@ -160,7 +160,7 @@ def _hours(hours: float) -> str:
 
 
 def _draw(found: Forecast, file: Path) -> None:
-    from sedd.report.plots import forecast_figure  # matplotlib is an extra
+    from sedd.report.forecast_plot import forecast_figure  # matplotlib is an extra
 
     if not file.parent.is_dir():
         raise ConfigError(f"{file}: there is no directory {file.parent}; make it first")

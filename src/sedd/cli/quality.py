@@ -16,11 +16,12 @@ from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
-from sedd.evaluation.quality import Quality, TrainingIndex, judge, quality_figure
+from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import blast_like
-from sedd.evaluation.quality.figure import need_matplotlib
 from sedd.evaluation.quality.table import LEGEND, quality_table
 from sedd.pretrained import Pretrained, load
+from sedd.report.plots import require_matplotlib
+from sedd.report.quality_plot import quality_figure
 
 
 @app.command()
@@ -75,7 +76,7 @@ def show_quality(
         SeddError: if something is missing or cannot be used; says what.
     """
     if plot is not None:
-        need_matplotlib()
+        require_matplotlib()
     if align:
         blast_like()
     judged = _judge_run if subject.is_dir() else _judge_file

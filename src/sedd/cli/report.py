@@ -13,12 +13,12 @@ from sedd.cli.app import app, err, out
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    run: Annotated[Path, typer.Argument(help="Run directory, finished or not.")],
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     to: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file; default: RUN/report.html.")] = None,
 ) -> None:
-    """Write one HTML page on a run, to read and to send on, with its main plots as PNG beside it."""
-    from sedd.report.write import write_report  # needs matplotlib, which no other command does
+    """Write the report of a run: one HTML file to read or to send on, and its main plots as PNG beside it."""
+    from sedd.report.write import write_report  # slow to import
 
     written = write_report(run, to)
     out.print(str(written.page), markup=False)

@@ -1,1 +1,1 @@
-"""The HTML report of a run, and figures."""
+"""The HTML report of a run, and the plots of `forecast`, `compare` and `quality`."""

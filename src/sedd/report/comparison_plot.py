@@ -1,13 +1,13 @@
-"""The picture of a comparison: the bound against steps, residues and hours."""
+"""The plot of a comparison: the bound against steps, residues and hours."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 from sedd.comparison.bound_curves import CLOCKS, Z95, Clock
 from sedd.comparison.compare import Comparison
 from sedd.errors import ConfigError
+from sedd.report.plots import new_figure
 
 AXES: dict[Clock, tuple[str, float]] = {
     "steps": ("optimizer steps", 1.0),
@@ -22,30 +22,27 @@ def plot(comparison: Comparison, to: Path) -> None:
 
     Args:
         comparison: made by `compare`.
-        to: file to write; its ending says the format, PNG for example.
+        to: file to write; its ending is the format, for example PNG.
 
     Raises:
-        ConfigError: if matplotlib is not installed, or the ending is none that it knows.
+        ConfigError: if matplotlib cannot write files of that ending.
+        SeddError: if matplotlib is missing.
     """
-    try:
-        figure_type = import_module("matplotlib.figure").Figure  # no pyplot: no window, no state to leave behind
-    except ImportError:
-        raise ConfigError("--plot needs matplotlib; pip install 'sedd-torch[report]'") from None
-    figure = figure_type(figsize=(12, 4), layout="constrained")
-    known = figure.canvas.get_supported_filetypes()
-    if to.suffix.removeprefix(".") not in known:
-        raise ConfigError(f"{to}: no picture format; give a name that ends in .{', .'.join(sorted(known))}")
+    figure = new_figure(12, 4, dpi=150)
+    formats = figure.canvas.get_supported_filetypes()
+    if to.suffix.removeprefix(".") not in formats:
+        raise ConfigError(f"{to}: unknown picture format; give a name that ends in .{', .'.join(sorted(formats))}")
     panels = figure.subplots(1, 3, sharey=True)
-    for panel, clock in zip(panels, CLOCKS, strict=True):
+    for axes, clock in zip(panels, CLOCKS, strict=True):
         label, unit = AXES[clock]
         for curve in comparison.curves:
-            there, half = curve.positions(clock) / unit, Z95 * curve.stderr
-            (line,) = panel.plot(there, curve.nats, marker=".", label=curve.run)
-            panel.fill_between(there, curve.nats - half, curve.nats + half, color=line.get_color(), alpha=0.2, lw=0)
-        panel.set_xlabel(label)
-        panel.grid(alpha=0.3)
+            x, half = curve.positions(clock) / unit, Z95 * curve.stderr
+            (line,) = axes.plot(x, curve.nats, marker=".", label=curve.run)
+            axes.fill_between(x, curve.nats - half, curve.nats + half, color=line.get_color(), alpha=0.2, lw=0)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
     low, high = comparison.mask_rates
     panels[0].set_ylabel(f"bound over mask rates {low:.1%} to {high:.1%}\nnats per residue, 95 % bands")
     panels[0].legend()
     to.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(to, dpi=150)
+    figure.savefig(to)

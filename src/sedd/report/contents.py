@@ -1,4 +1,4 @@
-"""Everything that a report says of a run, read from its directory. What is missing is left out, and why is kept."""
+"""The contents of a report, read from a run directory. A missing part is left out, and the reason is kept."""
 
 from __future__ import annotations
 
@@ -37,64 +37,63 @@ class Contents:
     history: History = field(repr=False)
     verdict: Verdict
     diagnosis: Diagnosis | None = field(repr=False)
-    """None where there are no metrics or no configuration that can be used."""
+    """None without metrics or without a usable configuration."""
     curriculum_known: bool
-    """Whether the diagnosis knows the curriculum; a plugin that is not installed here is taken for a constant one."""
+    """Whether the curriculum is installed; otherwise the diagnosis assumes a constant one."""
     config_text: str | None = field(repr=False)
-    """`config.yaml` as it is."""
+    """The text of `config.yaml`."""
     data: Mapping[str, Any] = field(repr=False)
-    """The `data` line of the metrics; empty where there is none."""
-    evaluated: Mapping[str, Any] = field(repr=False)
-    """The last `bound` line of the metrics; empty where there is none."""
+    """The `data` line of the metrics; empty without one."""
     exact: float | None
-    """Exact -log p of the held-out sequences, nats per residue, where it is known and the bound saw them all."""
+    """Exact -log p of the held-out sequences, nats per residue; None if unknown, or if the bound is of fewer."""
     parameters: int | None
-    """Parameters of the network, where there is a checkpoint."""
+    """Number of parameters of the network; None without a checkpoint."""
     samples: tuple[SampleFile, ...] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     missing: tuple[str, ...]
-    """What could not be read or used, in sentences for people."""
+    """What could not be read or used, one human-readable sentence each."""
 
     @property
     def config(self) -> Config | None:
-        """None where it is missing or cannot be used."""
+        """The configuration; None if it is missing or unusable."""
         return None if self.diagnosis is None else self.diagnosis.config
 
     @property
     def forecast(self) -> Forecast | None:
-        """What the configuration shows at each step; None where the curriculum is unknown."""
+        """The expected loss at each step; None if the curriculum is unknown."""
         return self.diagnosis.forecast if self.diagnosis is not None and self.curriculum_known else None
 
     @property
     def predictors(self) -> Mapping[str, Predictor]:
-        """Loss by mask rate of `untrained` and `unigram`; empty where they are unknown."""
+        """Loss by mask rate of `untrained` and `unigram`; empty if they are unknown."""
         return {} if self.diagnosis is None else self.diagnosis.forecast.predictors
 
     @property
     def frequencies(self) -> NDArray[np.float64] | None:
-        """(n,) how often each letter occurs, where it is known."""
+        """(n,): token frequencies; None if they are unknown."""
         return None if self.diagnosis is None else self.diagnosis.forecast.letters.frequencies
 
     @property
     def absorbs(self) -> bool:
-        """Whether residues are masked, so that the bound and the loss have one and the same integrand."""
+        """Whether the graph is `absorb`, so that the integrand of the bound is the cross-entropy of masked residues."""
         return self.config is not None and self.config.graph.type == "absorb"
 
     @property
     def step(self) -> int:
         """The last recorded optimizer step."""
         history = self.history
-        lines, bounds = ([each.step for each in part] for part in (history.lines, history.bounds))
-        return max([*lines, *bounds, *(skip.step for skip in history.skipped)], default=0)
+        evaluated = [bound.step for bound in history.bounds]
+        skipped = [skip.step for skip in history.skipped]
+        return max([*(line.step for line in history.lines), *evaluated, *skipped], default=0)
 
     @property
     def finite_bounds(self) -> list[BoundRecord]:
-        """The evaluations that gave a number."""
+        """The evaluations whose bound is finite."""
         return [bound for bound in self.history.bounds if math.isfinite(bound.nats)]
 
     @property
     def rollbacks(self) -> list[Mapping[str, Any]]:
-        """When the run went back to an earlier checkpoint."""
+        """The records of rollbacks to an earlier checkpoint."""
         return [event for event in self.history.events if event["kind"] == "rollback"]
 
 
@@ -102,18 +101,18 @@ def gather(run: Path) -> Contents:
     """Read a run directory.
 
     Raises:
-        CheckpointError: if it is no directory of a run, or its metrics are damaged.
+        CheckpointError: if it is not a run directory, or its metrics are damaged.
     """
     directory = RunDirectory(run)
     if not directory.config_file.is_file() and not directory.metrics_file.is_file():
-        what = "has neither config.yaml nor metrics.jsonl" if run.is_dir() else "is no directory"
-        raise CheckpointError(f"{run} {what}; give the directory of a run, such as runs/mine")
+        reason = "has neither config.yaml nor metrics.jsonl" if run.is_dir() else "is not a directory"
+        raise CheckpointError(f"{run} {reason}; give a run directory, such as runs/mine")
     missing: list[str] = []
     records = directory.read_metrics()
     diagnosis, known = _diagnosis(run, records, missing)
     history = diagnosis.history if diagnosis is not None else History.read(run) if records else History()
-    none: dict[str, Any] = {}
-    evaluated = next((record for record in reversed(records) if record["kind"] == "bound"), none)
+    empty: dict[str, Any] = {}
+    last_bound = next((record for record in reversed(records) if record["kind"] == "bound"), empty)
     return Contents(
         name=run.resolve().name,
         history=history,
@@ -121,9 +120,8 @@ def gather(run: Path) -> Contents:
         diagnosis=diagnosis,
         curriculum_known=known,
         config_text=_text(directory.config_file),
-        data=next((record for record in records if record["kind"] == "data"), none),
-        evaluated=evaluated,
-        exact=_exact(None if diagnosis is None else diagnosis.config, evaluated),
+        data=next((record for record in records if record["kind"] == "data"), empty),
+        exact=_exact(None if diagnosis is None else diagnosis.config, last_bound),
         parameters=_parameters(directory.checkpoints),
         samples=read_samples(directory.samples),
         environment=directory.environment(),
@@ -132,22 +130,22 @@ def gather(run: Path) -> Contents:
 
 
 def _diagnosis(run: Path, records: Sequence[object], missing: list[str]) -> tuple[Diagnosis | None, bool]:
-    """What `sedd.diagnose` finds, and whether it knows the curriculum."""
+    """The outcome of `sedd.diagnose`, and whether the curriculum is installed; appends to `missing`."""
     if not records:
-        missing.append("Nothing was logged yet: a run has its first numbers after training.log_every steps.")
+        missing.append("Nothing was logged yet: the first numbers come after training.log_every steps.")
         return None, False
     if not RunDirectory(run).config_file.is_file():
-        missing.append("There is no config.yaml: no forecast, no rules, only what the run itself has recorded.")
+        missing.append("There is no config.yaml: the report has no forecast and no rules, only the recorded numbers.")
         return None, False
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what was said when the run began is said on the page
+        warnings.simplefilter("ignore")  # the page shows this advice
         try:
             return diagnose(run), True
         except CheckpointError:
             raise
         except SeddError as error:
             usable = not isinstance(error, ConfigError)
-            missing.append(f"{'' if usable else 'The configuration cannot be used here: '}{error}")
+            missing.append(f"{'' if usable else 'The configuration cannot be used: '}{error}")
         try:
             return diagnose(run, config=_without_curriculum(run)), False
         except (SeddError, TypeError):
@@ -155,34 +153,34 @@ def _diagnosis(run: Path, records: Sequence[object], missing: list[str]) -> tupl
 
 
 def _without_curriculum(run: Path) -> Config:
-    """The configuration with a constant curriculum: losses at fixed mask rate do not depend on it."""
+    """The configuration with a constant curriculum; losses at fixed mask rate do not depend on the curriculum."""
     return load_config(RunDirectory(run).config() | {"curriculum": {"difficulty_ramp": "constant"}})
 
 
 def _recorded_verdict(history: History) -> Verdict:
-    """Without a configuration nothing can be judged; what the run said while it trained can be repeated."""
+    """The verdict on a run without a usable configuration: the first serious alarm that it recorded itself."""
     alarms = tuple(Alarm.from_json(event) for event in history.events if event["kind"] == "alarm")
     for alarm in alarms:
         if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
-            said = f"Something went wrong while it trained. Step {alarm.step:,}: {alarm.message}."
-            return Verdict(alarm.cause, said, alarms)
-    return Verdict("little signal", "Nothing can be judged yet; what is missing is said below.", alarms)
+            sentence = f"Training went wrong at step {alarm.step:,}: {alarm.message}."
+            return Verdict(alarm.cause, sentence, alarms)
+    return Verdict("little signal", "This run cannot be judged yet. What is missing is listed below.", alarms)
 
 
 def _text(file: Path) -> str | None:
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
 
-def _exact(config: Config | None, evaluated: Mapping[str, Any]) -> float | None:
-    """Only the built-in source knows it; anything else would have to be read again."""
-    if config is None or config.data.train != "synthetic" or evaluated.get("bound_cropped", 1):
+def _exact(config: Config | None, last_bound: Mapping[str, Any]) -> float | None:
+    """The exact value, which only the built-in synthetic data have."""
+    if config is None or config.data.train != "synthetic" or last_bound.get("bound_cropped", 1):
         return None
     dataset = open_data(config.data, seed=config.seed)
-    return dataset.exact_nll if evaluated.get("bound_sequences") == len(dataset.valid) else None
+    return dataset.exact_nll if last_bound.get("bound_sequences") == len(dataset.valid) else None
 
 
 def _parameters(checkpoints: Path) -> int | None:
-    """From the newest checkpoint, without reading its numbers."""
+    """From the shapes in the newest readable checkpoint."""
     for file in sorted(checkpoints.glob("step-*/model.safetensors"), reverse=True):
         try:
             with safe_open(file, framework="numpy") as tensors:

@@ -1,94 +1,126 @@
-"""A chart on the page: legend, drawing for wide and for narrow screens, caption, and its numbers for the pointer."""
+"""The figures of a page: each drawn for light and for dark paper, with its numbers as tables."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable
-from html import escape
-from typing import Any
+import math
+from base64 import b64encode
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sedd.report.heatmap import Heat, draw_heat
-from sedd.report.plots import Chart, Level, Series, draw
-from sedd.report.svg import NARROW, WIDE, embed
+from sedd.report.charts import (
+    attribution_chart,
+    bound_chart,
+    bound_profile_chart,
+    loss_chart,
+    normalised_chart,
+    off_the_chart,
+    optimizer_chart,
+)
+from sedd.report.contents import Contents
+from sedd.report.heatmap import ROWS, Heat, draw_heat, heat_map
+from sedd.report.plots import DARK, LIGHT, Chart, Panel, Series, draw, to_svg
+from sedd.report.quality import quality_chart
 
-Array = NDArray[np.float64]
-DIGITS = 5
-"""Significant digits of the numbers that the pointer shows."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
-
-def chart_figure(chart: Chart, *, caption: str) -> str:
-    """A `<figure>`.
-
-    Args:
-        chart: what to draw.
-        caption: HTML; without tags it is also what a screen reader says.
-    """
-    drawings = [
-        _drawing(draw(chart, theme), chart.name, kind, chart.title, caption)
-        for kind, theme in (("wide", WIDE), ("narrow", NARROW))
-    ]
-    return _figure(chart.name, _legend(chart.legend), drawings, caption, _numbers(chart))
-
-
-def heat_figure(heat: Heat, *, caption: str) -> str:
-    """The `<figure>` of a heat map."""
-    drawings = [
-        _drawing(draw_heat(heat, theme), heat.name, kind, heat.title, caption)
-        for kind, theme in (("wide", WIDE), ("narrow", NARROW))
-    ]
-    legend = '<li><i class="hatch"></i>not measured yet</li>' if heat.has_gaps else ""
-    numbers = {"heat": True, "last": heat.last, "values": [_plain(row, 4) for row in heat.values]}
-    return _figure(heat.name, legend, drawings, caption, numbers)
+CHARTS = (
+    loss_chart, attribution_chart, normalised_chart, bound_chart, bound_profile_chart, optimizer_chart, quality_chart,
+)  # fmt: skip
+MOST_ROWS = 25
+"""Rows of a table of numbers."""
 
 
-def _drawing(figure: Any, name: str, kind: str, title: str, caption: str) -> str:
-    return embed(figure, name=f"{name}-{kind}", title=escape(title), description=caption, kind=kind)
+@dataclass(frozen=True)
+class Table:
+    """Numbers as text."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
-def _figure(name: str, legend: str, drawings: list[str], caption: str, numbers: Any) -> str:
-    listed = f'<ul class="legend">{legend}</ul>' if legend else ""
-    return (
-        f'<figure data-chart="{name}-numbers">{listed}{"".join(drawings)}<figcaption>{caption}</figcaption>'
-        f'<script type="application/json" id="{name}-numbers">{for_script(numbers)}</script></figure>'
+@dataclass(frozen=True)
+class Figure:
+    """A chart, drawn for light and for dark paper."""
+
+    name: str
+    title: str
+    light: str
+    """SVG as a `data:` address."""
+    dark: str
+    tables: tuple[Table, ...]
+    """The numbers that are drawn."""
+    off: tuple[float, float] | None = None
+    """The value furthest off the chart, and its step."""
+
+
+def figures(contents: Contents) -> dict[str, Figure]:
+    """By name, every figure that the run has numbers for."""
+    charts = [chart for make in CHARTS if (chart := make(contents)) is not None]
+    drawn = {chart.name: _figure(chart) for chart in charts}
+    heat = heat_map(contents)
+    if heat is not None:
+        light, dark = (_address(draw_heat(heat, colors, title=False), heat.name) for colors in (LIGHT, DARK))
+        drawn[heat.name] = Figure(heat.name, heat.title, light, dark, (_heat_table(heat),))
+    return drawn
+
+
+def _figure(chart: Chart) -> Figure:
+    light, dark = (_address(draw(chart, colors, title=False), chart.name) for colors in (LIGHT, DARK))
+    return Figure(chart.name, chart.title, light, dark, tables(chart), off_the_chart(chart))
+
+
+def _address(figure: MatplotlibFigure, name: str) -> str:
+    """In an image no script can run, and ids of different figures cannot clash."""
+    return "data:image/svg+xml;base64," + b64encode(to_svg(figure, salt=name)).decode()
+
+
+def tables(chart: Chart) -> tuple[Table, ...]:
+    """The curves of a chart as numbers: one table for all curves that share their x values."""
+    curves = [(p, series) for p in chart.panels for series in p.series if series.style != "band" and len(series.x)]
+    groups: list[list[tuple[Panel, Series]]] = []
+    for curve in curves:
+        group = next((group for group in groups if np.array_equal(group[0][1].x, curve[1].x)), None)
+        if group is None:
+            groups.append([curve])
+        else:
+            group.append(curve)
+    return tuple(_table(chart, group) for group in groups)
+
+
+def _table(chart: Chart, curves: list[tuple[Panel, Series]]) -> Table:
+    x = curves[0][1].x
+    columns = {chart.x_name: x}
+    for panel, series in curves:
+        shared = sum(other.name == series.name for _, other in curves) > 1
+        name = f"{panel.unit}: {series.name}" if shared else series.name
+        columns[name] = series.y
+        if series.low is not None and series.high is not None:
+            columns |= {f"{name}, from": series.low, f"{name}, to": series.high}
+    rows = tuple(tuple(_number(values[i]) for values in columns.values()) for i in evenly_spaced(len(x), MOST_ROWS))
+    return Table(tuple(columns), rows)
+
+
+def _heat_table(heat: Heat) -> Table:
+    count = heat.values.shape[1]
+    columns = evenly_spaced(count, 8)
+    steps = tuple(f"step {heat.last * (column + 1) / count:,.0f}" for column in columns)
+    rows = tuple(
+        (f"{low:.1%} to {high:.1%}", *(_number(values[column]) for column in columns))
+        for (low, high), values in zip(pairwise(ROWS), heat.values, strict=True)
     )
+    return Table(("mask rate", *steps), rows)
 
 
-def for_script(data: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever it holds."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` of the indices below `count`, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
 
 
-def _legend(entries: Iterable[Series | Level]) -> str:
-    return "".join(
-        f'<li><i class="{entry.style}" style="color: var(--{entry.color})"></i>{escape(entry.name)}</li>'
-        for entry in entries
-    )
-
-
-def _numbers(chart: Chart) -> dict[str, Any]:
-    """The curves that the pointer reads; those that share their x share its list."""
-    xs: list[list[float | None]] = []
-    series = []
-    names = Counter(each.name for panel in chart.panels for each in panel.series)
-    for panel in chart.panels:
-        for each in panel.series:
-            if each.style == "band" or not len(each.x):
-                continue
-            x = _plain(each.x, 9)
-            if x not in xs:
-                xs.append(x)
-            name = each.name if names[each.name] == 1 else f"{panel.unit}: {each.name}"
-            series.append({"name": name, "color": each.color, "x": xs.index(x), "y": _plain(each.y, DIGITS)})
-    return {"name": "step" if "step" in chart.x_name else chart.x_name, "x": xs, "series": series}
-
-
-def _plain(values: Array, digits: int) -> list[float | None]:
-    return [
-        None if not np.isfinite(value) else int(value) if value == int(value) else float(f"{value:.{digits}g}")
-        for value in values.tolist()
-    ]
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.5g}"

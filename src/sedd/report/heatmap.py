@@ -1,8 +1,8 @@
-"""The loss by mask rate over the whole run, as colours: what was learnt where, and where training never went."""
+"""The loss by mask rate over the whole run, as colours: what was learned at which mask rate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from sedd.diffusion.loss_profile import EDGES
 from sedd.report.contents import Contents
-from sedd.report.plots import PICTURE, Theme, draw_axis_of_steps, dress_axes, new_figure
-from sedd.runs.metrics import TrainRecord
+from sedd.report.plots import LIGHT, WIDTH, Color, draw_title, format_x_axis, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ COLUMNS = 160
 ROWS: Array = np.arange(41) / 40
 """Edges of the rows in mask rate: the finest bins share the lowest one."""
 COLORS = "cividis"
-"""Even in lightness and the same for the colour-blind."""
+"""Even in lightness, and the same for the colour-blind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,90 +31,71 @@ class Heat:
     """A heat map."""
 
     values: Array
-    """(rows, columns), lowest mask rate first; NaN where nothing was drawn."""
+    """(rows, columns), lowest mask rate first; NaN where no mask rate was drawn."""
     last: float
     """The step at its right end; it begins at step 0."""
     lines_per_column: int
     highest: float
-    """A value above it has the same colour as it: a divergence must not make everything else look alike."""
+    """Values above it have the colour of this value, so that a divergence leaves the rest readable."""
     name = "profile"
     title = "Loss by mask rate"
-    unit = "mask rate"
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Least and largest value that have a colour of their own; a few outliers share the ends."""
+        """Least and largest value with a colour of their own; a few outliers share the ends."""
         low, high = np.nanquantile(self.values, [0.01, 0.99])
         return float(low), float(max(min(high, self.highest), low + 1e-3))
 
     @property
     def clipped(self) -> bool:
+        """Whether some value is above `highest`."""
         return bool(np.nanmax(self.values) > self.highest)
 
     @property
     def has_gaps(self) -> bool:
+        """Whether some mask rate was not measured."""
         return bool(np.isnan(self.values).any())
 
 
 def heat_map(contents: Contents) -> Heat | None:
-    """The profile of each line of the metrics; None where none was recorded."""
+    """The mean profile in each cell of mask rate and steps; None where no profile was recorded."""
     lines = [line for line in contents.history.lines if np.isfinite(line.profile).any()]
     if not lines:
         return None
     last, count = lines[-1].step, min(len(lines), COLUMNS)
-    place = [min(count - 1, (line.step - 1) * count // max(last, 1)) for line in lines]
-    columns = [[line for line, at in zip(lines, place, strict=True) if at == column] for column in range(count)]
-    values = np.stack([_column(each) for each in columns], axis=1)
-    filled = _held(values, [bool(each) for each in columns])
-    nothing = contents.predictors.get("untrained")
-    highest = np.inf if nothing is None else 1.25 * float(nothing.values.max())
-    return Heat(filled, float(last), max(len(each) for each in columns), highest)
+    profiles = np.stack([line.profile for line in lines])  # (lines, bins)
+    rows = np.searchsorted(ROWS, EDGES[:-1] + 1e-9, side="right") - 1  # of each bin
+    columns = np.array([min(count - 1, (line.step - 1) * count // max(last, 1)) for line in lines])  # of each line
+    known = np.isfinite(profiles)
+    cells = tuple(index[known] for index in np.broadcast_arrays(rows, columns[:, None]))
+    total, number = np.zeros((2, len(ROWS) - 1, count))
+    np.add.at(total, cells, profiles[known])
+    np.add.at(number, cells, 1)
+    values = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+    # A column without a line repeats the column before it.
+    source = np.maximum.accumulate(np.where(np.isin(np.arange(count), columns), np.arange(count), 0))
+    uniform = contents.predictors.get("untrained")
+    highest = np.inf if uniform is None else 1.25 * float(uniform.values.max())
+    return Heat(values[:, source], float(last), int(np.bincount(columns).max()), highest)
 
 
-def _column(lines: Sequence[TrainRecord]) -> Array:
-    """(rows,): mean profile of some lines."""
-    column = np.full(len(ROWS) - 1, np.nan)
-    if not lines:
-        return column
-    rows = np.searchsorted(ROWS, EDGES[:-1] + 1e-9, side="right") - 1
-    stacked = np.stack([line.profile for line in lines])
-    for row in range(len(column)):
-        found = stacked[:, rows == row]
-        if np.isfinite(found).any():
-            column[row] = np.nanmean(found)
-    return column
-
-
-def _held(values: Array, filled: Sequence[bool]) -> Array:
-    """A column without a line shows the one before it."""
-    for column in range(1, values.shape[1]):
-        if not filled[column]:
-            values[:, column] = values[:, column - 1]
-    return values
-
-
-def draw_heat(heat: Heat, theme: Theme = PICTURE) -> Figure:
-    """Draw it, with its scale below; what was never drawn is hatched."""
-    figure = new_figure(theme, 0.84 if theme.narrow else 0.42)
-    height = [1.0, 0.05 if theme.narrow else 0.06]
-    axes, scale = figure.subplots(2, 1, gridspec_kw={"height_ratios": height})
+def draw_heat(heat: Heat, colors: Mapping[Color, str] = LIGHT, *, title: bool = True) -> Figure:
+    """Draw a heat map, with its colour scale below; what was not measured is hatched."""
+    figure = new_figure(WIDTH, 0.42 * WIDTH, colors=colors)
+    axes, scale = figure.subplots(2, 1, gridspec_kw={"height_ratios": [1.0, 0.06]})
     low, high = heat.limits
-    dress_axes(axes, theme, heat.unit)
+    style_axes(axes, colors, "mask rate")
     axes.grid(visible=False)
-    axes.fill_between(
-        [0.0, heat.last], 0.0, 1.0, facecolor="none", edgecolor=theme.colors["grid"], hatch="///", linewidth=0.0
-    )
-    extent = (0.0, heat.last, 0.0, 1.0)
+    hatch: dict[str, object] = {"facecolor": "none", "edgecolor": colors["grid"], "hatch": "///", "linewidth": 0.0}
+    axes.fill_between([0.0, heat.last], 0.0, 1.0, **hatch)
     look = {"cmap": COLORS, "aspect": "auto", "origin": "lower", "interpolation": "none"}
-    axes.imshow(heat.values, extent=extent, vmin=low, vmax=high, zorder=1, **look)
+    axes.imshow(heat.values, extent=(0.0, heat.last, 0.0, 1.0), vmin=low, vmax=high, zorder=1, **look)
     axes.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
-    draw_axis_of_steps(axes, theme, (0.0, heat.last), "optimizer step")
-    dress_axes(scale, theme, "nats per unit of mask rate: dark is low")
+    format_x_axis(axes, colors, (0.0, heat.last), "optimizer step")
+    style_axes(scale, colors, "nats per unit of mask rate: dark is low")
     scale.grid(visible=False)
     scale.imshow(np.linspace(0.0, 1.0, 128)[None], extent=(low, high, 0.0, 1.0), **look)
     scale.set_yticks([])
-    if theme.picture:
-        title = {"x": 0.01, "ha": "left", "fontsize": theme.font * 1.2, "color": theme.colors["ink"], "weight": "bold"}
-        figure.suptitle(heat.title, **title)
-        figure.set_facecolor("white")
+    if title:
+        draw_title(figure, colors, heat.title)
     return figure

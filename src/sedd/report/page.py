@@ -1,69 +1,223 @@
-"""The page: one HTML file with everything in it."""
+"""The page of a report: its numbers, figures and tables as plain data, and the template that shows them."""
 
 from __future__ import annotations
 
-from html import escape
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
 
-from sedd.report import curves, quality, words
+from jinja2 import Environment, StrictUndefined
+
+from sedd.diagnosis.alarms import Alarm, Kind
+from sedd.diagnosis.attribution import Attribution
+from sedd.evaluation.quality.table import LEGEND, title_of, values_of
+from sedd.report.charts import MOST_POINTS, bound_levels
 from sedd.report.contents import Contents
+from sedd.report.figures import Table, figures
+from sedd.report.heatmap import heat_map
+from sedd.report.quality import JudgedSamples, judged_samples
 
-SECTIONS = (
-    ("loss", "Training loss", curves.loss),
-    ("attribution", "Curriculum or model?", curves.attribution),
-    ("normalised", "Loss with the difficulty taken out", curves.normalised),
-    ("bound", "Held-out bound", curves.bound),
-    ("profile", "Loss by mask rate", curves.profile),
-    ("optimizer", "Optimizer", curves.optimizer),
-    ("alarms", "Alarms", words.alarms),
-    ("quality", "Quality of samples", quality.section),
-    ("samples", "Samples", words.samples),
-    ("comparable", "What may be compared", words.comparable),
-    ("configuration", "Configuration", words.configuration),
-    ("environment", "Environment", words.environment),
-)
-"""Of a report, in order: anchor, heading, what makes it."""
+SECTIONS = {
+    "loss": "Training loss",
+    "attribution": "Curriculum or model?",
+    "normalised": "Loss relative to a unigram model",
+    "bound": "Held-out bound",
+    "profile": "Loss by mask rate",
+    "optimizer": "Optimizer",
+    "alarms": "Alarms",
+    "quality": "Quality of samples",
+    "samples": "Samples",
+    "comparable": "Comparing runs",
+    "configuration": "Configuration",
+    "environment": "Environment",
+}
+"""Anchors and headings, in order."""
+TONES: dict[Kind, tuple[str, str]] = {
+    "healthy": ("good", "healthy"),
+    "curriculum": ("good", "healthy, the task gets harder"),
+    "plateau": ("wait", "plateau"),
+    "little signal": ("wait", "inconclusive"),
+    "learning": ("bad", "the model got worse"),
+    "instability": ("bad", "unstable"),
+    "data": ("bad", "the data changed"),
+}
+NOISE_CAUSE: str = "little signal"
+"""Cause of an alarm that Monte Carlo error explains."""
+SEVERITIES = {"info": "good", "warning": "wait", "critical": "bad"}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A key number, with a small line below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AlarmGroup:
+    """Alarms of one rule and cause."""
+
+    first: Alarm
+    worst: Alarm
+    last: Alarm
+    count: int
 
 
 def render(contents: Contents) -> str:
-    """The whole page. It needs no network, and no script except to show values at the pointer."""
-    name = escape(contents.name)
-    links = "".join(f'<a href="#{anchor}">{heading}</a> ' for anchor, heading, _ in SECTIONS)
-    sections = "\n".join(
-        f'<section id="{anchor}">\n<h2>{heading}</h2>\n{make(contents)}\n</section>'
-        for anchor, heading, make in SECTIONS
+    """The complete page. It holds no script and loads nothing."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["duration"] = duration
+    template = environment.from_string(_resource("page.html.jinja"))
+    lead, story = answer(contents)
+    shown = [alarm for alarm in contents.verdict.alarms if alarm.cause != NOISE_CAUSE]
+    judged = judged_samples(contents)
+    attribution = None if contents.diagnosis is None else contents.diagnosis.whole
+    return template.render(
+        css=_resource("page.css"),
+        sections=SECTIONS,
+        contents=contents,
+        tone=TONES[contents.verdict.kind],
+        lead=lead,
+        story=story,
+        numbers=key_numbers(contents),
+        figures=figures(contents),
+        heat=heat_map(contents),
+        lines_per_point=math.ceil(len(contents.history.lines) / MOST_POINTS),
+        attribution=attribution,
+        largest_changes=largest_changes(attribution),
+        levels=bound_levels(contents),
+        alarms=grouped(shown),
+        noise_alarms=len(contents.verdict.alarms) - len(shown),
+        severities=SEVERITIES,
+        judged=judged[-1] if judged else None,
+        quality_table=quality_table(judged[-1]) if judged else None,
+        quality_legend=LEGEND.replace("`", ""),
+        advice=contents.config.advice() if contents.config is not None and contents.curriculum_known else [],
     )
-    version = contents.environment.get("sedd")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{name}: training report</title>
-<style>
-{_resource("page.css")}</style>
-</head>
-<body>
-<header>
-<p class="small">Training report</p>
-<h1>{name}</h1>
-</header>
-<main>
-{words.verdict(contents)}
-{words.numbers(contents)}
-{words.missing(contents)}
-<nav aria-label="Sections">{links}</nav>
-{sections}
-</main>
-<footer class="small"><p>Made by <code>sedd report</code>{f"; trained with sedd {escape(version)}" if version else ""}.
-Losses and bounds are in nats per residue.</p></footer>
-<script>
-{_resource("page.js")}</script>
-</body>
-</html>
-"""
 
 
 def _resource(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def answer(contents: Contents) -> tuple[str, str]:
+    """What the page begins with, and the longer explanation (empty where there is none)."""
+    verdict = contents.verdict
+    summary = getattr(verdict, "summary", "")
+    if summary:
+        return summary, verdict.sentence
+    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z])", verdict.sentence.strip(), maxsplit=1)
+    return first, "".join(rest)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def largest_changes(attribution: Attribution | None) -> Table:
+    """The mask rates that contribute most to the change of the loss."""
+    changes = () if attribution is None else attribution.moved(5)
+    rows = [
+        (f"{low:.1%} to {high:.1%}", f"{difficulty:+.4f}", f"{learning:+.4f}")
+        for low, high, difficulty, learning in changes
+    ]
+    return Table(("mask rate", "difficulty, nats", "learning, nats"), tuple(rows))
+
+
+def quality_table(judged: JudgedSamples) -> Table:
+    """One row per metric, with intervals and comparisons where they were recorded."""
+    quality = judged.quality
+    if quality is None:
+        numbers = [(name, *(f"{value:.4g}" for value in values)) for name, values in judged.values.items()]
+        return Table(("metric", "samples", "held-out", "shuffled"), tuple(numbers))
+    counts = (f"samples ({quality.samples:,})", f"held-out ({quality.held_out:,})", f"shuffled ({quality.held_out:,})")
+    rows = [
+        (title_of(row), *values_of(row), row.against_shuffled if row.differ else "-", row.against_held_out)
+        for row in quality.rows
+    ]
+    return Table(("metric", *counts, "vs shuffled", "vs held-out"), tuple(rows))
+
+
+# Key numbers ---------------------------------------------------------------------------------------------------------
+
+
+def key_numbers(contents: Contents) -> list[Number]:
+    """The numbers that readers ask for first."""
+    history, config = contents.history, contents.config
+    of = f"of {config.training.n_iters:,}" if config is not None else ""
+    numbers = [Number("optimizer step", f"{contents.step:,}", of), *_bound_numbers(contents)]
+    if history.lines:
+        last = history.lines[-1]
+        loss = f"{last.loss:.4f}" if last.loss < 1000 else f"{last.loss:.4g}"
+        numbers.append(Number("training loss", loss, f"nats per residue, at difficulty {last.difficulty:.2f}"))
+        if last.seconds > 0:
+            rate = f"{last.residues / last.seconds:,.0f} residues per second"
+            numbers.append(Number("time in training steps", duration(last.seconds), rate))
+        numbers.append(Number("training residues", _large(last.residues)))
+    if contents.parameters is not None:
+        numbers.append(Number("parameters", _large(contents.parameters)))
+    if contents.data:
+        length = f"of {contents.data['mean_length']:.0f} residues on average"
+        numbers.append(Number("training sequences", f"{contents.data['sequences']:,}", length))
+    trouble = [f"{len(history.skipped):,} skipped"] if history.skipped else []
+    trouble += [f"{len(contents.rollbacks):,} rolled back"] if contents.rollbacks else []
+    if trouble:
+        numbers.append(Number("steps", ", ".join(trouble)))
+    return numbers
+
+
+def _bound_numbers(contents: Contents) -> list[Number]:
+    bounds = contents.finite_bounds
+    if not bounds:
+        return [Number("held-out bound", "none yet")]
+    last, best = bounds[-1], min(bounds, key=lambda bound: bound.nats)
+    error = f" ± {last.stderr:.4f}" if math.isfinite(last.stderr) else ""
+    units = f"nats per residue; {last.nats / math.log(2):.3f} bits, perplexity {math.exp(min(last.nats, 700)):.4g}"
+    numbers = [
+        Number("held-out bound", f"{last.nats:.4f}{error}", units),
+        Number("best bound", f"{best.nats:.4f}", f"at step {best.step:,}"),
+    ]
+    levels = bound_levels(contents)
+    if levels:
+        level = levels[-1]  # the exact value where it is known, otherwise the unigram model
+        side = "above" if last.nats > level.y else "below"
+        note = f"the bound is {abs(last.nats - level.y):.4f} {side} it"
+        numbers.append(Number(f"for comparison: {level.name}", f"{level.y:.4f}", note))
+    return numbers
+
+
+def _large(value: int) -> str:
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if value >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:,}"
+
+
+def duration(seconds: float) -> str:
+    """A human-readable duration."""
+    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.3g} seconds"
+
+
+# Alarms --------------------------------------------------------------------------------------------------------------
+
+
+def grouped(alarms: Sequence[Alarm]) -> list[AlarmGroup]:
+    """Alarms of the same rule and cause together, in the order in which they first fired."""
+    order = list(dict.fromkeys((alarm.rule, alarm.cause) for alarm in alarms))
+
+    def place(alarm: Alarm) -> int:
+        return order.index((alarm.rule, alarm.cause))
+
+    severities = list(SEVERITIES)
+    groups = [list(group) for _, group in groupby(sorted(alarms, key=place), key=place)]
+    return [
+        AlarmGroup(group[0], max(group, key=lambda alarm: severities.index(alarm.severity)), group[-1], len(group))
+        for group in groups
+    ]

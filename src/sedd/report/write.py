@@ -1,4 +1,4 @@
-"""A report of a run that a person would send to a colleague: one HTML file, and its main plots as pictures."""
+"""Writes the report of a run: one HTML file, and its main plots as pictures."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Written:
-    """Where a report is."""
+class WrittenReport:
+    """The files of a report."""
 
     page: Path
     pictures: tuple[Path, ...]
     """PNG files, in a directory beside the page that has its name."""
 
 
-def write_report(run: str | Path, out: str | Path | None = None) -> Written:
+def write_report(run: str | Path, out: str | Path | None = None) -> WrittenReport:
     """Write the report of a run.
 
     Args:
@@ -37,7 +37,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Written:
             directory of the same name without `.html`.
 
     Raises:
-        CheckpointError: if `run` is no directory of a run, or its metrics are damaged; names the line.
+        CheckpointError: if `run` is not a run directory, or its metrics are damaged; names the line.
         SeddError: if `out` does not end in `.html`, or matplotlib is missing.
     """
     page = Path(run) / "report.html" if out is None else Path(out)
@@ -52,11 +52,11 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Written:
         folder.mkdir(exist_ok=True)
         pictures.append(folder / f"{name}.png")
         figure.savefig(pictures[-1], metadata={"Software": None})
-    return Written(page, tuple(pictures))
+    return WrittenReport(page, tuple(pictures))
 
 
 def _pictures(contents: Contents) -> Iterator[tuple[str, Figure]]:
-    """The main plots, as far as there is something to draw."""
+    """The main plots, as far as the run has numbers for them."""
     for chart in (loss_chart(contents), attribution_chart(contents), bound_chart(contents)):
         if chart is not None:
             yield chart.name, draw(chart)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sedd.evaluation.quality.figure import quality_figure
 from sedd.evaluation.quality.judging import judge
 from sedd.evaluation.quality.novelty import TrainingIndex
 from sedd.evaluation.quality.quality import Quality, Row
 
-__all__ = ["Quality", "Row", "TrainingIndex", "judge", "quality_figure"]
+__all__ = ["Quality", "Row", "TrainingIndex", "judge"]

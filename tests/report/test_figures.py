@@ -1,0 +1,113 @@
+"""The figures: what is drawn, and the numbers beside it."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from sedd.data.statistics import DataStatistics
+from sedd.diagnosis.forecast import make_forecast
+from sedd.report.charts import attribution_chart, loss_chart
+from sedd.report.contents import gather
+from sedd.report.forecast_plot import forecast_figure
+from sedd.report.heatmap import heat_map
+from sedd.report.plots import DARK, LIGHT, Chart
+from sedd.report.write import write_report
+from tests.report.conftest import of_kind, page_of
+
+PNG = b"\x89PNG"
+
+
+def curves(chart: Chart | None) -> dict[str, np.ndarray]:
+    assert chart is not None
+    return {series.name: series.y for panel in chart.panels for series in panel.series}
+
+
+def test_every_figure_is_drawn_for_light_and_for_dark_paper(page):
+    assert len(page.figures) == 7
+    images = page.all("img")
+    assert [image["class"] for image in images] == ["light", "dark"] * 7
+    for image in images:
+        svg = b64decode(str(image["src"]).partition("base64,")[2]).decode()
+        assert ET.fromstring(svg).tag.endswith("svg")  # noqa: S314  # made by this test
+        assert image["alt"]
+        own, other = (LIGHT, DARK) if image["class"] == "light" else (DARK, LIGHT)
+        assert own["paper"] in svg
+        assert other["ink"] not in svg
+        assert "<script" not in svg
+
+
+def test_every_figure_has_its_numbers_in_a_table(page, records):
+    assert {name.removeprefix("figure-") for name in page.tables} >= page.figures
+    bounds, (heads, *rows) = of_kind(records, "bound"), page.tables["figure-bound"][0]
+    assert heads[0] == "optimizer step"
+    assert [row[0] for row in rows] == [str(bound["step"]) for bound in bounds]
+    assert [float(row[1]) for row in rows] == pytest.approx([bound["bound_nats"] for bound in bounds], rel=1e-4)
+    losses = {row[0]: row[heads.index("training loss")] for heads, *rows in page.tables["figure-loss"] for row in rows}
+    assert float(losses["40"]) == pytest.approx(of_kind(records, "train")[-1]["loss"], rel=1e-4)
+
+
+def test_the_same_run_gives_the_same_page_and_pictures(trained, tmp_path):
+    one, two = (write_report(trained, tmp_path / name / "page.html") for name in "ab")
+    assert one.page.read_bytes() == two.page.read_bytes()
+    assert [a.read_bytes() for a in one.pictures] == [b.read_bytes() for b in two.pictures]
+
+
+def test_pictures_of_the_main_plots_are_written_beside_the_page(trained):
+    written = write_report(trained)
+    assert written.page == trained / "report.html"
+    assert [file.name for file in written.pictures] == ["loss.png", "attribution.png", "bound.png", "profile.png"]
+    for file in written.pictures:
+        assert file.parent == trained / "report"
+        assert file.read_bytes().startswith(PNG)
+        assert file.stat().st_size > 10_000
+
+
+def test_the_parts_of_the_attribution_add_up_at_every_point(trained):
+    parts = curves(attribution_chart(gather(trained)))
+    total = parts["difficulty"] + parts["learning"] + parts["Monte Carlo error"]
+    np.testing.assert_allclose(total, parts["change of the loss (sum)"], atol=1e-9)
+
+
+def test_the_expected_loss_is_the_forecast_of_the_steps_that_a_line_averages(trained):
+    contents = gather(trained)
+    assert contents.forecast is not None
+    drawn = curves(loss_chart(contents))["uniform predictor"]
+    lines = contents.history.lines
+    for line, before, value in zip(lines[1:], lines, drawn[1:], strict=False):
+        steps = range(before.step, line.step)  # the difficulty of a step is computed from the count of steps before it
+        expected = np.mean([contents.forecast.loss(step, "untrained") for step in steps])
+        assert value == pytest.approx(expected, rel=0.05)  # longer batches weigh more
+
+
+def test_the_heat_map_shows_the_recorded_profile_and_leaves_blank_what_was_not_drawn(trained, records):
+    heat = heat_map(gather(trained))
+    assert heat is not None
+    assert heat.values.shape == (40, 20)
+    last = of_kind(records, "train")[-1]["profile"]
+    assert heat.values[20, -1] == pytest.approx(last[24])  # five bins share the lowest row
+    assert np.isnan(heat.values[-1, 0])
+
+
+def test_a_spike_does_not_flatten_the_chart_and_is_reported(make, records):
+    spiked = [
+        record | {"loss": 5000.0} if record["kind"] == "train" and record["step"] == 30 else record
+        for record in records
+    ]
+    run = make(spiked)
+    chart = loss_chart(gather(run))
+    assert chart is not None
+    assert chart.panels[0].y_range is not None
+    assert chart.panels[0].y_range[1] < 20
+    assert re.findall(r"[\d,]+", page_of(run).text["loss"].split("Numbers")[0])[-2:] == ["5,000", "30"]
+
+
+@pytest.mark.parametrize("ramp", ["linear", "constant"])
+def test_a_forecast_is_drawn(tiny, tmp_path, ramp):
+    forecast = make_forecast(config := tiny(f"curriculum.difficulty_ramp={ramp}"), DataStatistics.usual(config))
+    forecast_figure(forecast).savefig(tmp_path / "forecast.png")
+    assert (tmp_path / "forecast.png").stat().st_size > 10_000

@@ -1,0 +1,209 @@
+"""The page: one self-contained file that begins with the answer and names what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sedd.report.contents import gather
+from sedd.report.page import SECTIONS, answer, render
+from tests.report.conftest import Page, of_kind, page_of
+
+pytestmark = pytest.mark.usefixtures("no_svg")
+
+
+def alarm(**more: Any) -> dict[str, Any]:
+    return {
+        "kind": "alarm", "step": 8, "rule": "profile", "cause": "learning", "severity": "critical",
+        "message": "it got worse", "numbers": {"worse": 1.0}, "remedies": ["lower it"],
+    } | more  # fmt: skip
+
+
+def test_the_page_begins_with_the_verdict_then_the_key_numbers_then_the_sections(page, records):
+    order = [str(attributes["id"]) for _, attributes in page.tags if "id" in attributes]
+    assert [name for name in order if name in ("verdict", *SECTIONS)] == ["verdict", *SECTIONS]
+    everything = page.text[""]
+    last = of_kind(records, "bound")[-1]
+    bound = f"{last['bound_nats']:.4f} ± {last['bound_stderr']:.4f}"
+    loss = f"{of_kind(records, 'train')[-1]['loss']:.4f}"
+    assert everything.index(page.text["verdict"]) < everything.index(bound) < everything.index(page.text["loss"])
+    assert everything.index(loss) < everything.index(page.text["loss"])
+    assert "n_iters: 40" in page.text["configuration"]
+    assert "missing" not in page.text
+
+
+def test_the_answer_is_the_summary_of_the_verdict_or_its_first_sentence(trained):
+    contents = gather(trained)
+    verdict = SimpleNamespace(summary="", sentence="One: 1.5. Two. Three.")
+    assert answer(replace(contents, verdict=verdict)) == ("One: 1.5.", "Two. Three.")
+    verdict.summary = "All is well. It learns."
+    assert answer(replace(contents, verdict=verdict)) == ("All is well. It learns.", verdict.sentence)
+
+
+def test_nothing_on_the_page_is_loaded_from_elsewhere_and_nothing_can_run(page):
+    assert [tag for tag in ("script", "link", "iframe", "object", "embed", "base", "form") if page.all(tag)] == []
+    assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in page.all("img"))
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("srcset", "background") for name in attributes)
+        assert str(attributes.get("href", "#")).startswith("#"), tag
+    assert not re.search(r"@import|url\(", page.text[""])
+    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_ids_are_unique_and_every_link_has_its_target(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(link["href"])[1:] for link in page.all("a")} <= set(ids)
+
+
+# Hostile input -------------------------------------------------------------------------------------------------------
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_nothing_of_a_run_can_inject_markup(make, records, judged, bare):
+    """Bare: without a configuration, and with the numbers of the samples only."""
+    texts = {"rule": EVIL, "message": EVIL, "numbers": {EVIL: 1.0}, "remedies": [EVIL]}
+    hostile = alarm(step=2, cause="data", severity="warning", **texts)
+    quality = judged[-1]["quality"] | {"notes": [EVIL]}
+    quality["rows"] = [quality["rows"][0] | {"title": EVIL}]
+    numbers = {f"samples_{EVIL}{end}": 1.0 for end in ("", "_held_out", "_shuffled")}
+    samples = {"kind": "samples", "step": 4} | (numbers if bare else {"quality": quality})
+
+    def config(text: str) -> str:
+        ramp = f"difficulty_ramp: {json.dumps(EVIL)}"
+        return f"# {EVIL}\n{text.replace('difficulty_ramp: linear', ramp)}"
+
+    run = make(
+        [*of_kind(records, "data", "train"), hostile, samples],
+        config=None if bare else config,
+        samples={
+            "step-00000002.fasta": f">{EVIL}\nACDEF{EVIL}\n",
+            f"{EVIL.replace('/', '')}.txt": f"=== {EVIL}\n{EVIL}\n",
+        },
+    )
+    (run / "environment.json").write_text(json.dumps({EVIL: EVIL, "sedd": EVIL}))
+    evil = run.with_name("<b>&run")
+    run.rename(evil)
+    page = page_of(evil)
+    assert page.all("script") == []
+    assert all(str(image["src"]).startswith("data:") and "onerror" not in image for image in page.all("img"))
+    for name in (
+        "quality",
+        "samples",
+        "environment",
+        *(("verdict", "alarms") if bare else ("missing", "configuration")),
+    ):
+        assert "alert(1)" in page.text[name]  # shown as text
+    assert "<b>&run" in page.text[""]
+
+
+# Missing parts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kinds", "figures", "absent"),
+    [
+        ((), set(), {"loss", "attribution", "normalised", "bound", "profile", "optimizer", "samples", "quality"}),
+        (("data",), set(), {"loss", "attribution", "normalised", "bound", "profile", "optimizer"}),
+        (("data", "bound"), {"bound", "bound-profile"}, {"loss", "profile"}),
+        (("train",), {"loss", "attribution", "normalised", "profile", "optimizer"}, {"bound"}),
+    ],
+)
+def test_a_page_names_what_a_run_lacks(make, records, kinds, figures, absent):
+    page = page_of(make(of_kind(records, *kinds)))
+    assert page.figures == figures
+    assert absent <= page.absent
+    assert not {name for name in page.absent if name in figures}
+    assert set(SECTIONS) <= set(page.text)
+    assert ("missing" in page.text) == (not kinds)
+
+
+def test_a_run_with_a_single_line_has_a_page(make, records):
+    page = page_of(make(of_kind(records, "data", "train")[:2]))
+    assert "loss" in page.figures
+    assert "attribution" in page.absent
+
+
+def test_a_run_that_only_skipped_steps_has_a_page(make, records):
+    skipped = [{"kind": "skipped", "step": 0, "skipped": count} for count in range(1, 30)]
+    page = page_of(make([*of_kind(records, "data"), *skipped]))
+    assert page.figures == {"optimizer"}
+    assert re.findall(r"\d+", page.text["optimizer"])[0] == "29"
+
+
+def test_losses_without_their_mask_rates_still_have_a_curve(make, records):
+    bare = [
+        {name: [] if isinstance(value, list) and record["kind"] == "train" else value for name, value in record.items()}
+        for record in records
+    ]
+    page = page_of(make(of_kind(bare, "data", "train")))
+    assert page.figures == {"loss", "optimizer"}
+    assert {"attribution", "normalised", "profile"} <= page.absent
+
+
+def test_a_curriculum_that_is_not_installed_is_named_and_the_rest_is_shown(make, records):
+    page = page_of(
+        make(records, config=lambda text: text.replace("difficulty_ramp: linear", "difficulty_ramp: stairs"))
+    )
+    assert "curriculum.difficulty_ramp='stairs'" in page.text["missing"]
+    assert {"loss", "bound"} <= page.figures
+    # The expected range is known from the mask rates that each line records.
+    assert {"uniform predictor", "unigram model"} <= set(page.tables["figure-loss"][0][0])
+
+
+def test_without_a_configuration_the_recorded_alarms_are_shown(make, records):
+    page = page_of(make([*records, alarm()], config=None))
+    assert "it got worse" in page.text["verdict"]
+    assert "lower it" in page.text["alarms"]
+    assert "config.yaml" in page.text["missing"]
+    assert "configuration" in page.absent
+
+
+def test_alarms_within_monte_carlo_error_are_only_counted(make, records):
+    noise = [alarm(step=step, cause="little signal", severity="info", message="noise") for step in (4, 6)]
+    twice = [alarm(step=step, severity=severity) for step, severity in ((8, "critical"), (9, "warning"))]
+    page = page_of(make([*of_kind(records, "data", "train"), *noise, *twice], config=None))
+    (table,) = page.tables["alarms"]
+    assert len(table) == 2  # the heads, and one group
+    assert re.findall(r"\d+", table[1][0]) == ["8", "2", "9"]  # first step, how often, last step
+    assert "critical" in table[1][1]
+    assert "noise" not in page.text["alarms"]
+    assert re.findall(r"\d+", page.text["noise-alarms"]) == ["2"]
+
+
+def test_a_rollback_is_shown_with_its_steps(make, records):
+    back = {
+        "kind": "rollback", "step": 20, "from_step": 30, "lr_scale": 0.5, "rollbacks": 1, "alarm": alarm(step=30),
+    }  # fmt: skip
+    page = page_of(make([record for record in records if record["step"] <= 20] + [back]))
+    assert re.findall(r"[\d.]*\d", page.text["optimizer"])[:4] == ["0", "30", "20", "0.5"]
+
+
+def test_samples_are_shown_by_step_without_the_path_of_the_run(make, records):
+    head = "run=/home/user/secret step=40 seed=0 length=5"
+    names = {f"step-{step:08d}.fasta": f">sample-1 {head}\nACD\nWY\n>sample-2 {head}\nKKK\n" for step in (40, 5)}
+    page = page_of(make(of_kind(records, "data"), samples=names))
+    shown = page.text["samples"]
+    assert shown.index("Step 5\n") < shown.index("Step 40\n")
+    assert "secret" not in page.text[""]
+    assert "".join(shown.split()).count("ACDWY") == 2
+
+
+def test_a_long_run_is_thinned_and_the_page_stays_small(make, records, monkeypatch):
+    lines, data = of_kind(records, "train"), of_kind(records, "data")
+    many = [
+        lines[i % len(lines)] | {"step": 2 * (i + 1), "residues": 1000 * (i + 1), "letters_shift": None}
+        for i in range(900)
+    ]
+    monkeypatch.undo()  # real images
+    text = render(gather(make(data + many, config=None)))  # replaying the monitor would take long
+    assert re.findall(r"\d+", Page(text).text["loss"].split("Numbers")[0])[-2:] == ["900", "3"]
+    assert len(text) < 1_000_000
