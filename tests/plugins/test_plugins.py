@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import sedd
-from sedd.config.config import typed_model
 from sedd.errors import ConfigError, PluginError
 from sedd.plugins import hookspecs
 from sedd.plugins.registry import KINDS, describe, discover, registry
@@ -48,14 +47,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         lines = entries or (f"{distribution} = {module}",)
         (info / "entry_points.txt").write_text("[sedd]\n" + "\n".join(lines) + "\n")
         registry.cache_clear()
-        typed_model.cache_clear()
 
     yield put
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
             del sys.modules[name]
     registry.cache_clear()
-    typed_model.cache_clear()
 
 
 def good(name: str) -> str:

@@ -1,32 +1,21 @@
 """The typed configuration of a run: frozen, with bounds in the types and one source for messages and JSON schema.
 
-Section and key names are those of the SEDD code base and of the run files its users already have. `Config(...)`
-validates plugin sections (noise, curriculum, device, trackers) against everything that is installed.
-Reading YAML, presets and overrides is the job of `sedd.config.run_file`.
+Section and key names are those of the SEDD code base and of the run files its users already have. `Config(...)` is
+the only place that validates; `sedd.config.run_file` reads YAML, presets and overrides, and merges them for it.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
-from functools import cache
-from typing import Annotated, Any, ClassVar, Union, cast
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Interval
-from pydantic import (
-    BaseModel,
-    Discriminator,
-    Field,
-    InstanceOf,
-    SerializeAsAny,
-    Tag,
-    ValidationError,
-    create_model,
-)
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field, SerializeAsAny, ValidationError
 
-from sedd.config.messages import Where, explain
+from sedd.config.layers import long_form, merged
+from sedd.config.messages import InvalidConfigError, problems
+from sedd.config.plugin_sections import Installed
 from sedd.config.sections import (
     Checkpoint,
     Data,
@@ -42,9 +31,12 @@ from sedd.config.sections import (
     Section,
     Training,
 )
-from sedd.errors import ConfigError, SeddWarning
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, checked_difficulty
-from sedd.plugins.registry import KINDS, Kind, registry
+from sedd.errors import SeddWarning
+from sedd.plugins.backends import Auto
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Ramp, Tracker, checked_difficulty
+from sedd.plugins.curricula import Linear
+from sedd.plugins.noises import LogLinear
+from sedd.plugins.registry import KINDS
 
 
 class Config(Section):
@@ -68,8 +60,10 @@ class Config(Section):
     """Everything random follows from it."""
     data: Data = Data()
     graph: Graph = Graph()
-    noise: SerializeAsAny[Noise]
-    curriculum: SerializeAsAny[Curriculum]
+    noise: Annotated[SerializeAsAny[Noise], Installed.of("noise")] = Field(LogLinear(), validate_default=True)
+    """How the noise grows with time."""
+    curriculum: Annotated[SerializeAsAny[Curriculum], Installed.of("curriculum")] = Linear()
+    """How the difficulty of the noise grows over the run."""
     model: Model = Model()
     optim: Optim = Optim()
     lr_schedule: LrSchedule = LrSchedule()
@@ -80,11 +74,17 @@ class Config(Section):
     sampling: Sampling = Sampling()
     checkpoint: Checkpoint = Checkpoint()
     distributed: Distributed = Distributed()
-    device: SerializeAsAny[Backend]
-    trackers: tuple[SerializeAsAny[Tracker], ...] = ()
+    device: Annotated[SerializeAsAny[Backend], Installed.of("device")] = Auto()
+    """Where the run computes, and with which precision."""
+    trackers: tuple[Annotated[SerializeAsAny[Tracker], Installed.of("trackers")], ...] = ()
+    """What receives the metrics besides the metrics file."""
 
     def __init__(self, **data: Any) -> None:
-        super().__init__(**validated(data))
+        data = long_form(data)
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise InvalidConfigError.of(problems(error, type(self), data)) from None
         for advice in self.advice():
             warnings.warn(advice, SeddWarning, stacklevel=2)
 
@@ -93,7 +93,7 @@ class Config(Section):
 
         A mapping changes the keys it names; a part (`curriculum=MyCurriculum()`) takes the place of the whole section.
         """
-        return Config(**merged(self.as_dict(parts=True), expanded(sections)))
+        return Config(**merged(self.as_dict(parts=True), long_form(sections)))
 
     def as_dict(self, *, parts: bool = False) -> dict[str, Any]:
         """The configuration as plain data; with `parts`, plugin sections stay the objects they are."""
@@ -137,102 +137,3 @@ class Config(Section):
                 "never reaches optim.lr; train longer or shorten optim.warmup"
             )
         return found
-
-
-VALUES = {"substitute"}
-"""Keys whose value is a map: it is replaced as a whole, unlike a section."""
-
-
-def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with `changes` laid over it, key by key; a part gives way to a mapping by becoming its own keys."""
-    result = dict(data)
-    for key, value in changes.items():
-        old = result.get(key)
-        if isinstance(old, Part) and isinstance(value, Mapping):
-            old = _carried(old, value)
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and key not in VALUES:
-            value = merged(old, value)
-        result[key] = value
-    return result
-
-
-def _carried(part: Part, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a part that outlive `changes`; of another type, only those that were set and that it has too."""
-    name = changes.get(part.discriminator, part.part_name())
-    if name == part.part_name():
-        return part.model_dump(mode="json")
-    section = next(kind.section for kind in KINDS if isinstance(part, kind.base))
-    known = set(registry().of(section)[name].model_fields) if name in registry().of(section) else set()
-    return part.model_dump(mode="json", exclude_unset=True, include=known - {part.discriminator})
-
-
-def expanded(data: Mapping[str, Any], where: Where = lambda path: "") -> dict[str, Any]:
-    """Write the short forms out: `training.ema: 0.999`, `device: cpu`, `trackers: [csv]`."""
-    result = dict(data)
-    training = result.get("training")
-    if isinstance(training, Mapping) and "ema" in training:
-        decay = training["ema"]
-        if isinstance(result.get("ema"), Mapping) and result["ema"].get("decay", decay) != decay:
-            raise ConfigError(
-                f"{where(('training', 'ema'))}training.ema={decay} and ema.decay={result['ema']['decay']} disagree; "
-                "keep one of the two"
-            )
-        result["training"] = {key: value for key, value in training.items() if key != "ema"}
-        result["ema"] = merged(result.get("ema") or {}, {"decay": decay})
-    if isinstance(result.get("device"), str):
-        result["device"] = {"type": result["device"]}
-    if isinstance(result.get("trackers"), list | tuple):
-        result["trackers"] = [{"type": item} if isinstance(item, str) else item for item in result["trackers"]]
-    return result
-
-
-@cache
-def typed_model() -> type[BaseModel]:
-    """`Config` with every plugin section typed as the union of what is installed: validates, and makes the schema."""
-    fields: dict[str, Any] = {}
-    for name, info in Config.model_fields.items():
-        fields[name] = (info.annotation, info)
-    for kind in KINDS:
-        union = _union(kind)
-        doc = (kind.base.__doc__ or "").splitlines()[0]
-        if kind.section == "trackers":
-            many = tuple[union, ...]  # type: ignore[valid-type]  # a type computed from what is installed
-            fields[kind.section] = (many, Field(default=(), description=doc))
-        else:
-            fields[kind.section] = (union, Field(default_factory=dict, validate_default=True, description=doc))
-    return create_model("Config", __base__=Section, __doc__="A sedd run file.", **fields)
-
-
-def _union(kind: Kind) -> Any:
-    """Choose the part by the value of its discriminator; a part that is an object already passes as it is."""
-
-    def tag(value: Any) -> str | None:
-        if not isinstance(value, Mapping):
-            return "(object)" if isinstance(value, Part) else None
-        name = value.get(kind.base.discriminator, kind.default)
-        return None if name is None else str(name)
-
-    classes = registry().of(kind.section)
-    instance, hidden = cast(Any, InstanceOf), cast(Any, SkipJsonSchema)  # of a type that is known only now
-    ready = hidden[instance[kind.base]]
-    tagged = (*(Annotated[cls, Tag(name)] for name, cls in classes.items()), Annotated[ready, Tag("(object)")])
-    return Annotated[Union[tagged], Discriminator(tag)]  # noqa: UP007  # a union of a computed number of types
-
-
-def validated(data: Mapping[str, Any], *, where: Where = lambda path: "") -> dict[str, Any]:
-    """Validate plain data against everything installed; returns the sections as objects.
-
-    Parts that are already objects pass as they are, registered or not.
-
-    Args:
-        data: sections by name, short forms allowed.
-        where: tells where a key path was given, for example ``"run.yaml:12: "``; put before each message.
-
-    Raises:
-        ConfigError: with a line for everything that is wrong.
-    """
-    try:
-        resolved = typed_model().model_validate(expanded(data, where))
-    except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, Config, where))) from None
-    return {name: getattr(resolved, name) for name in Config.model_fields}

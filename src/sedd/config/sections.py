@@ -24,7 +24,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    _switches = model_validator(mode="before")(reject_bools)
+    _no_bools = model_validator(mode="before")(reject_bools)
 
 
 class Residues(Section):

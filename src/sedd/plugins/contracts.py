@@ -20,7 +20,8 @@ from typing import Annotated, Any, ClassVar, Literal, final, get_args
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from torch import Tensor
 
 from sedd.errors import PluginError
@@ -33,12 +34,16 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def reject_bools(cls: type[BaseModel], data: Any) -> Any:
-    """Python counts `true` as 1; in a run file it is a mistake where a number is expected."""
+    """Refuse `true` and `false` for a number, which Python would take as 1 and 0. A validator of all models."""
+    errors: list[InitErrorDetails] = []
     for name, value in data.items() if isinstance(data, Mapping) else ():
         field = cls.model_fields.get(name)
-        kinds = {field.annotation, *get_args(field.annotation)} if field else set()
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError(f"{name}={str(value).lower()}: expected a number, not a switch")
+        types = {field.annotation, *get_args(field.annotation)} if field else set()
+        if isinstance(value, bool) and types & {int, float} and bool not in types:
+            problem = PydanticCustomError("boolean", "expected a number, got a boolean")
+            errors.append({"type": problem, "loc": (name,), "input": value})
+    if errors:
+        raise ValidationError.from_exception_data(cls.__name__, errors)
     return data
 
 
@@ -50,7 +55,7 @@ class Part(BaseModel, ABC):
     discriminator: ClassVar[str] = "type"
     """The field whose value names the part in a run file."""
 
-    _switches = model_validator(mode="before")(reject_bools)
+    _no_bools = model_validator(mode="before")(reject_bools)
 
     @classmethod
     def part_name(cls) -> str:
