@@ -38,7 +38,8 @@ def check_output(output: Tensor, x_t: Tensor, *, graph: Graph, model: Model) -> 
     if output.shape != (expected := (*x_t.shape, outputs(graph, model))):
         raise ConfigError(
             f"the network returned shape {tuple(output.shape)}; model.head={model.head} with this alphabet needs "
-            f"(batch, length, outputs) = {expected}"
+            f"(batch, length, outputs) = {expected}",
+            keys=["model.head"],
         )
 
 

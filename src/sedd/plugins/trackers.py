@@ -44,7 +44,8 @@ class TensorBoard(Tracker):
         except ImportError as error:
             raise ConfigError(
                 "trackers: 'tensorboard' needs the tensorboard package; pip install tensorboard "
-                "or remove it from trackers"
+                "or remove it from trackers",
+                keys=["trackers"],
             ) from error
         return SummaryWriter(str(run / "tensorboard"))
 

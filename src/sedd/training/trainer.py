@@ -512,7 +512,8 @@ class Trainer:
         if sequences < size:
             raise ConfigError(
                 f"{size} processes, and {sequences} sequences in an optimizer step: some would have nothing to do. "
-                f"Raise training.batch_size or training.accum, or start at most {sequences} processes"
+                f"Raise training.batch_size or training.accum, or start at most {sequences} processes",
+                keys=["training.batch_size", "training.accum"],
             )
         everybody = self.world.all_gather_object((self.config.as_dict(), self.data.fingerprint))
         for rank, (config, data) in enumerate(everybody):
