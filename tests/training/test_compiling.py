@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import sedd
-from sedd.devices import Speed
 from sedd.model.dropout import Dropout, streams
 from sedd.plugins.backends import Cpu
 from sedd.training import compiling
@@ -46,25 +45,25 @@ def test_compiled_masks_are_those_of_eager_dropout():
     assert torch.equal(torch.compile(layer, dynamic=True)(x, stream), layer(x, stream))
 
 
-def test_auto_compiles_long_runs_only(tiny, monkeypatch):
+@pytest.mark.parametrize(("precision", "rate"), [("float32", 2e11), ("bfloat16", 6e11)])
+def test_auto_compiles_long_runs_only(tiny, monkeypatch, precision, rate):
     config = tiny()
-    trainer = sedd.Trainer(config)
+    network = sedd.Trainer(config).network
+    backend = Cpu(precision=precision)
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: None)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
+    parameters = sum(p.numel() for p in network.parameters())
 
-    def takes(seconds: float) -> bool:
-        rate = 6 * parameters * 100.0 * config.training.n_iters / seconds
-        monkeypatch.setattr(compiling, "speed", lambda backend: Speed(rate / 1e9, rate / 1e9))
-        backend = Cpu(precision="float32")
-        assert compiling.expected_seconds(config, trainer.network, 100.0, backend) == pytest.approx(seconds)
-        return compiling.should_compile(config, trainer.network, 100.0, backend)
+    def compiles(seconds: float) -> bool:
+        residues = seconds * rate / (6 * parameters * config.training.n_iters)
+        assert compiling.expected_seconds(config, network, residues, backend) == pytest.approx(seconds)
+        return compiling.should_compile(config, network, residues, backend)
 
-    assert not takes(60.0)
-    assert takes(7200.0)
+    assert not compiles(1100.0)
+    assert compiles(1300.0)
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: "a compiler")
-    assert not takes(7200.0)
+    assert not compiles(1300.0)
     config = tiny("training.compile=off")
-    assert not takes(7200.0)
+    assert not compiles(1300.0)
 
 
 def test_on_without_a_compiler_says_what_is_missing(tiny, monkeypatch):

@@ -113,7 +113,7 @@ class Trainer:
             max_length=self.config.model.length,
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
-        # How long it will take is measured: processes must not come to different conclusions.
+        # A compiler may be missing on one machine: all processes compile, or none.
         share = self._residues_per_step() / self.world.size
         self.compiled = all(
             self.world.all_gather_object(should_compile(self.config, self.network, share, self.backend))
