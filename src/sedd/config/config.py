@@ -40,11 +40,11 @@ from sedd.plugins.registry import KINDS
 
 
 class Config(Section):
-    """Everything that defines a run.
+    """The configuration of a run: everything that defines it.
 
     Raises:
-        ConfigError: for an unknown key, a wrong type, a value out of bounds, or a plugin that is not installed,
-            with a line for each that says what was given and what was expected.
+        ConfigError: for an unknown key, a wrong type, a value out of bounds, or a plugin that is not installed. Its
+            message has a line for each, with what was given and what was expected; `keys` has their dotted keys.
 
     Examples:
         >>> import sedd
@@ -54,10 +54,10 @@ class Config(Section):
     """
 
     GENERATES_BELOW: ClassVar[float] = 0.01
-    """A model can generate from nothing if less than this share of residues stays visible at full noise."""
+    """Largest share of residues that may stay visible at full noise in a model that generates complete sequences."""
 
     seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
-    """Everything random follows from it."""
+    """Seed of every random draw of the run."""
     data: Data = Data()
     graph: Graph = Graph()
     noise: Annotated[SerializeAsAny[Noise], Installed.of("noise")] = Field(LogLinear(), validate_default=True)
@@ -91,12 +91,12 @@ class Config(Section):
     def replace(self, **sections: Any) -> Config:
         """A validated copy with some sections or keys changed: `config.replace(optim={"lr": 1e-4})`.
 
-        A mapping changes the keys it names; a part (`curriculum=MyCurriculum()`) takes the place of the whole section.
+        A mapping changes the keys it names; a part (`curriculum=MyCurriculum()`) replaces the section.
         """
         return Config(**merged(self.as_dict(parts=True), long_form(sections)))
 
     def as_dict(self, *, parts: bool = False) -> dict[str, Any]:
-        """The configuration as plain data; with `parts`, plugin sections stay the objects they are."""
+        """The configuration as plain data; with `parts`, plugin sections are kept as objects."""
         data = self.model_dump(mode="json")
         if parts:
             data |= {kind.section: getattr(self, kind.section) for kind in KINDS}
@@ -104,15 +104,15 @@ class Config(Section):
 
     @property
     def prior_kept(self) -> float:
-        """e^(-sigma_max): the share of residues that is never masked."""
+        """e^(-sigma_max): the expected share of residues that the noise leaves unchanged even at t = 1."""
         return math.exp(-self.noise.sigma_max)
 
     def advice(self) -> list[str]:
-        """What is legal in this configuration but very likely not wanted."""
-        found = []
+        """Warnings about what is allowed in this configuration and probably not intended."""
+        advice: list[str] = []
         kept = self.prior_kept
         if kept > self.GENERATES_BELOW:
-            found.append(
+            advice.append(
                 f"noise.sigma_max={self.noise.sigma_max:g} leaves {kept:.0%} of the residues untouched even at full "
                 f"difficulty: the model will redesign up to {1 - kept:.0%} of a sequence, but cannot generate from "
                 "nothing. Set noise.sigma_max=6.9 (0.1 % untouched) to generate"
@@ -121,19 +121,19 @@ class Config(Section):
         if isinstance(curriculum, Ramp) and curriculum.preschool_time:
             start, end = curriculum.shape(0.0), curriculum.shape(1.0)
             if abs(start) > 1e-3 or abs(end - 1.0) > 1e-3:
-                found.append(
+                advice.append(
                     f"{type(curriculum).__qualname__}: its shape runs from {start:g} to {end:g}, not from 0 to 1, "
                     "so the difficulty jumps at preschool_time; rescale it"
                 )
-        ends = self.training.n_iters
-        if checked_difficulty(self.curriculum, ends - 1) < 1.0:
-            found.append(
-                f"training.n_iters={ends} ends before the curriculum reaches full difficulty at "
-                f"curriculum.preschool_time={self.curriculum.preschool_time}; train longer or shorten preschool_time"
+        n_iters = self.training.n_iters
+        if checked_difficulty(curriculum, n_iters - 1) < 1.0:
+            advice.append(
+                f"training.n_iters={n_iters} ends before the curriculum reaches full difficulty at "
+                f"curriculum.preschool_time={curriculum.preschool_time}; train longer or shorten preschool_time"
             )
-        if self.optim.warmup > ends:
-            found.append(
-                f"training.n_iters={ends} ends inside the warm-up of {self.optim.warmup} steps, so the learning rate "
-                "never reaches optim.lr; train longer or shorten optim.warmup"
+        if self.optim.warmup > n_iters:
+            advice.append(
+                f"training.n_iters={n_iters} ends inside the warm-up of {self.optim.warmup} steps, so the learning "
+                "rate never reaches optim.lr; train longer or shorten optim.warmup"
             )
-        return found
+        return advice
