@@ -1,8 +1,8 @@
-"""Write the tables of docs/reference/configuration.md from the pydantic models, so that they cannot disagree.
+"""Write the tables of docs/reference/configuration.md from the pydantic models.
 
     python docs/make_configuration.py
 
-A test compares the page with what this makes. Only built-in parts are listed; `sedd plugins` lists yours too.
+A test compares the page with the output. Only built-in parts are listed; `sedd plugins` lists all installed ones.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", ty
 
 
 def page(text: str) -> str:
-    """The page with its generated part made anew."""
+    """The page with its generated part replaced."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
 
 
 def tables() -> str:
-    """Every section of a run file, in its order."""
+    """The tables of all sections, in the order of `Config`."""
     parts = {kind.section: kind for kind in KINDS}
     blocks = []
     for name, field in Config.model_fields.items():
@@ -50,15 +50,15 @@ def _section(name: str, model: type[BaseModel], level: str = "##") -> str:
 
 def _inner_sections(name: str, model: type[BaseModel]) -> list[str]:
     """Sections inside a section, such as `data.residues`."""
-    found = {key: _model(field.annotation) for key, field in model.model_fields.items()}
-    return [_section(f"{name}.{key}", inner, "###") for key, inner in found.items() if inner is not None]
+    models = {key: _model(field.annotation) for key, field in model.model_fields.items()}
+    return [_section(f"{name}.{key}", inner, "###") for key, inner in models.items() if inner is not None]
 
 
 def _plugin_section(kind: Kind) -> str:
     classes = [plugin.cls for plugin in discover(()).plugins if plugin.kind is kind]
     base, key = kind.base, kind.base.discriminator
     names = ", ".join(f"`{cls.part_name()}`" for cls in classes)
-    chosen = f"`{key}` chooses one of {names}, or a plugin's"
+    chosen = f"`{key}` chooses one of {names}, or an installed plugin"
     chosen += f"; without it, `{kind.default}`." if kind.default else "."
     many = " The section is a list of parts." if kind.section == "trackers" else ""
     shared = {name: field for name, field in base.model_fields.items() if name != key}
@@ -67,15 +67,17 @@ def _plugin_section(kind: Kind) -> str:
 
 
 def _part(cls: type[BaseModel], base: type[BaseModel]) -> str:
-    """What a part adds to its base, or has otherwise."""
+    """The options of a part that its base class does not have, or has with another type or default."""
     key = base.discriminator  # type: ignore[attr-defined]
     own = {
         name: field
         for name, field in cls.model_fields.items()
         if name != key and (name not in base.model_fields or _row(name, field) != _row(name, base.model_fields[name]))
     }
-    rows = [_row(name, field, said=_meaning(name, field) or _meaning(name, base.model_fields.get(name)))
-            for name, field in own.items()]  # fmt: skip
+    rows = [
+        _row(name, field, meaning=_meaning(field) or _meaning(base.model_fields.get(name)))
+        for name, field in own.items()
+    ]
     return _block(f"### `{key}: {cls.part_name()}`", _words(cls.__doc__), rows)  # type: ignore[attr-defined]
 
 
@@ -92,15 +94,12 @@ def _rows(fields: dict[str, FieldInfo]) -> list[str]:
     return [_row(name, field) for name, field in fields.items()]
 
 
-def _meaning(name: str, field: FieldInfo | None) -> str:
-    if field is None:
-        return ""
-    return _words(field.description)
+def _meaning(field: FieldInfo | None) -> str:
+    return "" if field is None else _words(field.description)
 
 
-def _row(name: str, field: FieldInfo, *, said: str | None = None) -> str:
-    meaning = _meaning(name, field) if said is None else said
-    cells = (f"`{name}`", _type(field.annotation, field.metadata), _default(field), meaning)
+def _row(name: str, field: FieldInfo, *, meaning: str = "") -> str:
+    cells = (f"`{name}`", _type(field.annotation, field.metadata), _default(field), meaning or _meaning(field))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -112,8 +111,11 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if _model(annotation) is not None:
         return "section"
     if origin is tuple:
-        inner = [f"`{{{', '.join(each.model_fields)}}}`" if _is_model(each) else _type(each, []) for each in args
-                 if each is not ...]  # fmt: skip
+        inner = [
+            f"`{{{', '.join(item.model_fields)}}}`" if _is_model(item) else _type(item, [])
+            for item in args
+            if item is not ...
+        ]
         return "list of " + ", ".join(inner)
     if origin is dict:
         return "text to text"

@@ -23,7 +23,6 @@ import typer.main
 
 import sedd
 from sedd.cli import app
-from sedd.config.config import typed_model
 from sedd.config.run_file import presets
 from sedd.plugins import hookspecs
 from sedd.plugins import registry as plugins
@@ -111,11 +110,9 @@ def our_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for name, value in declared.items():
             entries.setdefault(value, EntryPoint(name, value, plugins.GROUP))
     monkeypatch.setattr(plugins, "entry_points", lambda group: list(entries.values()))
-    for cached in (plugins.registry, typed_model):
-        cached.cache_clear()
+    plugins.registry.cache_clear()
     yield
-    for cached in (plugins.registry, typed_model):
-        cached.cache_clear()
+    plugins.registry.cache_clear()
 
 
 @pytest.mark.usefixtures("our_plugins")

@@ -88,5 +88,5 @@ def test_a_run_with_a_network_of_its_own_says_how_to_load_it(run):
 
 @pytest.mark.parametrize("wrong", [{"which": "lastest"}, {"weights": "emma"}])
 def test_a_misspelt_choice_is_refused(run, wrong):
-    with pytest.raises(sedd.CheckpointError, match=r"expected '\w+' or '\w+'"):
+    with pytest.raises(sedd.ConfigError, match=r"expected '\w+' or '\w+'"):
         sedd.load(run.run.path, **wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -26,12 +27,14 @@ PUBLIC = [
     "Dataset",
     "DeviceError",
     "Diagnosis",
+    "DistributedError",
     "Forecast",
     "Noise",
     "Part",
     "PluginError",
     "Pretrained",
     "Ramp",
+    "RankLostError",
     "SamplingError",
     "SeddError",
     "SeddWarning",
@@ -79,6 +82,17 @@ def test_every_error_is_a_sedd_error() -> None:
     errors = [getattr(sedd, name) for name in PUBLIC if name.endswith("Error")]
     assert all(issubclass(error, sedd.SeddError) for error in errors)
     assert not issubclass(sedd.SeddWarning, sedd.SeddError)
+
+
+def test_errors_about_a_value_are_value_errors() -> None:
+    errors = {name for name in PUBLIC if name.endswith("Error") and issubclass(getattr(sedd, name), ValueError)}
+    assert errors == {"ConfigError", "DataError", "SamplingError"}
+    with pytest.raises(ValueError, match=r"which='newest'"):
+        sedd.load("runs/mine", which="newest")  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_the_library_logs_through_one_silent_logger() -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("sedd").handlers)
 
 
 def test_importing_sedd_does_not_import_what_only_some_need() -> None:

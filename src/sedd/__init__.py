@@ -5,6 +5,8 @@
 >>> sedd.Trainer(config).fit()  # doctest: +SKIP
 """
 
+import logging
+
 import sedd._openmp  # noqa: F401  # before torch
 from sedd.comparison.compare import Comparison, compare
 from sedd.config.config import Config
@@ -21,7 +23,9 @@ from sedd.errors import (
     ConfigError,
     DataError,
     DeviceError,
+    DistributedError,
     PluginError,
+    RankLostError,
     SamplingError,
     SeddError,
     SeddWarning,
@@ -33,6 +37,8 @@ from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
 from sedd.runs.step_report import StepReport
 from sedd.training.trainer import Trainer
+
+logging.getLogger("sedd").addHandler(logging.NullHandler())
 
 __all__ = [
     "Alarm",
@@ -49,12 +55,14 @@ __all__ = [
     "Dataset",
     "DeviceError",
     "Diagnosis",
+    "DistributedError",
     "Forecast",
     "Noise",
     "Part",
     "PluginError",
     "Pretrained",
     "Ramp",
+    "RankLostError",
     "SamplingError",
     "SeddError",
     "SeddWarning",

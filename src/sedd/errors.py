@@ -1,29 +1,41 @@
-"""One tree of exceptions. Every message says what was given, what was expected and what to do."""
+"""The exceptions of sedd. Every message has what was given, what was expected and what to do.
+
+The errors about a value, `ConfigError`, `DataError` and `SamplingError`, are also `ValueError`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 LOST = 75
 """EX_TEMPFAIL of sysexits.h: trying again may help."""
 
 
 class SeddError(Exception):
-    """Root of every error that sedd raises on purpose; the CLI prints it in one message and exits with 2."""
+    """Base class of every error that sedd raises on purpose; the command line prints it and exits with 2."""
 
 
-class ConfigError(SeddError):
-    """A run file, a preset or an override that cannot be used."""
+class ConfigError(SeddError, ValueError):
+    """A configuration, an option or an argument that cannot be used."""
+
+    keys: tuple[str, ...] = ()
+    """The dotted keys that are wrong, such as `optim.lr`, in the order of the message; empty if no key is."""
+
+    def __init__(self, message: str, *, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class PluginError(SeddError):
     """A plugin that cannot be loaded or breaks its contract; names the distribution or the class."""
 
 
-class DataError(SeddError):
+class DataError(SeddError, ValueError):
     """Input data that cannot be read or used; names the file and, where there is one, the line."""
 
 
 class DeviceError(SeddError):
-    """A requested device that is not there, or cannot do what was asked of it."""
+    """A device that is not available, or cannot do what the configuration needs."""
 
 
 class CheckpointError(SeddError):
@@ -31,20 +43,20 @@ class CheckpointError(SeddError):
 
 
 class TrainingError(SeddError):
-    """Training that cannot go on, for example because every gradient is non-finite."""
+    """Training that cannot continue, for example because every gradient is non-finite."""
 
 
 class DistributedError(SeddError):
-    """Processes that were started together and do not train the same."""
+    """Processes of one run that differ in their configuration or data."""
 
 
 class RankLostError(DistributedError):
-    """A process of the group is no longer there; the command line ends with exit code `LOST`."""
+    """A process of the run has ended or does not answer; the command line exits with `LOST`."""
 
 
-class SamplingError(SeddError):
-    """A request for samples that the model cannot honour."""
+class SamplingError(SeddError, ValueError):
+    """A request for samples that the model cannot fulfil."""
 
 
 class SeddWarning(UserWarning):
-    """Something legal that a user very likely wants to know."""
+    """Something that is allowed and probably not intended."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and a lock between processes."""
+"""Atomic writes, a lock between processes, and the cache directory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-class LockHeld(Exception):  # noqa: N818  # a state of the lock, turned into an error with advice by whoever asked
-    """Another process holds the lock, and the caller did not want to wait."""
+class LockHeld(Exception):  # noqa: N818  # a state of the lock, not an error; callers turn it into one
+    """Another process holds the lock, and `wait` is false."""
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and make its content durable."""
+    """Write a file and flush its content to the disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -32,20 +32,20 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a sibling, make it durable, rename it over `path`."""
-    aside = path.with_name(path.name + ".new")
-    write_synced(aside, data)
-    aside.replace(path)
+    """Write `data` to `path` so that after a crash the file has its old or its new content, and never a part of it."""
+    temporary = path.with_name(path.name + ".new")
+    write_synced(temporary, data)
+    temporary.replace(path)
     sync_directory(path.parent)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """`write_atomically` of JSON."""
+    """Write `data` as JSON, atomically."""
     write_atomically(path, to_json(data))
 
 
 def to_json(data: Any) -> bytes:
-    """JSON as people can read it."""
+    """Human-readable JSON, in UTF-8."""
     return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -55,7 +55,7 @@ def finite_or_none(value: float) -> float | None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, where the platform can."""
+    """Flush the names in a directory to the disk, so that a rename survives a crash."""
     if os.name == "nt":  # Windows cannot open directories
         return
     handle = os.open(path, os.O_RDONLY)
@@ -66,16 +66,16 @@ def sync_directory(path: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Where what can be made again is kept: `sedd` in the user's cache directory."""
+    """`sedd` in the user's cache directory, for files that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sedd"
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file `path`. It goes away with its last holder, killed or not.
+    """Hold the lock file `path`. The lock ends with its process, killed or not, and the last holder removes the file.
 
     Raises:
-        LockHeld: if another process holds it and `wait` is off.
+        LockHeld: if another process holds it and `wait` is false.
     """
     if fcntl is None:
         warnings.warn(
@@ -89,7 +89,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: whoever waits on it then sees that it is gone
+        path.unlink(missing_ok=True)  # while it is held, so that waiting processes notice that it was removed
         os.close(handle)
 
 

@@ -15,7 +15,7 @@ from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.diffusion.process import Process
-from sedd.errors import CheckpointError, DataError, SeddWarning
+from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
 from sedd.evaluation.bound import Bound, Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
@@ -258,11 +258,12 @@ def load(
         model: the network, if it was your own.
 
     Raises:
+        ConfigError: if `which` or `weights` is something else.
         CheckpointError: if there is no checkpoint, or it is damaged.
     """
     for name, given, known in (("which", which, ("best", "latest")), ("weights", weights, ("ema", "model"))):
         if given not in known:
-            raise CheckpointError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
+            raise ConfigError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
     found, saved = _find(Path(path), which)
     config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])

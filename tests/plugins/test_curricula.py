@@ -1,9 +1,8 @@
-"""The built-in curricula beyond their contract (tests/test_testing.py): the numbers they promise in their docs."""
+"""The formulas of the built-in curricula; tests/testing has their contract."""
 
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pytest
@@ -21,18 +20,18 @@ quick = settings(max_examples=50, derandomize=True, database=None, deadline=None
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 0.1), (5_000, 0.325), (10_000, 0.55), (19_999, 0.999955), (20_000, 1.0), (10**9, 1.0)]
 )
-def test_linear_gives_the_difficulties_that_one_computes_by_hand(step: int, expected: float) -> None:
+def test_linear_has_the_difficulties_computed_by_hand(step: int, expected: float) -> None:
     assert Linear(preschool_time=20_000, min_difficulty=0.1).difficulty(step) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 0.2), (250, 0.2 + 0.8 * 0.146446609406726), (500, 0.6), (1000, 1.0)]
 )
-def test_cosine_gives_the_difficulties_that_one_computes_by_hand(step: int, expected: float) -> None:
+def test_cosine_has_the_difficulties_computed_by_hand(step: int, expected: float) -> None:
     assert Cosine(preschool_time=1000, min_difficulty=0.2).difficulty(step) == pytest.approx(expected, abs=1e-12)
 
 
-def test_exponential_does_63_percent_of_the_climb_in_the_first_share_of_one_over_rate() -> None:
+def test_exponential_rises_by_63_percent_within_one_over_rate() -> None:
     ramp = Exponential(preschool_time=10_000, min_difficulty=0.1, rate=5.0)
     climbed = (ramp.difficulty(2_000) - 0.1) / 0.9
     assert climbed == pytest.approx((1 - math.exp(-1)) / (1 - math.exp(-5)), abs=1e-12)
@@ -65,11 +64,11 @@ def test_every_ramp_starts_at_min_difficulty(cls: type[Ramp]) -> None:
 
 
 @pytest.mark.parametrize("cls", [Linear, Exponential, Cosine])
-def test_without_preschool_every_step_is_at_full_difficulty(cls: type[Ramp]) -> None:
+def test_with_a_preschool_time_of_zero_every_step_has_full_difficulty(cls: type[Ramp]) -> None:
     assert cls(preschool_time=0).difficulty(0) == 1.0
 
 
-def test_a_shape_that_overshoots_is_held_between_min_difficulty_and_one() -> None:
+def test_a_shape_that_overshoots_is_clipped_between_min_difficulty_and_one() -> None:
     class Wild(Ramp):
         def shape(self, progress: float) -> float:
             return 3.0 * progress - 1.0
@@ -88,7 +87,7 @@ KNOTS = [{"step": 10, "difficulty": 0.2}, {"step": 20, "difficulty": 0.2}, {"ste
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 0.2), (10, 0.2), (15, 0.2), (20, 0.2), (25, 0.4), (30, 0.6), (40, 1.0), (10**9, 1.0)]
 )
-def test_stages_go_straight_from_knot_to_knot(step: int, expected: float) -> None:
+def test_stages_are_linear_between_knots(step: int, expected: float) -> None:
     ramp = Stages.model_validate({"stages": KNOTS, "preschool_time": 40})
     assert ramp.difficulty(step) == pytest.approx(expected, abs=1e-12)
 
@@ -100,22 +99,23 @@ def test_two_stages_one_step_apart_jump() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knots", "time", "message"),
+    ("knots", "time", "fact"),
     [
-        ([(0, 0.5), (0, 1.0)], 0, "the steps of stages must increase, got [0, 0]; sort them and remove repeats"),
-        ([(9, 0.5), (5, 1.0)], 5, "the steps of stages must increase, got [9, 5]"),
-        ([(0, 0.5), (5, 0.4), (9, 1.0)], 9, "the difficulties of stages must not fall, got [0.5, 0.4, 1.0]"),
-        ([(0, 0.5), (9, 0.9)], 9, "the last stage must have difficulty 1, got 0.9; add a stage with difficulty 1"),
-        ([(0, 0.5), (9, 1.0)], 10, "the last stage is at step 9 but preschool_time is 10; make them equal"),
-        ([], 0, "should have at least 1 item"),
-        ([(0, 1.5)], 0, "less than or equal to 1"),
-        ([(-1, 1.0)], 0, "greater than or equal to 0"),
+        ([(0, 0.5), (0, 1.0)], 0, "[0, 0]"),
+        ([(9, 0.5), (5, 1.0)], 5, "[9, 5]"),
+        ([(0, 0.5), (5, 0.4), (9, 1.0)], 9, "[0.5, 0.4, 1.0]"),
+        ([(0, 0.5), (9, 0.9)], 9, "0.9"),
+        ([(0, 0.5), (9, 1.0)], 10, "preschool_time"),
+        ([], 0, "1"),
+        ([(0, 1.5)], 0, "1.5"),
+        ([(-1, 1.0)], 0, "-1"),
     ],
 )
-def test_stages_that_make_no_ramp_are_refused_in_words(knots: Any, time: int, message: str) -> None:
+def test_stages_that_make_no_ramp_are_refused_with_the_value(knots: Any, time: int, fact: str) -> None:
     listed = [{"step": step, "difficulty": difficulty} for step, difficulty in knots]
-    with pytest.raises(ValidationError, match=re.escape(message)):
+    with pytest.raises(ValidationError) as caught:
         Stages.model_validate({"stages": listed, "preschool_time": time})
+    assert fact in str(caught.value)
 
 
 @pytest.mark.parametrize(

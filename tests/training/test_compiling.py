@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import sedd
-from sedd.devices import Speed
 from sedd.model.dropout import Dropout, dropout_bits
 from sedd.plugins.backends import Cpu
 from sedd.training import compiling
@@ -47,26 +46,26 @@ def test_compiled_dropout_draws_the_masks_of_eager_dropout():
     assert torch.equal(torch.compile(layer, dynamic=True)(x, stream), layer(x, stream))
 
 
-def test_auto_compiles_long_runs_only(tiny, monkeypatch):
-    config, device = tiny(), torch.device("cpu")
-    trainer = sedd.Trainer(config)
+@pytest.mark.parametrize(("precision", "rate"), [("float32", 2e11), ("bfloat16", 6e11)])
+def test_auto_compiles_long_runs_only(tiny, monkeypatch, precision, rate):
+    config = tiny()
+    network = sedd.Trainer(config).network
+    backend = Cpu(precision=precision)
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: None)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
+    parameters = sum(p.numel() for p in network.parameters())
 
     def compiles(seconds: float) -> bool:
-        rate = 6 * parameters * 100.0 * config.training.n_iters / seconds
-        monkeypatch.setattr(compiling, "speed", lambda backend, device: Speed(rate / 1e9, rate / 1e9))
-        backend = Cpu(precision="float32")
-        options = {"residues": 100.0, "backend": backend, "device": device}
-        assert compiling.expected_seconds(config, trainer.network, **options) == pytest.approx(seconds)
-        return compiling.should_compile(config, trainer.network, **options)
+        residues = seconds * rate / (6 * parameters * config.training.n_iters)
+        options = {"residues": residues, "backend": backend, "device": torch.device("cpu")}
+        assert compiling.expected_seconds(config, network, **options) == pytest.approx(seconds)
+        return compiling.should_compile(config, network, **options)
 
-    assert not compiles(60.0)
-    assert compiles(7200.0)
+    assert not compiles(1100.0)
+    assert compiles(1300.0)
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: "a compiler")
-    assert not compiles(7200.0)
+    assert not compiles(1300.0)
     config = tiny("training.compile=off")
-    assert not compiles(7200.0)
+    assert not compiles(1300.0)
 
 
 def test_on_without_a_compiler_is_an_error_that_names_it(tiny, monkeypatch):

@@ -1,4 +1,4 @@
-"""The contract of sedd, and that sedd finds the plugin where pip has put it."""
+"""The contract of sedd, and the entry point."""
 
 import pytest
 
@@ -13,11 +13,11 @@ def test_contract(check: Check) -> None:
     check()
 
 
-def test_half_way_it_is_half_way() -> None:
+def test_half_of_the_ramp_is_reached_at_half_of_preschool_time() -> None:
     assert Sigmoid(preschool_time=1000, min_difficulty=0.2).difficulty(500) == pytest.approx(0.6)
 
 
-def test_sedd_finds_it_through_its_entry_point() -> None:
+def test_sedd_finds_the_plugin_through_its_entry_point() -> None:
     assert registry().of("curriculum")["sigmoid"] is Sigmoid
     config = sedd.load_config("quickstart", "curriculum.difficulty_ramp=sigmoid", "curriculum.steepness=12")
     assert isinstance(config.curriculum, Sigmoid)

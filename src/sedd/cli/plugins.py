@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sedd.cli.app import app, err, out
-from sedd.config.run_file import schema
+from sedd.config.schema import schema
 from sedd.plugins.registry import KINDS, describe, discover
 
 

@@ -1,20 +1,19 @@
-"""What is wrong with a run file, in the words of its writer: where, what was given, expected, and probably meant."""
+"""What is wrong with a configuration: where, which value, what was expected, and what was probably meant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
+from sedd.errors import ConfigError
 from sedd.plugins.registry import KINDS, registry
 
-Place = tuple[str | int, ...]
-"""A path of keys, as written in the run file or (with the names of union members in it) as pydantic reports it."""
-Where = Callable[[Place], str]
-"""Tells where a path was given, for example ``"run.yaml:12: "``."""
+KeyPath = tuple[str | int, ...]
+"""The keys that lead to a value; numbers count the items of a list: `("trackers", 0, "type")`."""
 
 SYNONYMS = {
     "seed": ("random_seed", "rng_seed"),
@@ -45,50 +44,72 @@ SYNONYMS = {
     "checkpoint.keep": ("save_total_limit", "save_top_k"),
     "device.precision": ("amp", "dtype", "mixed_precision"),
 }
-"""Our keys, and what other libraries call them."""
+"""Keys of sedd, and the names that other libraries have for them."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: Where) -> list[str]:
-    """A line for everything that is wrong.
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a configuration."""
+
+    path: KeyPath
+    """The keys that lead to it, as in a run file; empty if it is about no key."""
+    text: str
+
+    def located(self, prefix: str) -> str:
+        """The line of the error message; `prefix` is where the key was given."""
+        # An override contains key and value itself: `optim.lr=fast: expected a number`, without repeating them.
+        key, expected, rest = self.text.partition(": expected ")
+        repeated = expected and prefix.split("=", 1)[0] == key.split("=", 1)[0]
+        return f"{prefix}expected {rest}" if repeated else prefix + self.text
+
+
+class InvalidConfigError(ConfigError):
+    """A configuration with unknown keys or values that are not allowed; has a line for each of them."""
+
+    problems: Sequence[Problem] = ()
+
+    @staticmethod
+    def of(problems: Sequence[Problem], where: Callable[[KeyPath], str] = lambda path: "") -> InvalidConfigError:
+        """The error for `problems`; `where` tells the place of a key, for example ``"run.yaml:12: "``."""
+        lines = [problem.located(where(problem.path)) for problem in problems]
+        error = InvalidConfigError("\n".join(lines), keys=[dotted(problem.path) for problem in problems])
+        error.problems = problems
+        return error
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as it is written in an override: `optim.lr`."""
+    return ".".join(map(str, path))
+
+
+def problems(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> list[Problem]:
+    """Everything that is wrong.
 
     Args:
-        error: what pydantic found.
-        model: the whole configuration, for the keys that exist.
-        where: tells where a path was given.
+        error: the error of pydantic.
+        model: the configuration, for the keys that exist.
+        data: what was validated, in the long form.
     """
-    lines = []
-    for item in error.errors(include_url=False):
-        place, text = where(_written(item["loc"])), _one(item, model)
-        # An override says key and value itself: `optim.lr=fast: expected a number` rather than both of them twice.
-        doubled = ": expected " in text and text.split("=", 1)[0] == place.split("=", 1)[0]
-        lines.append(place + (text[text.index("expected ") :] if doubled else text))
-    return lines
+    return [_problem(item, model, data) for item in error.errors(include_url=False)]
 
 
-def _one(item: Mapping[str, Any], model: type[BaseModel]) -> str:
-    path = _written(item["loc"])
-    name, given = ".".join(map(str, path)), item.get("input")
+def _problem(item: Mapping[str, Any], model: type[BaseModel], data: Mapping[str, Any]) -> Problem:
+    path: KeyPath = item["loc"]
+    value, key = item.get("input"), dotted(path)
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key {name!r}; {_meant(path, item['loc'], model)}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            return _unknown_part(path, given)
+            text = f"unknown key {key!r}; {_suggestion(path, model, data)}"
+        case "not_installed":
+            return _not_installed(path, value)
         case "missing":
-            return f"{name!r} is missing and has no default"
+            text = f"{key!r} is missing and has no default"
         case "value_error":
-            return f"{name}: {item['ctx']['error']}" if name else str(item["ctx"]["error"])
+            text = f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
         case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{name}={_short(given)}: expected keys and values"
+            text = f"{key}={_short(value)}: expected keys and values"
         case _:
-            return f"{name}={_short(given)}: {item['msg'].replace('Input should be', 'expected')}"
-
-
-def _written(location: Place) -> Place:
-    """A pydantic location without the names of union members in it: what the user wrote."""
-    if location and location[0] in {kind.section for kind in KINDS}:
-        cut = 2 if location[0] == "trackers" else 1
-        return location[:cut] + location[cut + 1 :]
-    return location
+            text = f"{key}={_short(value)}: {item['msg'].replace('Input should be', 'expected')}"
+    return Problem(path, text)
 
 
 def _short(value: Any) -> str:
@@ -96,18 +117,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(location: Place, model: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """The fields of the section at a pydantic location."""
-    fields: Mapping[str, FieldInfo] = model.model_fields
-    if location and location[0] in {kind.section for kind in KINDS}:
-        cut = 2 if location[0] == "trackers" else 1
-        fields = registry().of(str(location[0]))[str(location[cut])].model_fields
-        location = location[cut + 1 :]
-    for key in location:
+def _known_keys(path: KeyPath, model: type[BaseModel], data: Mapping[str, Any]) -> list[str]:
+    """The keys that may be given in the section at `path`."""
+    fields = model.model_fields
+    kind = next((kind for kind in KINDS if path and kind.section == path[0]), None)
+    if kind is not None:
+        depth = 2 if kind.section == "trackers" else 1  # a list of parts, or one part
+        part: Any = data
+        for key in path[:depth]:
+            part = part[key]
+        name = str(part.get(kind.base.discriminator, kind.default))
+        fields, path = registry().of(kind.section)[name].model_fields, path[depth:]
+    for key in path:
         if isinstance(key, str):  # numbers count the items of a list, all of one type
             inner = _inner_model(fields[key].annotation) if key in fields else None
             fields = inner.model_fields if inner else {}
-    return fields
+    return list(fields)
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
@@ -117,33 +142,33 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_inner_model, get_args(annotation))), None)
 
 
-def _meant(path: Place, location: Place, model: type[BaseModel]) -> str:
-    """A did-you-mean for an unknown key: another library's word, a like one in its section, or its own elsewhere."""
-    key = str(path[-1])
-    here = list(_fields(location[:-1], model))
-    section = ".".join(map(str, path[:-1]))
+def _suggestion(path: KeyPath, model: type[BaseModel], data: Mapping[str, Any]) -> str:
+    """A did-you-mean for an unknown key: the word of another library, a similar key, or a key of another section."""
+    key, section = str(path[-1]), path[:-1]
     for ours, theirs in SYNONYMS.items():
         if key.lower().replace("-", "_") in theirs:
             return f"did you mean {ours!r}?"
-    if close := difflib.get_close_matches(key, here, n=1, cutoff=0.5):
-        return f"did you mean {'.'.join(filter(None, (section, close[0])))!r}?"
+    known = _known_keys(section, model, data)
+    if close := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
+        return f"did you mean {dotted((*section, close[0]))!r}?"
     for name, info in model.model_fields.items():
         if key in getattr(info.annotation, "model_fields", {}):
             return f"did you mean '{name}.{key}'?"
-    return f"{section or 'the configuration'} has the keys {', '.join(here)}"
+    return f"{dotted(section) or 'the configuration'} has the keys {', '.join(known)}"
 
 
-def _unknown_part(path: Place, given: Any) -> str:
+def _not_installed(path: KeyPath, value: Any) -> Problem:
     kind = next(kind for kind in KINDS if kind.section == path[0])
-    key, names = kind.base.discriminator, sorted(registry().of(kind.section))
-    name = ".".join(map(str, path))
-    if not isinstance(given, Mapping):
-        return f"{name}={_short(given)}: expected keys and values, such as {key}: {names[0]}"
-    value = given.get(key)
-    if value is None:
-        return f"{name}.{key} is missing; installed are {', '.join(names)}"
-    if close := difflib.get_close_matches(str(value), names, n=1):
+    discriminator, names = kind.base.discriminator, sorted(registry().of(kind.section))
+    if not isinstance(value, Mapping):
+        text = f"{dotted(path)}={_short(value)}: expected keys and values, such as {discriminator}: {names[0]}"
+        return Problem(path, text)
+    path = (*path, discriminator)
+    name = value.get(discriminator)
+    if name is None:
+        return Problem(path, f"{dotted(path)} is missing; installed are {', '.join(names)}")
+    if close := difflib.get_close_matches(str(name), names, n=1):
         advice = f"did you mean {close[0]!r}? Installed are {', '.join(names)}"
     else:
         advice = f"install the plugin that provides it, or choose one of {', '.join(names)}"
-    return f"{name}.{key}={_short(value)} is not installed; {advice}"
+    return Problem(path, f"{dotted(path)}={_short(name)} is not installed; {advice}")

@@ -1,4 +1,4 @@
-"""The sections of a run file, one frozen model each: names, types, bounds, defaults and meanings.
+"""The sections of a run file, one frozen model each, with types, bounds, defaults and descriptions.
 
 Section and key names are those of the SEDD code base and of the run files its users already have. The sections of
 plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`. An `Effect` beside
@@ -22,41 +22,41 @@ Decay = Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all sections."""
+    """Base class of all sections: frozen, strict about unknown keys, finite in every number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    _switches = model_validator(mode="before")(reject_bools)
+    _no_bools = model_validator(mode="before")(reject_bools)
 
 
 class Residues(Section):
-    """What to do with letters outside the alphabet. Every repair is counted and reported; nothing is lost silently."""
+    """What to do with characters outside the alphabet of amino acids. Every repair is counted and reported."""
 
     lowercase: Literal["upper", "drop", "error"] = "upper"
-    """Soft-masked letters: read them as upper case, drop the sequence, or stop."""
+    """Lower-case (soft-masked) residues: read them as upper case, drop the sequence, or stop with an error."""
     stop: Literal["strip", "drop", "error"] = "strip"
-    """`*`: strip it from the end of a sequence (inside a sequence it makes the sequence be dropped), drop the
-    sequence wherever it stands, or stop."""
+    """`*`: remove it from the end of a sequence and drop sequences that have it elsewhere (`strip`), drop every
+    sequence that has it, or stop with an error."""
     substitute: dict[str, str] = Field(default_factory=lambda: {"U": "C", "O": "K"})
-    """Rare amino acids read as their nearest standard one: selenocysteine as C and pyrrolysine as K."""
+    """Amino acids that are replaced by a standard one: by default selenocysteine by C and pyrrolysine by K."""
     ambiguous: Literal["drop", "split", "error"] = "drop"
-    """X, B, Z, J and any other letter: drop the sequence, split it there and keep the pieces, or stop. Digits and
-    punctuation are no letters: `split` drops a sequence that has them."""
+    """X, B, Z, J and any other letter: drop the sequence, split it at these residues and keep the fragments, or stop
+    with an error. With `split`, a sequence that has digits or punctuation is dropped."""
     gaps: Literal["remove", "drop", "error"] = "remove"
-    """`-` and `.` of alignments: remove them, drop the sequence, or stop."""
+    """`-` and `.` of alignments: remove them, drop the sequence, or stop with an error."""
 
 
 class Synthetic(Section):
-    """The built-in protein-like source with a known exact entropy."""
+    """The built-in source of protein-like sequences, whose entropy is known exactly."""
 
     sequences: Count = 20_000
-    """Training sequences."""
+    """Number of training sequences."""
     min_length: Count = 40
-    """Shortest sequence, residues."""
+    """Length of the shortest sequence, in residues."""
     max_length: Count = 120
-    """Longest sequence, residues."""
+    """Length of the longest sequence, in residues."""
     order: Annotated[FiniteFloat, Interval(ge=0.0, le=10.0)] = 2.0
-    """Strength of the order between neighbours; 0 gives independent letters."""
+    """Strength of the correlation between neighbouring residues; 0 gives independent residues."""
 
     @model_validator(mode="after")
     def _lengths_make_a_range(self) -> Self:
@@ -66,65 +66,65 @@ class Synthetic(Section):
 
 
 class Data(Section):
-    """Where the sequences come from and how they are read."""
+    """The training and held-out sequences, and how they are read."""
 
     train: Annotated[str, Effect.LOCATION] = "synthetic"
     """`synthetic`, a FASTA file (plain or gzip), a text file (`.txt`), or a store made by `sedd data prepare`."""
     valid: Annotated[str | None, Effect.LOCATION] = None
-    """A held-out file of its own; without it, `holdout` of the training file is set aside."""
+    """File of held-out sequences; without it, the share `holdout` of the training sequences is held out."""
     alphabet: Literal["protein", "esm", "text"] = "protein"
-    """`protein`: the 20 letters; `esm`: the 33 ids of ESM; `text`: the characters found in the data."""
+    """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `text`: the characters that occur in the data."""
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
-    """Share of sequences set aside for validation, by a hash of the sequence (or of its cluster)."""
+    """Share of the sequences that is held out, chosen by a hash of the sequence (or of its cluster)."""
     clusters: Annotated[str | None, Effect.LOCATION] = None
-    """A TSV file (optionally gzip) of `sequence id <tab> cluster id`: whole clusters are set aside, so that
-    relatives of a validation sequence are never trained on."""
+    """A TSV file (optionally gzip) of `sequence id <tab> cluster id`: complete clusters are held out, so that no
+    relative of a held-out sequence is trained on."""
     min_length: Count = 2
-    """Shorter sequences are left out, and counted."""
+    """Shortest sequence that is kept, in residues; shorter ones are dropped and counted."""
     chunk_length: Count = 256
-    """Text files are cut into sequences of this many characters."""
+    """Length of the sequences that text files are cut into, in characters."""
     residues: Residues = Residues()
-    """What to do with letters outside the alphabet."""
+    """What to do with characters outside the alphabet."""
     synthetic: Synthetic = Synthetic()
-    """Options of the built-in source."""
+    """Options of the built-in source, for `train: synthetic`."""
     cache: Annotated[str | None, Effect.NONE] = None
-    """Where stores made from FASTA or text paths are kept; by default `sedd` in the user's cache directory."""
+    """Directory for the stores made from FASTA and text files; by default `sedd` in the user's cache directory."""
 
 
 class Graph(Section):
     """The forward process on tokens (Lou et al. 2024, section 3.3)."""
 
     type: Literal["absorb", "uniform"] = "absorb"
-    """`absorb`: residues are masked; `uniform`: they are drawn anew, uniformly."""
+    """`absorb`: residues are replaced by a mask; `uniform`: by a token drawn uniformly."""
 
 
 class Model(Section):
-    """The diffusion transformer (DDiT): rotary embeddings, adaLN conditioning on sigma."""
+    """The diffusion transformer (DDiT), with rotary embeddings and adaLN conditioning on sigma."""
 
     hidden_size: Annotated[int, Interval(ge=8, le=65_536)] = 768
-    """Width of the network; `n_heads` times an even number."""
+    """Width of the network; a multiple of twice `n_heads`."""
     cond_dim: Annotated[int, Interval(ge=1, le=65_536)] = 128
     """Width of the embedding of sigma."""
     length: Annotated[int, Interval(ge=1, le=1_048_576)] = 512
-    """Longest sequence in residues; longer ones are cropped at random offsets."""
+    """Length of the longest sequence, in residues; longer ones are cropped at random offsets."""
     n_blocks: Annotated[int, Interval(ge=1, le=1_000)] = 12
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     n_heads: Annotated[int, Interval(ge=1, le=1_024)] = 12
-    """Attention heads."""
+    """Number of attention heads."""
     dropout: Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)] = 0.1
-    """Share of activations dropped in training."""
+    """Probability that an activation is set to zero in training."""
     scale_by_sigma: bool = True
-    """Raw `score` head with `absorb`: subtract log(e^sigma - 1) + log(n) from the output, as SEDD does."""
+    """With `head: score` and `graph: absorb`: subtract log(e^sigma - 1) + log(n) from the output, as SEDD does."""
     head: Literal["normalised", "score"] = "normalised"
-    """`normalised`: the network gives p(x0 | x_t) and the score follows in closed form; `score`: the raw log-score
-    of SEDD, parameter for parameter the published network."""
+    """`normalised`: the network gives p(x0 | x_t), from which the score follows in closed form; `score`: the network
+    gives the log-score, with exactly the parameters of the published SEDD network."""
     time_conditioning: bool = True
-    """Whether the network sees sigma. The optimal normalised `absorb` network does not need it."""
+    """Condition the network on sigma. The optimal `normalised` network with `absorb` does not depend on sigma."""
     gate_init: Fraction = 0.1
-    """Gates of attention at the start. SEDD begins with 0, where attention is shut until its gate has moved; runs then
-    stay longer on the plateau where a model knows how frequent the letters are, and no more."""
+    """Initial value of the attention gates. SEDD starts at 0, where attention contributes nothing until its gate has
+    moved; such runs stay longer at the loss of the unigram model."""
     attention: Literal["auto", "matmul", "sdpa"] = "auto"
-    """`sdpa` is torch's fused attention; `matmul` plain matrix products, whose backward is faster on CPUs."""
+    """`sdpa`: the fused attention of torch; `matmul`: matrix products, whose backward pass is faster on CPUs."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -140,149 +140,149 @@ class Optim(Section):
     """The optimizer."""
 
     optimizer: Literal["AdamW"] = "AdamW"
-    """Which optimizer."""
+    """The optimizer; AdamW is the only one."""
     lr: Rate = 3e-4
     """Peak learning rate."""
     warmup: Steps = 2_500
-    """Optimizer steps of linear warm-up."""
+    """Optimizer steps over which the learning rate rises linearly from 0."""
     grad_clip: Annotated[FiniteFloat, Interval(ge=0.0, le=1e6)] = 1.0
-    """Largest gradient norm; 0 switches clipping off."""
+    """Largest norm of the gradient; 0 disables clipping."""
     weight_decay: Annotated[FiniteFloat, Interval(ge=0.0, le=10.0)] = 0.0
-    """Decoupled weight decay, on matrices only (not on biases, norms and embeddings)."""
+    """Decoupled weight decay of matrices; biases, norms and embeddings have none."""
     beta1: Beta = 0.9
-    """Decay of the mean of the gradient."""
+    """Decay of the running mean of the gradient."""
     beta2: Beta = 0.999
-    """Decay of the mean of its square."""
+    """Decay of the running mean of the squared gradient."""
     eps: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1e-8
-    """Added to the denominator of the update."""
+    """Number added to the denominator of the update."""
 
 
 class LrSchedule(Section):
-    """What the learning rate does after warm-up."""
+    """The learning rate after the warm-up."""
 
     type: Literal["cosine", "constant"] = "cosine"
-    """`cosine`: fall to `min_ratio` at the last step; `constant`: stay."""
+    """`cosine`: it falls to `min_ratio` times its peak at the last step; `constant`: it stays at its peak."""
     min_ratio: Fraction = 0.1
-    """`cosine`: the learning rate at the last step, as a share of `optim.lr`."""
+    """With `cosine`: the learning rate at the last step, as a fraction of `optim.lr`."""
 
 
 class Ema(Section):
-    """Exponential moving average of the weights; evaluation and sampling use it."""
+    """The exponential moving average of the weights, which evaluation and sampling use."""
 
     decay: Decay = 0.9999
-    """Share of the average that stays at each optimizer step."""
+    """Decay of the average per optimizer step."""
     warmup: bool = True
-    """Use min(decay, (1 + n) / (10 + n)) at update n, so that early averages are not the random initial weights."""
+    """Use min(decay, (1 + n) / (10 + n)) at update n, so that the average forgets the random initial weights."""
 
 
 class Training(Section):
-    """The loop. Every clock counts optimizer steps, whatever `accum` is."""
+    """The training loop. Every step count is in optimizer steps, whatever `accum` is."""
 
     n_iters: Count = 500_000
-    """Optimizer steps."""
+    """Optimizer steps of the run."""
     batch_size: Count = 32
-    """Sequences per micro-batch, where one process trains; an optimizer step sees `batch_size` x `accum`, whatever the
-    number of processes that share them."""
+    """Sequences per micro-batch of a single process; an optimizer step has `batch_size` x `accum` sequences, whatever
+    the number of processes that share them."""
     accum: Count = 1
-    """Micro-batches per optimizer step. There are up to four also with `1`: a step is cut where its lengths differ."""
+    """Micro-batches per optimizer step. Sequences of different lengths are separated into up to four even with `1`."""
     batch_residues: Count | None = None
-    """Residues per optimizer step, instead of a number of sequences: sets the batch to about this many residues,
-    split over `accum` micro-batches. `batch_size` then has no part in it."""
+    """Residues per optimizer step, in place of a number of sequences: the batch has about this many residues, split
+    into `accum` micro-batches, and `batch_size` is ignored."""
     log_every: Annotated[Count, Effect.NONE] = 50
-    """Optimizer steps between lines of the metrics file."""
+    """Optimizer steps between two lines of the metrics file."""
     eval_every: Annotated[Count, Effect.EVALUATION] = 1_000
-    """Optimizer steps between evaluations of the held-out bound."""
+    """Optimizer steps between two evaluations of the held-out bound."""
     compile: Annotated[Literal["auto", "on", "off"], Effect.ROUNDING] = "auto"
-    """Compile the transformer's blocks with torch: about a fifth faster on CPUs, after a minute or less at the start.
-    `auto` compiles where there is a compiler and the run is expected to take longer than 20 minutes."""
+    """Compile the blocks of the transformer with torch: about a fifth faster on CPUs, after about a minute at the
+    start. `auto` compiles if torch has a compiler and the operations of the run take longer than about 20 minutes."""
     max_skipped: Annotated[Count, Effect.NONE] = 100
-    """Consecutive non-finite steps after which training stops with an error."""
+    """Number of consecutive non-finite steps after which training stops with an error."""
     activation_checkpointing: Annotated[bool, Effect.ROUNDING] = False
-    """Keep only the inputs of each block and compute the rest again in the backward pass: much less memory for about
-    a third more time, and the same results."""
+    """Keep only the inputs of each block and recompute its activations in the backward pass: much less memory for
+    about a third more time, and equal results."""
 
     @field_validator("compile", mode="before")
     @classmethod
-    def _yaml_switch(cls, value: object) -> object:
-        """YAML reads `on` and `off` as true and false."""
+    def _on_and_off(cls, value: object) -> object:
+        """YAML 1.1 reads `on` and `off` as true and false."""
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class Distributed(Section):
-    """How several processes share a run; one process has no use for it. See "Scale up"."""
+    """How several processes share a run; ignored by a single process. See "Scale up"."""
 
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
-    """`ddp`: a copy of the network in each process; `fsdp2`: a share of each tensor in each, for networks that do not
-    fit one device; `auto`: `ddp` below a billion parameters, else `fsdp2`."""
+    """`ddp`: a copy of the network in each process; `fsdp2`: a shard of every tensor in each process, for networks
+    that do not fit on one device; `auto`: `ddp` below a billion parameters, else `fsdp2`."""
 
 
 class Monitoring(Section):
-    """When `fit` and `sedd diagnose` raise an alarm, and what a divergence leads to. Losses are nats per residue."""
+    """When `fit` and `sedd diagnose` raise an alarm, and what follows a divergence. Losses are in nats per residue."""
 
     max_rise: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 0.1
-    """Largest rise of the training loss per 1,000 optimizer steps."""
+    """Largest rise of the training loss, in nats per residue per 1,000 optimizer steps."""
     max_loss: Annotated[FiniteFloat, Interval(gt=0.0, le=1000.0)] = 5.0
-    """Largest training loss."""
+    """Largest training loss, in nats per residue."""
     max_oscillation: Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)] = 0.2
-    """Largest scatter of the loss between lines of the metrics file, as a share of the loss."""
+    """Largest scatter of the loss between lines of the metrics file, as a fraction of the loss."""
     patience: Count = 50_000
-    """Optimizer steps in which the held-out bound must improve."""
+    """Optimizer steps within which the held-out bound must improve."""
     on_divergence: Literal["warn", "stop", "rollback"] = "warn"
-    """When the model itself gets worse: say so, stop, or go back to the last good checkpoint with a lower learning
-    rate. A loss that rises with the curriculum is no divergence."""
+    """If the model itself gets worse: warn, stop, or return to the last good checkpoint with a lower learning rate. A
+    loss that rises with the difficulty of the curriculum is no divergence."""
     rollback_lr: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.5
-    """`rollback`: the learning rate is multiplied by this."""
+    """With `rollback`: the factor by which the learning rate is multiplied."""
     max_rollbacks: Count = 3
-    """`rollback`: so many times; the next divergence stops the run."""
+    """With `rollback`: the number of rollbacks; the next divergence stops the run."""
 
 
 class Evaluation(Section):
-    """The curriculum-free bound on held-out data."""
+    """The bound on held-out data, over the full noise range whatever the curriculum."""
 
     sequences: Count = 256
-    """Held-out sequences; the same ones at every evaluation."""
+    """Number of held-out sequences; every evaluation uses the same ones."""
     masks: Annotated[int, Interval(ge=1, le=10_000)] = 4
-    """Stratified noise levels per sequence."""
+    """Number of stratified noise levels per sequence."""
     batch_size: Annotated[Count, Effect.NONE] = 64
-    """Sequences at a time; changes memory, not results."""
+    """Sequences evaluated at once; changes memory, not results."""
 
 
 class Sampling(Section):
-    """How sequences are generated. `sedd sample` and the Python API take the same options for one call."""
+    """How sequences are generated. `sedd sample` and the Python API take these options for one call."""
 
     predictor: Literal["euler", "analytic", "ancestral", "first_hitting"] = "ancestral"
-    """How noise is taken away. `euler`: tau-leaping; `analytic`: Tweedie's formula on the scores; `ancestral`: the
-    posterior p(x_s | x_t); `first_hitting` (`absorb` only): one residue after the other, exact."""
+    """The sampler. `euler`: tau-leaping; `analytic`: Tweedie's formula on the scores; `ancestral`: the posterior
+    p(x_s | x_t); `first_hitting` (`absorb` only): one residue after the other, without discretization error."""
     steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 128
-    """Denoising steps, each at most one evaluation of the network; `first_hitting` has no use for it."""
+    """Number of denoising steps, each at most one evaluation of the network; ignored by `first_hitting`."""
     tokens_per_step: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
-    """`first_hitting`: residues drawn from one evaluation. With more than 1 they are drawn independently of each
-    other: faster, and an approximation."""
+    """With `first_hitting`: residues drawn from one evaluation of the network. More than 1 is faster and an
+    approximation, because these residues are drawn independently of each other."""
     noise_removal: bool = True
-    """Finish with one denoising step that leaves no mask and no noise."""
+    """Finish with one denoising step after which no mask and no noise remains."""
     temperature: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 1.0
-    """Draw letters from p(x0 | the other residues)^(1/temperature). Anything but 1 changes the distribution: below 1
-    likelier and less diverse sequences."""
+    """Draw tokens from p(x0 | the other residues)^(1/temperature), normalised. Any value but 1 changes the
+    distribution: below 1, sequences are likelier and less diverse."""
     top_p: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1.0
-    """Draw only among the likeliest symbols that have this share of p(x0 | the other residues). Anything but 1 changes
-    the distribution."""
+    """Draw only from the likeliest tokens whose probabilities p(x0 | the other residues) add up to this value. Any
+    value but 1 changes the distribution."""
     sweeps: Annotated[int, Interval(ge=0, le=10_000)] = 2
-    """Infilling with `uniform`: at the end, each drawn residue is drawn anew so many times, given all others. One
-    evaluation per residue; more of them come closer to the conditional distribution."""
+    """Infilling with `uniform`: number of Gibbs sweeps at the end, in which every drawn residue is drawn again, given
+    all others. One evaluation per residue; more sweeps come closer to the conditional distribution."""
     batch_size: Count = 64
-    """Sequences at a time; changes memory, not results."""
+    """Sequences generated at once; changes memory, not results."""
     at_steps: tuple[Count, ...] = (10_000, 25_000, 50_000)
-    """`fit`: optimizer steps at which samples and their quality are written to the run."""
+    """During `fit`: optimizer steps at which samples and their quality are written to the run directory."""
     every: Count | None = None
-    """`fit`: the same every so many optimizer steps besides."""
+    """During `fit`: also write samples whenever this many optimizer steps have passed."""
     count: Count = 100
-    """`fit`: how many sequences each time."""
+    """During `fit`: number of sequences written each time."""
 
 
 class Checkpoint(Section):
-    """What is kept of a run, and how often."""
+    """Which checkpoints are kept, and how often one is written."""
 
     every: Count = 1_000
-    """Optimizer steps between checkpoints."""
+    """Optimizer steps between two checkpoints."""
     keep: Count = 2
-    """How many of the latest are kept; the best by the held-out bound is kept besides."""
+    """Number of latest checkpoints that are kept; the one with the best held-out bound is kept too."""

@@ -47,7 +47,10 @@ class DataStatistics:
             ConfigError: if the alphabet is that of a text, which only the text knows.
         """
         if config.data.alphabet == "text":
-            raise ConfigError("data.alphabet=text: which symbols there are only the text can say; give it with --data")
+            raise ConfigError(
+                "data.alphabet=text: which symbols there are only the text can say; give it with --data",
+                keys=["data.alphabet"],
+            )
         alphabet = PROTEIN if config.data.alphabet == "protein" else ESM
         percent = np.array([FREQUENCIES.get(symbol, 0.0) for symbol in alphabet.symbols])
         length = min(USUAL_LENGTH, float(config.model.length))

@@ -134,7 +134,8 @@ def _trained(run: Path, records: Sequence[dict[str, Any]], config: Config) -> Pr
         if (there := theirs.get(section, {}).get(key, here)) != here:
             raise ConfigError(
                 f"{run} was trained with {section}.{key}={there}, and this configuration has {here}; its loss by mask "
-                "rate says nothing here"
+                "rate says nothing here",
+                keys=[f"{section}.{key}"],
             )
     profile = next((record.get("profile") for record in reversed(records) if record.get("kind") == "train"), None)
     if not profile:
@@ -171,7 +172,8 @@ def _config_of(file: Path) -> Config:
     except ConfigError as error:
         raise ConfigError(
             f"{error}\nInstall the plugins that the run was trained with, or name a configuration like its own "
-            "(config=, or --config of sedd diagnose)"
+            "(config=, or --config of sedd diagnose)",
+            keys=error.keys,
         ) from None
 
 

@@ -199,7 +199,8 @@ def make_forecast(
     if not predictable(graph, config.model):
         raise ConfigError(
             f"an alphabet of {graph.n} symbols: with graph.type={config.graph.type} and model.head={config.model.head} "
-            f"a forecast is made for {MOST_SYMBOLS} at most"
+            f"a forecast is made for {MOST_SYMBOLS} at most",
+            keys=["graph.type", "model.head"],
         )
     predictors = both_predictors(graph, config.model, letters.frequencies)
     if trained is not None:

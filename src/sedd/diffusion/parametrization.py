@@ -50,7 +50,8 @@ class Parametrization:
         if output.shape != (expected := (*x_t.shape, self.outputs(graph))):
             raise ConfigError(
                 f"the network returned shape {tuple(output.shape)}; model.head={self.head} with this alphabet needs "
-                f"(batch, length, outputs) = {expected}"
+                f"(batch, length, outputs) = {expected}",
+                keys=["model.head"],
             )
 
     def log_score(self, output: Tensor, x_t: Tensor, sigma: Tensor, graph: Graph) -> Tensor:

@@ -250,7 +250,8 @@ def _checkpoint_activations(network: nn.Module) -> None:
     if not blocks:
         raise ConfigError(
             f"training.activation_checkpointing: {type(network).__name__} has no blocks to recompute; keep them in an "
-            "nn.ModuleList, or switch it off"
+            "nn.ModuleList, or switch it off",
+            keys=["training.activation_checkpointing"],
         )
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)

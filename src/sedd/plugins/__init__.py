@@ -1,1 +1,1 @@
-"""What a plugin is, the registry that finds them, and the built-in ones."""
+"""The base classes of plugins, the registry of what is installed, and the built-in plugins."""

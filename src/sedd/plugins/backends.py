@@ -14,7 +14,7 @@ from sedd.plugins.hookspecs import hookimpl
 
 
 class Auto(Backend):
-    """Stands for the available backend of the highest priority; `sedd.devices.choose` puts that one in its place."""
+    """The available backend with the highest priority, by which `sedd.devices.choose` replaces this one."""
 
     type: Literal["auto"] = "auto"
     priority: ClassVar[int] = -1
@@ -23,16 +23,15 @@ class Auto(Backend):
         return False
 
     def device(self, local_rank: int = 0) -> torch.device:
-        raise DeviceError("device `auto` is a choice, not a device; sedd.devices.choose(backend) resolves it")
+        raise DeviceError("device `auto` stands for another backend; sedd.devices.choose(backend) returns it")
 
 
 class Cpu(Backend):
-    """The processor: always there, and the reference for all others."""
+    """The CPU, which is always available."""
 
     type: Literal["cpu"] = "cpu"
     keep_memory: bool = True
-    """Linux: the process keeps memory that a step has freed, for the next one to use, instead of taking it from the
-    system anew each time."""
+    """On Linux, keep memory that one step has freed for the next step, instead of returning it to the system."""
 
     def available(self) -> bool:
         return True
@@ -41,7 +40,7 @@ class Cpu(Backend):
         return torch.device("cpu")
 
     def fast_bfloat16(self) -> bool:
-        # Emulated bfloat16 is slower than float32: only instructions for it make it pay.
+        # Without these instructions bfloat16 is emulated, which is slower than float32.
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -55,7 +54,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc's allocator not to give memory back; other allocators have no `mallopt`, and need none."""
+    """Set glibc's allocator to keep freed memory; other allocators have no `mallopt`."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
@@ -63,7 +62,7 @@ def _keep_freed_memory() -> None:
 
 
 class Cuda(Backend):
-    """NVIDIA GPUs (and AMD ones under ROCm, which torch calls `cuda` too)."""
+    """NVIDIA GPUs, and AMD GPUs with ROCm, which torch calls `cuda` too."""
 
     type: Literal["cuda"] = "cuda"
     priority: ClassVar[int] = 30

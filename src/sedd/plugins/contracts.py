@@ -1,6 +1,6 @@
-"""What a plugin is: a frozen pydantic model whose fields are its options and whose methods are its behaviour.
+"""The base classes of plugins: frozen pydantic models whose fields are options and whose methods are behaviour.
 
-Four kinds of part exist. Each has a *discriminator*, the key that users write in their run file to choose one:
+There are four kinds of part. Each has a *discriminator*, the key in the run file that chooses the part by its name:
 
 | kind       | base class   | section and key                | must implement                     |
 |------------|--------------|--------------------------------|------------------------------------|
@@ -20,7 +20,8 @@ from typing import Annotated, Any, ClassVar, Literal, final, get_args
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from torch import Tensor
 
 from sedd.errors import PluginError
@@ -34,58 +35,62 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def reject_bools(cls: type[BaseModel], data: Any) -> Any:
-    """Python counts `true` as 1; in a run file it is a mistake where a number is expected."""
+    """Refuse `true` and `false` for a number, which Python would take as 1 and 0. A validator of all models."""
+    errors: list[InitErrorDetails] = []
     for name, value in data.items() if isinstance(data, Mapping) else ():
         field = cls.model_fields.get(name)
-        kinds = {field.annotation, *get_args(field.annotation)} if field else set()
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError(f"{name}={str(value).lower()}: expected a number, not a switch")
+        types = {field.annotation, *get_args(field.annotation)} if field else set()
+        if isinstance(value, bool) and types & {int, float} and bool not in types:
+            problem = PydanticCustomError("boolean", "expected a number, got a boolean")
+            errors.append({"type": problem, "loc": (name,), "input": value})
+    if errors:
+        raise ValidationError.from_exception_data(cls.__name__, errors)
     return data
 
 
 class Part(BaseModel, ABC):
-    """Base of all parts: frozen, strict about unknown keys, finite in every number."""
+    """Base class of all parts: frozen, strict about unknown keys, finite in every number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     discriminator: ClassVar[str] = "type"
     """The field whose value names the part in a run file."""
 
-    _switches = model_validator(mode="before")(reject_bools)
+    _no_bools = model_validator(mode="before")(reject_bools)
 
     @classmethod
     def part_name(cls) -> str:
-        """The name users write in a run file: the default of the discriminator field."""
+        """The name of the part in a run file: the default of its discriminator field."""
         return str(cls.model_fields[cls.discriminator].default)
 
 
 class Curriculum(Part):
-    """How hard the noise is at each optimizer step: a pure function of the step, in [0, 1].
+    """The difficulty of the noise at each optimizer step: a pure function of the step, in [0, 1].
 
-    It must never fall, and be exactly 1 from `preschool_time` on, so that every run ends on the full objective.
-    Most ramps want `Ramp`, which takes care of both.
+    It must never fall, and be exactly 1 from `preschool_time` on, so that every run ends with the full objective.
+    Most curricula derive from `Ramp`, which ensures both.
     """
 
     discriminator: ClassVar[str] = "difficulty_ramp"
 
     mode: Literal["scale", "truncate", "bias"] = "scale"
-    """What difficulty d does to the noise: `scale` multiplies sigma by d; `truncate` draws t from [0, d]; `bias`
-    draws t nearer to 0 with importance weights, so that the expected loss stays the full bound."""
+    """How difficulty d changes the noise: `scale` multiplies sigma by d; `truncate` draws t from [0, d]; `bias` draws
+    t closer to 0 with importance weights, so that the expected loss stays the full bound."""
     preschool_time: Steps = 0
-    """Optimizer steps until the difficulty is exactly 1."""
+    """Optimizer step from which on the difficulty is exactly 1."""
     min_difficulty: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 0.1
     """Difficulty at step 0."""
 
     @abstractmethod
     def difficulty(self, step: int) -> float:
-        """Difficulty in [0, 1] at optimizer step `step` (0 is the first); pure and monotone."""
+        """Difficulty in [0, 1] at optimizer step `step` (0 is the first); pure and non-decreasing."""
 
 
 def checked_difficulty(curriculum: Curriculum, step: int) -> float:
-    """`curriculum.difficulty(step)`, held to its promise.
+    """`curriculum.difficulty(step)`, checked.
 
     Raises:
-        PluginError: if it fails, or gives anything but a number in [0, 1].
+        PluginError: if it raises, or returns anything but a number in [0, 1].
     """
     name = type(curriculum).__qualname__
     try:
@@ -98,74 +103,80 @@ def checked_difficulty(curriculum: Curriculum, step: int) -> float:
 
 
 class Ramp(Curriculum):
-    """A curriculum that climbs from `min_difficulty` to 1 along a `shape`, over `preschool_time` steps."""
+    """A curriculum that rises from `min_difficulty` to 1 over `preschool_time` steps, along a `shape`.
+
+    difficulty(step) = m + (1 - m) shape(step / preschool_time), with m = `min_difficulty`.
+    """
 
     @abstractmethod
     def shape(self, progress: float) -> float:
-        """Map progress in [0, 1] to [0, 1]: monotone, 0 at 0 and 1 at 1."""
+        """Height of the ramp in [0, 1] at progress in [0, 1]: non-decreasing, 0 at 0 and 1 at 1."""
 
     @final
     def difficulty(self, step: int) -> float:
         if step >= self.preschool_time:
             return 1.0
-        climbed = min(max(self.shape(max(step, 0) / self.preschool_time), 0.0), 1.0)
-        return self.min_difficulty + (1.0 - self.min_difficulty) * climbed
+        height = min(max(self.shape(max(step, 0) / self.preschool_time), 0.0), 1.0)
+        return self.min_difficulty + (1.0 - self.min_difficulty) * height
 
 
 class Noise(Part):
     """Cumulative noise sigma(t) at time t in [0, 1] and its derivative (Lou et al. 2024, section 3.3)."""
 
     sigma_min: Annotated[FiniteFloat, Interval(ge=0.0, le=20.0)] = 1e-4
-    """sigma(0)."""
+    """Noise at t = 0: sigma(0)."""
     sigma_max: Annotated[FiniteFloat, Interval(ge=1e-6, le=20.0)]
-    """sigma(1): e^(-sigma_max) of the residues are never masked."""
+    """Noise at t = 1: sigma(1). At most the share 1 - e^(-sigma_max) of the residues is masked."""
 
     @abstractmethod
     def total(self, t: Tensor) -> Tensor:
-        """sigma(t), same shape as `t`; float in, float out, differentiable."""
+        """sigma(t), with the shape and dtype of `t`; differentiable."""
 
     @abstractmethod
     def rate(self, t: Tensor) -> Tensor:
-        """d sigma / dt at `t`, same shape as `t`."""
+        """d sigma / dt at `t`, with the shape and dtype of `t`."""
 
 
 class Backend(Part):
-    """A kind of device: whether it is there, how to address it, and what it can do."""
+    """A kind of device: whether it is available, how to address it, and what it can do."""
 
     precision: Annotated[Precision, Effect.ROUNDING] = "auto"
-    """Arithmetic of the network's matrix products; `auto` takes bfloat16 where the hardware gains from it.
-    Loss and score algebra are float32 always."""
+    """Precision of the network's matrix products; `auto` is bfloat16 where the hardware has instructions for it. Loss
+    and scores are always computed in float32."""
 
     priority: ClassVar[int] = 0
     """`device: auto` takes the available backend of the highest priority."""
 
     @abstractmethod
     def available(self) -> bool:
-        """Whether this machine has such a device, now."""
+        """Whether this machine has such a device. Called on every machine: it must not raise."""
 
     @abstractmethod
     def device(self, local_rank: int = 0) -> torch.device:
-        """The device of the process with this rank on its machine."""
+        """The device of the process with this rank on its machine.
+
+        Called once in every process; the `torch.device` is passed on to all that need it.
+        """
 
     def fast_bfloat16(self) -> bool:
-        """Whether the hardware has instructions for bfloat16 matrix products; whether they pay is measured then."""
+        """Whether the hardware has instructions for bfloat16 matrix products, so that they are faster than float32."""
         return False
 
     def prepare(self) -> None:
-        """Set up what training on this device gains from; called once before it begins."""
+        """Set up the process for training on this device; called once before it begins."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which the network runs; `precision: auto` was settled by `sedd.devices.choose`."""
+        """The context in which the network runs; depends on the type of the device, not on a rank."""
         if self.precision == "bfloat16" or (self.precision == "auto" and self.fast_bfloat16()):
             return torch.autocast(self.device().type, dtype=torch.bfloat16)
         return nullcontext()
 
     def memory(self) -> dict[str, int]:
-        """Memory in bytes, by name (for example ``{"allocated": ..., "peak": ...}``); empty where unknown."""
+        """Memory in use, in bytes by name (for example ``{"allocated": ..., "peak": ...}``); empty if unknown."""
         return {}
 
     def seed(self, seed: int) -> None:
-        """Seed every generator that layers such as dropout draw from on this device."""
+        """Seed torch's generators for this device, from which initial weights and the layers of user networks draw."""
         torch.manual_seed(seed)
 
     def process_group(self) -> str:
@@ -174,19 +185,19 @@ class Backend(Part):
 
 
 class Tracker(Part):
-    """Receives every logged step report, for example to send it to an experiment tracker.
+    """Receives the metrics of every logged step, for example to send them to an experiment tracker.
 
-    Frozen like every part: what `open` returns is handed back to `log` and `close`.
+    It is frozen like every part: its state is the session that `open` returns and `log` and `close` receive.
     """
 
     @abstractmethod
     def open(self, run: Path, config: Mapping[str, Any]) -> Any:
-        """Start tracking a run; returns the session that `log` and `close` receive."""
+        """Start tracking a run, with its directory and its configuration as plain data; returns the session."""
 
     @abstractmethod
     def log(self, session: Any, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the numbers of one optimizer step."""
+        """Record the metrics of one optimizer step, by name."""
 
     @abstractmethod
     def close(self, session: Any) -> None:
-        """Flush and end; called once, also when training fails."""
+        """End the session; called once, also when training fails."""

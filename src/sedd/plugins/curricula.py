@@ -15,7 +15,7 @@ from sedd.plugins.hookspecs import hookimpl
 
 
 class Linear(Ramp):
-    """Difficulty grows by the same amount at every step."""
+    """Difficulty that rises by an equal amount at every step: shape(p) = p."""
 
     difficulty_ramp: Literal["linear"] = "linear"
 
@@ -24,18 +24,18 @@ class Linear(Ramp):
 
 
 class Exponential(Ramp):
-    """Fast at first, then slower: (1 - e^(-rate p)) / (1 - e^(-rate)), which is exactly 1 at p = 1."""
+    """Difficulty that rises fast at first, then slower: shape(p) = (1 - e^(-rate p)) / (1 - e^(-rate))."""
 
     difficulty_ramp: Literal["exponential"] = "exponential"
     rate: Annotated[FiniteFloat, Interval(ge=0.01, le=50.0)] = 3.0
-    """How much of the climb comes early: half of the ramp does 1 / (1 + e^(-rate/2)) of it, 82 % for 3."""
+    """Steepness of the start: at p = 1/2, the shape is 1 / (1 + e^(-rate/2)), 0.82 for rate 3."""
 
     def shape(self, progress: float) -> float:
         return math.expm1(-self.rate * progress) / math.expm1(-self.rate)
 
 
 class Cosine(Ramp):
-    """Slow at both ends: (1 - cos(pi p)) / 2."""
+    """Difficulty that rises slowly at both ends: shape(p) = (1 - cos(pi p)) / 2."""
 
     difficulty_ramp: Literal["cosine"] = "cosine"
 
@@ -46,7 +46,7 @@ class Cosine(Ramp):
 class Constant(Curriculum):
     """No curriculum: difficulty 1 at every step.
 
-    `preschool_time` and `min_difficulty` are accepted, so that one word turns a curriculum off, and change nothing.
+    `preschool_time` and `min_difficulty` are accepted and ignored, so that only the name of a curriculum has to change.
     """
 
     difficulty_ramp: Literal["constant"] = "constant"
@@ -56,25 +56,25 @@ class Constant(Curriculum):
 
 
 class Stage(BaseModel):
-    """One knot of a piecewise linear curriculum."""
+    """One knot of a piecewise linear curriculum: the difficulty at a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: Steps
     """Optimizer step of the knot."""
     difficulty: Fraction
-    """Difficulty there."""
+    """Difficulty at that step."""
 
 
 class Stages(Curriculum):
-    """Straight lines through knots that you choose; the last knot must be difficulty 1 at `preschool_time`.
+    """Difficulty on straight lines between given knots; the last knot must have difficulty 1 at `preschool_time`.
 
-    Two knots of the same difficulty hold it; two knots one step apart jump.
+    The difficulty is constant between two knots of equal difficulty, and jumps between two knots one step apart.
     """
 
     difficulty_ramp: Literal["stages"] = "stages"
     stages: Annotated[tuple[Stage, ...], MinLen(1)] = (Stage(step=0, difficulty=1.0),)
-    """The knots, in order of step; before the first one its difficulty holds."""
+    """The knots, by increasing step; before the first knot the difficulty is that of the first."""
 
     @model_validator(mode="after")
     def _knots_make_a_ramp(self) -> Self:
@@ -93,14 +93,14 @@ class Stages(Curriculum):
         return self
 
     def difficulty(self, step: int) -> float:
-        after = bisect_right([stage.step for stage in self.stages], step)
-        if after == 0:
+        index = bisect_right([stage.step for stage in self.stages], step)
+        if index == 0:
             return self.stages[0].difficulty
-        if after == len(self.stages):
+        if index == len(self.stages):
             return 1.0
-        left, right = self.stages[after - 1], self.stages[after]
-        share = (step - left.step) / (right.step - left.step)
-        return left.difficulty + share * (right.difficulty - left.difficulty)
+        before, after = self.stages[index - 1], self.stages[index]
+        progress = (step - before.step) / (after.step - before.step)
+        return before.difficulty + progress * (after.difficulty - before.difficulty)
 
 
 @hookimpl

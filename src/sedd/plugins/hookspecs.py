@@ -1,11 +1,11 @@
-"""The plugin door: four hooks, each taking nothing and returning a list of classes.
+"""The four hooks of plugins; each takes no arguments and returns a list of classes.
 
-A distribution joins by an entry point in the group ``sedd``::
+A distribution is a plugin if it has an entry point in the group ``sedd``::
 
     [project.entry-points.sedd]
     my-plugin = "my_package"
 
-and a module in which some of these hooks are implemented::
+that names a module with implementations of some of these hooks::
 
     import sedd
 

@@ -15,7 +15,7 @@ from sedd.plugins.hookspecs import hookimpl
 
 
 class _Builtin(Noise):
-    """Shares the one cross-field rule: noise must grow."""
+    """Base class of the built-in schedules: checks that sigma_min < sigma_max."""
 
     @model_validator(mode="after")
     def _noise_grows(self) -> Self:

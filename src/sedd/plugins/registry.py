@@ -1,7 +1,7 @@
-"""Find plugins, refuse conflicts, and hand out what is installed.
+"""Find the installed plugins, and refuse broken ones and conflicts.
 
-`discover` collects everything, problems included, for `sedd plugins`. `registry` is what the rest of the library
-uses: the same, but a problem is an error.
+`discover` collects all plugins and all problems, for `sedd plugins`. `registry` has all plugins for the rest of the
+library, and raises an error if there is a problem.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GROUP = "sedd"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of part: its section in the run file, its hook, and the part taken when none is named."""
+    """One kind of part: its section in the run file, its hook, its base class, and the name of the default part."""
 
     section: str
     hook: str
@@ -46,7 +46,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Plugin:
-    """One installed part and where it comes from."""
+    """One installed part and the distribution it comes from."""
 
     kind: Kind
     cls: type[Part]
@@ -59,34 +59,34 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything that is installed, and everything that is wrong with it."""
+    """The installed parts, and the problems of installed plugins."""
 
     plugins: tuple[Plugin, ...]
     problems: tuple[PluginError, ...] = ()
 
     def of(self, section: str) -> dict[str, type[Part]]:
-        """The parts of one section (`curriculum`, `noise`, `device`, `trackers`) by name."""
+        """The classes of one section (`curriculum`, `noise`, `device`, `trackers`) by name."""
         return {plugin.name: plugin.cls for plugin in self.plugins if plugin.kind.section == section}
 
 
 @cache
 def registry() -> Registry:
-    """What is installed.
+    """The installed parts; found once per process.
 
     Raises:
-        PluginError: if any installed plugin is broken or two claim one name; says which, and what to do.
+        PluginError: if an installed plugin is broken or two claim one name; names each, and what to do.
     """
-    found = discover()
-    if found.problems:
-        raise PluginError("\n".join(map(str, found.problems)))
-    return found
+    installed = discover()
+    if installed.problems:
+        raise PluginError("\n".join(map(str, installed.problems)))
+    return installed
 
 
 def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
-    """Load the built-ins and every entry point of group ``sedd``; never raises for a broken plugin."""
+    """Load the built-in parts and every entry point of group ``sedd``; broken plugins are listed as problems."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    found: dict[tuple[str, str], Plugin] = {}
+    by_name: dict[tuple[str, str], Plugin] = {}
     problems: list[PluginError] = []
     for load, source in _sources(entry_points(group=GROUP) if installed is None else installed):
         try:
@@ -94,21 +94,21 @@ def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
         except PluginError as problem:
             problems.append(problem)
             continue
-        problems += filter(None, (_add(plugin, found) for plugin in plugins))
-    return Registry(tuple(found.values()), tuple(problems))
+        problems += filter(None, (_add(plugin, by_name) for plugin in plugins))
+    return Registry(tuple(by_name.values()), tuple(problems))
 
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
     for module in (curricula, noises, backends, trackers):
         yield partial(import_module, module.__name__), "sedd (built in)"
-    # In order of name, so that who was first to claim a name does not depend on the file system.
+    # In order of name, so that which plugin gets a contested name does not depend on the file system.
     for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
         owner = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         yield entry.load, owner
 
 
 def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: str) -> list[Plugin]:
-    """Load one plugin and call its hooks; one that fails is taken out again, so that it cannot disturb the others."""
+    """Load one plugin and call its hooks; one that fails is unregistered, so that it cannot affect the others."""
     try:
         module = load()
     except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
@@ -143,15 +143,15 @@ def _none(module: ModuleType, source: str) -> list[Plugin]:
 
 def _hook_problem(error: pluggy.PluginValidationError, module: Any) -> str:
     hooks = [kind.hook for kind in KINDS]
-    strangers = [name for name in dir(module) if name.startswith("sedd_") and name not in hooks]
-    for name in strangers:
+    unknown = [name for name in dir(module) if name.startswith("sedd_") and name not in hooks]
+    for name in unknown:
         if close := difflib.get_close_matches(name, hooks, n=1):
             return f"{name!r} is not a hook of sedd; did you mean {close[0]!r}? The hooks are {', '.join(hooks)}"
     return f"{' '.join(str(error).split())}. The hooks are {', '.join(hooks)}, and they take no arguments"
 
 
 def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -> list[type[Part]]:
-    found: list[type[Part]] = []
+    accepted: list[type[Part]] = []
     for implementation in getattr(manager.hook, kind.hook).get_hookimpls():
         if implementation.plugin is not module:
             continue
@@ -161,15 +161,15 @@ def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -
             raise PluginError(f"{source}: {kind.hook}() failed ({type(error).__name__}: {error})") from error
         if not isinstance(classes, list | tuple):
             raise PluginError(f"{source}: {kind.hook}() must return a list of classes, it returned {classes!r}")
-        found += [check_class(cls, kind, source) for cls in classes]
-    return found
+        accepted += [check_class(cls, kind, source) for cls in classes]
+    return accepted
 
 
 def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
-    """Refuse a class that could not work, naming what it lacks.
+    """`cls`, if it fulfils the contract of its kind.
 
     Raises:
-        PluginError: if `cls` is not a class of this kind, misses a method, or has no name to be chosen by.
+        PluginError: if `cls` is not a class of this kind, lacks a method, or has no name; says what is missing.
     """
     if not inspect.isclass(cls) or not issubclass(cls, kind.base):
         base = kind.base.__name__
@@ -178,7 +178,7 @@ def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise PluginError(f"{label} does not implement {', '.join(missing)}")
     try:
-        cls.model_rebuild()  # a type that cannot be resolved must be found here, not in the middle of a run file
+        cls.model_rebuild()  # so that an unknown type is an error of the plugin, not of a run file
     except PydanticUndefinedAnnotation as error:
         missing_type = f"{label} has an option of unknown type ({error.name})"
         raise PluginError(f"{missing_type}; import that type at the top of its module") from error
@@ -198,9 +198,9 @@ def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
     return cls
 
 
-def _add(plugin: Plugin, found: dict[tuple[str, str], Plugin]) -> PluginError | None:
-    """Take a part in, unless another one has its name: the first keeps it."""
-    other = found.setdefault((plugin.kind.section, plugin.name), plugin)
+def _add(plugin: Plugin, by_name: dict[tuple[str, str], Plugin]) -> PluginError | None:
+    """Add a part, unless an earlier one has its name; returns the problem in that case."""
+    other = by_name.setdefault((plugin.kind.section, plugin.name), plugin)
     if other.cls is plugin.cls:
         return None
     return PluginError(
@@ -216,7 +216,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def describe(cls: type[Part]) -> Mapping[str, str]:
-    """The options of a part with type and default, for listings."""
+    """The options of a part by name, each as `type = default`."""
     return {
         name: _type_name(field.annotation) + ("" if field.is_required() else f" = {field.default}")
         for name, field in cls.model_fields.items()

@@ -1,4 +1,4 @@
-"""The built-in trackers: `csv` and `tensorboard`. The metrics file `metrics.jsonl` is always written besides."""
+"""The built-in trackers, `csv` and `tensorboard`. The metrics file `metrics.jsonl` is written without any tracker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sedd.plugins.hookspecs import hookimpl
 
 
 class Csv(Tracker):
-    """Rows of `step,name,value` in the run directory, for spreadsheets."""
+    """A CSV file in the run directory, with rows of `step,name,value`."""
 
     type: Literal["csv"] = "csv"
     name: str = "metrics.csv"
-    """File name inside the run directory."""
+    """Name of the file in the run directory."""
 
     def open(self, run: Path, config: Mapping[str, Any]) -> Any:
         file = (run / self.name).open("a", newline="", encoding="utf-8")
@@ -34,7 +34,7 @@ class Csv(Tracker):
 
 
 class TensorBoard(Tracker):
-    """Scalars for TensorBoard in `tensorboard/` of the run; needs ``pip install tensorboard``."""
+    """TensorBoard scalars in `tensorboard/` of the run directory; needs ``pip install tensorboard``."""
 
     type: Literal["tensorboard"] = "tensorboard"
 
@@ -44,7 +44,8 @@ class TensorBoard(Tracker):
         except ImportError as error:
             raise ConfigError(
                 "trackers: 'tensorboard' needs the tensorboard package; pip install tensorboard "
-                "or remove it from trackers"
+                "or remove it from trackers",
+                keys=["trackers"],
             ) from error
         return SummaryWriter(str(run / "tensorboard"))
 

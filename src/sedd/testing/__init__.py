@@ -1,6 +1,6 @@
-"""The contract of a plugin, executable: one promise, one named check.
+"""The contract of plugins as executable checks, each of which tests one requirement.
 
-The whole test module of a plugin::
+The complete test module of a plugin::
 
     import pytest
     from sedd.testing import checks_for
@@ -9,15 +9,15 @@ The whole test module of a plugin::
     def test_contract(check):
         check()
 
-Each check draws instances from the bounds in the types of the options (`parts`), searches for one that breaks its
-promise, and raises an `AssertionError` that says which options, where, what came back and what was expected. A check
-that this machine cannot run (a GPU that is not there) raises `unittest.SkipTest`, which pytest reports as skipped.
+Each check draws instances from the bounds in the types of the options (`parts`), searches for one that violates the
+requirement, and raises an `AssertionError` with the options, the place, the value and what was expected. A check that
+this machine cannot run (for lack of a GPU) raises `unittest.SkipTest`, which pytest reports as skipped.
 """
 
 from __future__ import annotations
 
 try:
-    import hypothesis as _  # noqa: F401  # only to say what to install where it is missing
+    import hypothesis as _  # noqa: F401  # for an error message with what to install
 except ImportError as error:
     raise ImportError("sedd.testing needs hypothesis: pip install hypothesis") from error
 

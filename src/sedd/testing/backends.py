@@ -1,4 +1,4 @@
-"""What backends promise; where there is no such device, most checks are skipped."""
+"""The checks of backends; on a machine without the device, most are skipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _available(part: Backend) -> bool:
 
 
 def _device(part: Backend) -> torch.device:
-    """The first device; skips the check where there is none."""
+    """The first device; skips the check if there is none."""
     if not _available(part):
         raise unittest.SkipTest(f"{type(part).__name__}: no such device on this machine")
     device = ask(part, "local_rank 0", "a torch.device", "device", 0)
@@ -30,7 +30,7 @@ def _device(part: Backend) -> torch.device:
 
 
 def available_answers_true_or_false(part: Backend, draw: Draw) -> None:
-    """`available` is asked on every machine: it answers with a bool and never raises."""
+    """`available` is called on every machine: it returns a bool and never raises."""
     _available(part)
 
 
@@ -42,7 +42,7 @@ def process_group_is_named(part: Backend, draw: Draw) -> None:
 
 
 def device_can_hold_a_tensor(part: Backend, draw: Draw) -> None:
-    """Where the backend is available, `device(0)` is a torch.device on which tensors can be made."""
+    """If the backend is available, `device(0)` is a torch.device on which tensors can be created."""
     device = _device(part)
     try:
         total = torch.ones(3, device=device).sum().item()
@@ -53,7 +53,7 @@ def device_can_hold_a_tensor(part: Backend, draw: Draw) -> None:
 
 
 def autocast_is_a_context(part: Backend, draw: Draw) -> None:
-    """Inside `autocast()` a matrix product runs on the device, for every precision."""
+    """Inside `autocast()` a matrix product runs on the device, with every precision."""
     device = _device(part)
     context = ask(part, "", "a context manager", "autocast")
     if not isinstance(context, AbstractContextManager):
@@ -69,18 +69,18 @@ def autocast_is_a_context(part: Backend, draw: Draw) -> None:
 
 
 def memory_is_whole_numbers_by_name(part: Backend, draw: Draw) -> None:
-    """`memory` maps names to bytes, as whole numbers; it may be empty."""
+    """`memory` maps names to integer numbers of bytes; it may be empty."""
     _device(part)
     memory = ask(part, "", "bytes by name", "memory")
     if not isinstance(memory, dict) or not all(isinstance(name, str) for name in memory):
         fail(part, "", f"memory() is {memory!r}", "a dict of bytes by name")
     for name, value in memory.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            fail(part, "", f"memory()[{name!r}] is {value!r}", "bytes as a whole number >= 0")
+            fail(part, "", f"memory()[{name!r}] is {value!r}", "an integer number of bytes >= 0")
 
 
 def seed_makes_draws_repeat(part: Backend, draw: Draw) -> None:
-    """After the same seed the device draws the same numbers: runs can be repeated."""
+    """After equal seeds the device draws equal numbers, so that runs can be repeated."""
     device, seed = _device(part), draw(st.integers(0, 2**63 - 1))
     draws = []
     with torch.random.fork_rng(devices=[]):

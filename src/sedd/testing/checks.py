@@ -1,4 +1,4 @@
-"""Put the checks of a class together, and run them."""
+"""Collect the checks of a class, and run them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _ON_PARTS: tuple[tuple[type[Part], tuple[Body, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of one class: call it to test it, `str` of it is its name."""
+    """The check of one requirement for one class: call it to run it; `str` of it is its name."""
 
     name: str
     cls: type[Part]
     promise: str
-    """What is promised, in a sentence."""
+    """The requirement, in a sentence."""
     run: Callable[[], None]
 
     def __call__(self) -> None:
-        """Test the promise.
+        """Run the check.
 
         Raises:
-            AssertionError: if the class breaks it; says with which options, where, and what was expected.
-            unittest.SkipTest: if it cannot be tested on this machine; says why.
+            AssertionError: if the class violates the requirement; has the options, the place and what was expected.
+            unittest.SkipTest: if this machine cannot run the check; has the reason.
         """
         self.run()
 
@@ -54,12 +54,15 @@ class Check:
 def checks_for(
     cls: type[P], *, instances: st.SearchStrategy[P] | None = None, exempt: Mapping[str, str] | None = None
 ) -> list[Check]:
-    """Everything that sedd expects of a curriculum, noise schedule, backend or tracker, as a list of checks.
+    """The checks of a curriculum, noise schedule, backend or tracker.
 
     Args:
         cls: the class of the plugin, registered or not.
-        instances: where instances come from, if not `parts(cls)`.
-        exempt: names of checks that do not apply to this class, each with the reason; they are skipped with it.
+        instances: a strategy for instances; by default `parts(cls)`.
+        exempt: names of checks that do not apply to this class, each with the reason for skipping it.
+
+    Raises:
+        ValueError: if `exempt` names a check that the class does not have.
 
     Examples:
         >>> from sedd.plugins.curricula import Linear
@@ -69,8 +72,8 @@ def checks_for(
     exempt = exempt or {}
     on_parts = [body for base, bodies in _ON_PARTS if issubclass(cls, base) for body in bodies]
     bodies: list[Callable[..., None]] = [*every_part.ON_CLASS, *on_parts]
-    if strangers := set(exempt) - {body.__name__ for body in bodies}:
-        raise ValueError(f"exempt names no check of {cls.__name__}: {', '.join(sorted(strangers))}")
+    if unknown := set(exempt) - {body.__name__ for body in bodies}:
+        raise ValueError(f"exempt names no check of {cls.__name__}: {', '.join(sorted(unknown))}")
     made = []
     for body in bodies:
         run = _skip(exempt[body.__name__]) if body.__name__ in exempt else _runner(body, cls, instances)
@@ -92,11 +95,11 @@ def _runner(body: Callable[..., None], cls: type[Part], instances: st.SearchStra
 
 
 def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> None:
-    """Look for an instance that breaks the promise, and report the simplest one."""
-    seen: list[AssertionError] = []
+    """Search for an instance that violates the requirement, and raise the error of the simplest one."""
+    violations: list[AssertionError] = []
 
     @settings(
-        # The same examples at every run: a contract must not fail now and then. Devices and files are slow.
+        # Equal examples in every run, so that a check does not fail now and then. Devices and files are slow.
         max_examples=8 if issubclass(cls, Backend | Tracker) else 50,
         derandomize=True,
         database=None,
@@ -110,14 +113,14 @@ def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> N
         try:
             body(part, data.draw)
         except AssertionError as broken:
-            seen.append(broken)
+            violations.append(broken)
             raise
 
     try:
         run()
     except FlakyFailure:
-        # A plugin with hidden state gives other answers when Hypothesis asks again; the first ones were wrong too.
-        raise (seen or [AssertionError(f"{label(cls)}: answers differently when asked again")])[0] from None
+        # A plugin with hidden state behaves differently when Hypothesis repeats an example; its first error is right.
+        raise (violations or [AssertionError(f"{label(cls)}: returns another value when called again")])[0] from None
     except Unsatisfiable:
         raise AssertionError(
             f"{label(cls)}: no valid instance was found within the bounds of its options; narrow the bounds, or pass "

@@ -1,4 +1,4 @@
-"""What curricula promise."""
+"""The checks of curricula."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _difficulty(part: Curriculum, step: int) -> float:
 
 
 def _steps(part: Curriculum, draw: Draw) -> list[int]:
-    """Steps all over the ramp, at its ends, beyond it, and a few of Hypothesis's own; in order."""
+    """Increasing steps: along the ramp, at its ends, beyond it, and a few drawn by Hypothesis."""
     end = part.preschool_time
     spread = {end * i // 64 for i in range(65)}
     ends = {0, 1, 2, max(end - 1, 0), end, end + 1, 2 * end, FAR}
@@ -32,7 +32,7 @@ def _steps(part: Curriculum, draw: Draw) -> list[int]:
 
 
 def difficulty_is_a_float_between_zero_and_one(part: Curriculum, draw: Draw) -> None:
-    """At every step the difficulty is a float, and 0 <= difficulty <= 1."""
+    """At every step the difficulty is a float with 0 <= difficulty <= 1."""
     for step in _steps(part, draw):
         value = _difficulty(part, step)
         if not 0.0 <= value <= 1.0:
@@ -40,27 +40,27 @@ def difficulty_is_a_float_between_zero_and_one(part: Curriculum, draw: Draw) -> 
 
 
 def difficulty_never_falls(part: Curriculum, draw: Draw) -> None:
-    """A later step is never easier."""
+    """The difficulty at a later step is never lower."""
     steps = _steps(part, draw)
     values = [_difficulty(part, step) for step in steps]
     for (a, low), (b, high) in itertools.pairwise(zip(steps, values, strict=True)):
-        if high < low - 1e-12:  # the last digit may shake
+        if high < low - 1e-12:  # rounding
             fail(part, f"step {b}", f"difficulty falls from {low!r} at step {a} to {high!r}", "one that never falls")
 
 
 def difficulty_depends_on_nothing_but_the_step(part: Curriculum, draw: Draw) -> None:
-    """Asked again, in another order, or of a fresh copy, the difficulty is the same: resume relies on it."""
+    """Repeated calls, in any order and on copies, return equal difficulties: resuming a run relies on it."""
     steps = _steps(part, draw)
     first = {step: _difficulty(part, step) for step in steps}
     copy = type(part).model_validate(part.model_dump())
-    for who, source in (("asked again in reverse order", part), ("a fresh copy", copy)):
+    for call, source in (("a repeated call in reverse order", part), ("a copy", copy)):
         for step in reversed(steps):
             if (value := _difficulty(source, step)) != first[step]:
-                fail(part, f"step {step}", f"difficulty was {first[step]!r}, {who} gives {value!r}", "the same answer")
+                fail(part, f"step {step}", f"difficulty was {first[step]!r}, {call} returns {value!r}", "equal values")
 
 
 def difficulty_is_exactly_one_from_preschool_time_on(part: Curriculum, draw: Draw) -> None:
-    """From `preschool_time` on the difficulty is 1.0, not nearly: every run ends on the full objective."""
+    """From `preschool_time` on the difficulty is exactly 1.0, so that every run ends with the full objective."""
     end = part.preschool_time
     for step in (end, end + 1, end + draw(st.integers(0, FAR)), max(FAR, end)):
         if (value := _difficulty(part, step)) != 1.0:
@@ -69,7 +69,7 @@ def difficulty_is_exactly_one_from_preschool_time_on(part: Curriculum, draw: Dra
 
 
 def difficulty_works_for_any_preschool_time(part: Curriculum, draw: Draw) -> None:
-    """No ramp at all, a ramp of one step and a ramp longer than any run are fine, and so are huge steps."""
+    """The difficulty is valid without a ramp, with a ramp of one step or longer than any run, and at huge steps."""
     for copy in filter(None, (_stretched(part, time) for time in (0, 1, FAR))):
         for step in (0, 1, copy.preschool_time, 10**15):
             value = _difficulty(copy, step)
@@ -79,11 +79,11 @@ def difficulty_works_for_any_preschool_time(part: Curriculum, draw: Draw) -> Non
 
 
 def difficulty_never_jumps(part: Curriculum, draw: Draw) -> None:
-    """No step changes the difficulty by more than the slope of the ramp allows, the last one included.
+    """No step, the last of the ramp included, changes the difficulty by more than the slope of the ramp allows.
 
     A jump in the noise looks like a jump in the loss. For a `Ramp` the slope is that of `shape`. Any other curriculum
-    is stretched to a long `preschool_time`, where single steps must be small; one that cannot be stretched because
-    its options fix the steps, such as `stages`, is asked nothing here.
+    is tested with a long `preschool_time`, where single steps must be small; one whose options fix the steps, such as
+    `stages`, is not tested.
     """
     long = 10**8
     slope = _steepest(part) if isinstance(part, Ramp) else 1e-3 * long
@@ -103,7 +103,7 @@ def difficulty_never_jumps(part: Curriculum, draw: Draw) -> None:
 
 
 def _stretched(part: Curriculum, time: int) -> Curriculum | None:
-    """The same curriculum with another `preschool_time`, where its options allow that."""
+    """A copy with another `preschool_time`; None if the other options do not allow it."""
     try:
         return type(part).model_validate({**part.model_dump(), "preschool_time": time})
     except ValidationError:
@@ -119,7 +119,7 @@ def _steepest(part: Ramp, pieces: int = 4096) -> float:
 def _largest_change(part: Curriculum, pieces: int = 64) -> tuple[int, float]:
     """The step of the largest one-step change that bisection finds, and that change."""
     end = part.preschool_time
-    found = (end, 0.0)
+    largest = (end, 0.0)
     for i in range(pieces):
         left, right = end * i // pieces, end * (i + 1) // pieces
         low, high = _difficulty(part, left), _difficulty(part, right)
@@ -130,10 +130,11 @@ def _largest_change(part: Curriculum, pieces: int = 64) -> tuple[int, float]:
                 right, high = middle, value
             else:  # on a tie to the right, towards the last step of the ramp
                 left, low = middle, value
-        found = max(found, (right, high - low), key=lambda item: item[1])
+        largest = max(largest, (right, high - low), key=lambda item: item[1])
     if end:
-        found = max(found, (end, _difficulty(part, end) - _difficulty(part, end - 1)), key=lambda item: item[1])
-    return found
+        last = _difficulty(part, end) - _difficulty(part, end - 1)
+        largest = max(largest, (end, last), key=lambda item: item[1])
+    return largest
 
 
 def _shape(part: Ramp, progress: float) -> float:
@@ -144,7 +145,7 @@ def _shape(part: Ramp, progress: float) -> float:
 
 
 def shape_runs_from_zero_to_one(part: Ramp, draw: Draw) -> None:
-    """`shape` is 0 at 0, 1 at 1, and between them in between; what it lacks at an end becomes a jump there."""
+    """`shape` is 0 at 0, 1 at 1, and between 0 and 1 elsewhere; a gap at an end would be a jump of the difficulty."""
     for progress, expected in ((0.0, 0.0), (1.0, 1.0)):
         if abs((value := _shape(part, progress)) - expected) > 1e-6:
             fail(part, f"progress {progress}", f"shape is {value!r}", f"{expected} to six digits: normalise it")

@@ -1,4 +1,4 @@
-"""What every part promises, whatever its kind."""
+"""The checks of every part, whatever its kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sedd.testing.reports import Draw, fail, label
 
 
 def name_can_be_chosen_in_a_run_file(cls: type[Part]) -> None:
-    """The discriminator is one literal with itself as default, and YAML reads it as the word it is."""
+    """The discriminator is one literal that is its own default, and YAML reads it as a string."""
     kind = next(kind for kind in KINDS if issubclass(cls, kind.base))
     try:
         check_class(cls, kind, "checks_for")
@@ -30,7 +30,7 @@ def name_can_be_chosen_in_a_run_file(cls: type[Part]) -> None:
     if not re.fullmatch(r"[A-Za-z][\w.-]*", name) or yaml.safe_load(name) != name:
         raise AssertionError(
             f"{label(cls)}: the name {name!r} cannot be written in YAML as it is; expected letters, digits, '_', '-' "
-            "and '.', starting with a letter, and none of YAML's own words such as 'on' or 'null'"
+            "and '.', starting with a letter, and no word that YAML reads as something else, such as 'on' or 'null'"
         )
 
 
@@ -46,12 +46,12 @@ def numbers_are_bounded_in_the_type(cls: type[Part]) -> None:
         if lacking := _unbounded(field.annotation, tuple(field.metadata)):
             raise AssertionError(
                 f"{label(cls)}: the option {name!r} has {lacking}; expected finite bounds on both sides, such as "
-                "Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)], so that a run file cannot ask for nonsense"
+                "Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)], so that a run file cannot set a meaningless value"
             )
 
 
 def _unbounded(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
-    """What a type lacks to be bounded; nothing if it is."""
+    """The bounds that a type lacks, in words; empty if it lacks none."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _unbounded(inner[0], (*inner[1:], *metadata))
@@ -72,7 +72,7 @@ def _unbounded(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
 
 
 def is_frozen(part: Part, draw: Draw) -> None:
-    """No option can be changed after construction: pure functions of a run file stay pure."""
+    """No option can be changed after construction, so that the part stays a pure function of the run file."""
     for name in type(part).model_fields:
         value = getattr(part, name)
         if isinstance(value, list | dict | set | bytearray):
@@ -86,7 +86,7 @@ def is_frozen(part: Part, draw: Draw) -> None:
 
 
 def unknown_options_are_refused(part: Part, draw: Draw) -> None:
-    """An option that does not exist is an error: a typing mistake in a run file must not pass."""
+    """An unknown option is an error, so that a typing mistake in a run file is noticed."""
     try:
         type(part).model_validate({**part.model_dump(), "no_such_option": 1})
     except ValidationError:
@@ -95,7 +95,7 @@ def unknown_options_are_refused(part: Part, draw: Draw) -> None:
 
 
 def options_survive_a_run_file(part: Part, draw: Draw) -> None:
-    """Written to YAML or JSON and read back, the part is equal: a checkpoint holds its options so."""
+    """Written to YAML or JSON and read back, the part is equal: checkpoints store its options in this form."""
     for form, write, read in (("YAML", yaml.safe_dump, yaml.safe_load), ("JSON", json.dumps, json.loads)):
         try:
             again = type(part).model_validate(read(write(part.model_dump(mode="json"))))
@@ -109,7 +109,7 @@ def options_survive_a_run_file(part: Part, draw: Draw) -> None:
 
 
 def can_be_pickled(part: Part, draw: Draw) -> None:
-    """Pickled and unpickled, the part is equal: worker processes receive it so."""
+    """Pickled and unpickled, the part is equal: worker processes receive it in this form."""
     try:
         again = pickle.loads(pickle.dumps(part))  # noqa: S301  # our own bytes
     except Exception as error:
@@ -122,15 +122,15 @@ def can_be_pickled(part: Part, draw: Draw) -> None:
 
 
 def copies_are_equal(part: Part, draw: Draw) -> None:
-    """A copy is equal and hashes alike, so that a part can be a key of a dictionary or cache."""
+    """A copy is equal and has an equal hash, so that a part can be a key of a dictionary or cache."""
     again = type(part).model_validate(part.model_dump())
     if again != part:
         fail(part, "", f"built again from its own options it became {again!r}", "an equal part")
     try:
-        alike = hash(again) == hash(part)
+        equal = hash(again) == hash(part)
     except TypeError as error:
         fail(part, "", f"it cannot be hashed ({error})", "hashable options, such as tuples instead of lists")
-    if not alike:
+    if not equal:
         fail(part, "", "an equal copy has another hash", "equal hashes of equal parts")
 
 

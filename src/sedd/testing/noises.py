@@ -1,4 +1,4 @@
-"""What noise schedules promise."""
+"""The checks of noise schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sedd.testing.reports import Draw, ask, fail
 
 
 def _times(draw: Draw, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Times all over [0, 1], crowded at both ends, and a few of Hypothesis's own; in order."""
+    """Increasing times in [0, 1], dense at both ends, and a few drawn by Hypothesis."""
     near = [10.0**-k for k in range(2, 9)]
     own = draw(st.lists(st.floats(0.0, 1.0), max_size=8))
     values = [i / 64 for i in range(65)] + near + [1.0 - x for x in near] + own
@@ -48,7 +48,7 @@ def _all_finite_and_positive(part: Noise, method: str, draw: Draw) -> None:
 
 
 def total_starts_at_sigma_min_and_ends_at_sigma_max(part: Noise, draw: Draw) -> None:
-    """total(0) is `sigma_min` and total(1) is `sigma_max`: what the run file says is what the model sees."""
+    """total(0) is `sigma_min` and total(1) is `sigma_max`, so that the run file has the noise of the model."""
     ends = _noise(part, "total", torch.tensor([0.0, 1.0], dtype=torch.float64))
     for t, name, value in ((0, "sigma_min", ends[0].item()), (1, "sigma_max", ends[1].item())):
         wanted = getattr(part, name)
@@ -62,12 +62,12 @@ def total_is_finite_and_not_negative(part: Noise, draw: Draw) -> None:
 
 
 def rate_is_finite_and_not_negative(part: Noise, draw: Draw) -> None:
-    """The rate weighs the loss: it is a finite number >= 0 at every t in [0, 1], in float64 and float32."""
+    """The rate is a weight of the loss: a finite number >= 0 at every t in [0, 1], in float64 and float32."""
     _all_finite_and_positive(part, "rate", draw)
 
 
 def total_never_falls(part: Noise, draw: Draw) -> None:
-    """Noise accumulates: sigma(t) at a later t is never less."""
+    """Noise accumulates: sigma(t) at a later t is never smaller."""
     t = _times(draw)
     total = _noise(part, "total", t)
     falls = total[1:] < total[:-1] - 1e-9 * part.sigma_max
@@ -78,7 +78,7 @@ def total_never_falls(part: Noise, draw: Draw) -> None:
 
 
 def rate_is_the_derivative_of_total(part: Noise, draw: Draw) -> None:
-    """`rate` is what autograd finds for `total`, in float64: otherwise the loss is weighted wrongly."""
+    """`rate` is the derivative of `total` by autograd, in float64: otherwise the loss has wrong weights."""
     t = _times(draw).requires_grad_()
     total = _noise(part, "total", t)
     if not total.requires_grad:
@@ -93,7 +93,7 @@ def rate_is_the_derivative_of_total(part: Noise, draw: Draw) -> None:
 
 
 def shape_and_dtype_are_kept(part: Noise, draw: Draw) -> None:
-    """float32 in, float32 out, float64 in, float64 out, and any shape, scalars and empty tensors included."""
+    """The result has the dtype of t, float32 or float64, and any shape of t, scalars and empty tensors included."""
     for dtype, shape, method in itertools.product(
         (torch.float32, torch.float64), ((), (0,), (3,), (4, 1), (2, 0, 3)), ("total", "rate")
     ):
@@ -101,7 +101,7 @@ def shape_and_dtype_are_kept(part: Noise, draw: Draw) -> None:
 
 
 def float32_agrees_with_float64(part: Noise, draw: Draw) -> None:
-    """Training computes in float32: at the same t it gives the numbers of float64 to three digits or better."""
+    """Training computes in float32: at equal t it agrees with float64 to three digits or better."""
     t = _times(draw, torch.float32)
     for method in ("total", "rate"):
         single, double = _noise(part, method, t), _noise(part, method, t.double())
@@ -113,22 +113,22 @@ def float32_agrees_with_float64(part: Noise, draw: Draw) -> None:
 
 
 def noise_depends_on_nothing_but_t(part: Noise, draw: Draw) -> None:
-    """Asked again, one t at a time, or of a fresh copy, the answer is the same, and `t` itself is left alone."""
+    """Repeated calls, calls with one t at a time and calls on copies agree, and `t` itself is not changed."""
     t = _times(draw)
     copy = type(part).model_validate(part.model_dump())
     for method in ("total", "rate"):
         given = t.clone()
         first = _noise(part, method, given)
         if not torch.equal(given, t):
-            fail(part, "every t", f"{method} changed t in place", "t to be left as it is")
+            fail(part, "every t", f"{method} changed t in place", "t to stay unchanged")
         alone = torch.stack([_noise(part, method, one) for one in t])
         again, fresh = _noise(part, method, t), _noise(copy, method, t)
-        for who, value in (("asked again", again), ("one t at a time", alone), ("a fresh copy", fresh)):
+        for call, value in (("a repeated call", again), ("one t at a time", alone), ("a copy", fresh)):
             wrong = ~torch.isclose(value, first, rtol=1e-9, atol=1e-12)
             if wrong.any():
                 i = _first(wrong)
-                answers = f"{method} was {first[i].item()!r}, {who} gives {value[i].item()!r}"
-                fail(part, f"t = {t[i].item()!r}", answers, "the same answer")
+                values = f"{method} was {first[i].item()!r}, {call} returns {value[i].item()!r}"
+                fail(part, f"t = {t[i].item()!r}", values, "equal values")
 
 
 CHECKS = (

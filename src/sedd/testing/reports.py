@@ -1,4 +1,4 @@
-"""How a broken promise is told: which options, where, what came back, what was expected."""
+"""The errors of checks: the options, the place, the value, and what was expected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fail(part: Part, where: str, given: str, expected: str) -> NoReturn:
 
 
 def ask(part: Part, where: str, expected: str, method: str, *args: Any) -> Any:
-    """Call a method of the plugin; an exception there is a broken promise too."""
+    """Call a method of the plugin; an exception from it is an AssertionError."""
     try:
         return getattr(part, method)(*args)
     except unittest.SkipTest:

@@ -1,4 +1,4 @@
-"""What trackers promise, tried in a run directory of their own."""
+"""The checks of trackers, each in a new run directory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _METRICS = {"train/loss": 2.5, "valid/bound": 2.9, "difficulty": 1.0, "grad_norm
 
 @contextmanager
 def _empty_run() -> Iterator[Path]:
-    """A run directory of its own, seen from an empty working directory."""
+    """A new run directory, with an empty working directory beside it."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        run, here = Path(folder, "run"), Path(folder, "here")
+        run, working = Path(folder, "run"), Path(folder, "working")
         run.mkdir()
-        here.mkdir()
-        os.chdir(here)
+        working.mkdir()
+        os.chdir(working)
         try:
             yield run
         finally:
@@ -41,19 +41,19 @@ def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = 
 
 
 def a_run_is_opened_logged_and_closed(part: Tracker, draw: Draw) -> None:
-    """Several metrics at several steps, infinite and whole numbers included, are taken without an error."""
+    """Several metrics at several steps, infinities and integers included, are logged without an error."""
     with _empty_run() as run:
         _track(part, run, steps=3)
 
 
 def a_run_that_fails_at_once_is_closed(part: Tracker, draw: Draw) -> None:
-    """Closing right after opening works: training may fail before its first step."""
+    """Closing directly after opening works, since training may fail before its first step."""
     with _empty_run() as run:
         _track(part, run, steps=0)
 
 
 def a_resumed_run_is_opened_again(part: Tracker, draw: Draw) -> None:
-    """The run directory of an earlier session is accepted, and continued: no file of it gets smaller."""
+    """The run directory of an earlier session is accepted and continued: no file in it gets smaller."""
     with _empty_run() as run:
         _track(part, run, steps=2)
         before = {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}
@@ -64,18 +64,18 @@ def a_resumed_run_is_opened_again(part: Tracker, draw: Draw) -> None:
 
 
 def writes_stay_in_the_run_directory(part: Tracker, draw: Draw) -> None:
-    """The working directory is not changed and nothing is left in it."""
+    """The working directory is not changed, and no file is written to it."""
     with _empty_run() as run:
-        here = Path.cwd()
+        working = Path.cwd()
         _track(part, run, steps=1)
-        if Path.cwd() != here:
+        if Path.cwd() != working:
             fail(part, "", f"it changed the working directory to {Path.cwd()}", "the one it was started in")
-        if left := sorted(path.name for path in here.iterdir()):
-            fail(part, "", f"it left {', '.join(left)} in the working directory", "files in the run directory only")
+        if names := sorted(path.name for path in working.iterdir()):
+            fail(part, "", f"it left {', '.join(names)} in the working directory", "files in the run directory only")
 
 
 def metrics_are_only_read(part: Tracker, draw: Draw) -> None:
-    """The metrics are shared with other trackers, so they are left as they are."""
+    """The metrics are not changed, since other trackers receive them too."""
     metrics = dict(_METRICS)
     with _empty_run() as run:
         _track(part, run, steps=1, metrics=metrics)

@@ -115,7 +115,7 @@ class Trainer:
             max_length=self.config.model.length,
         )
         self.lengths = LengthDistribution.of(self.data.train, longest=self.config.model.length)
-        # How long it will take is measured: processes must not come to different conclusions.
+        # A compiler may be missing on one machine: all processes compile, or none.
         share = self._residues_per_step() / self.world.size
         compiles = should_compile(self.config, self.network, residues=share, backend=backend, device=self.device)
         self.compiled = all(self.world.all_gather_object(compiles))
@@ -518,7 +518,8 @@ class Trainer:
         if sequences < size:
             raise ConfigError(
                 f"{size} processes, and {sequences} sequences in an optimizer step: some would have nothing to do. "
-                f"Raise training.batch_size or training.accum, or start at most {sequences} processes"
+                f"Raise training.batch_size or training.accum, or start at most {sequences} processes",
+                keys=["training.batch_size", "training.accum"],
             )
         everybody = self.world.all_gather_object((self.config.as_dict(), self.data.fingerprint))
         for rank, (config, data) in enumerate(everybody):

@@ -1,0 +1,64 @@
+"""Merge layers of configuration: a preset or a file, then overrides, then keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sedd.config.messages import InvalidConfigError, KeyPath, Problem
+from sedd.plugins.contracts import Part
+from sedd.plugins.registry import KINDS, registry
+
+ATOMIC_KEYS = {"substitute"}
+"""Keys whose value is a mapping that is replaced as a unit; sections are merged key by key."""
+SHORT_FORMS: dict[KeyPath, KeyPath] = {("training", "ema"): ("ema", "decay"), ("device",): ("device", "type")}
+"""Keys that stand for another key."""
+
+
+def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `data` with `changes` applied, key by key. Both are in the long form.
+
+    Where `data` holds a part and `changes` a mapping, the options of the part are merged with the mapping.
+    """
+    result = dict(data)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Part) and isinstance(value, Mapping):
+            old = _options(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ATOMIC_KEYS:
+            value = merged(old, value)
+        result[key] = value
+    return result
+
+
+def _options(part: Part, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a part that outlive `changes`; if they choose another class: those that were set and fit it."""
+    name = changes.get(part.discriminator, part.part_name())
+    if name == part.part_name():
+        return part.model_dump(mode="json")
+    section = next(kind.section for kind in KINDS if isinstance(part, kind.base))
+    installed = registry().of(section)
+    known = set(installed[name].model_fields) if name in installed else set()
+    return part.model_dump(mode="json", exclude_unset=True, include=known - {part.discriminator})
+
+
+def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the short forms: `training.ema: 0.999`, `device: cpu`, `trackers: [csv]`.
+
+    Raises:
+        InvalidConfigError: if `training.ema` and `ema.decay` are both given and differ.
+    """
+    result = dict(data)
+    training, ema = result.get("training"), result.get("ema")
+    if isinstance(training, Mapping) and "ema" in training:
+        decay = training["ema"]
+        if isinstance(ema, Mapping) and ema.get("decay", decay) != decay:
+            text = f"training.ema={decay} and ema.decay={ema['decay']} disagree; keep one of the two"
+            raise InvalidConfigError.of([Problem(("training", "ema"), text)])
+        result["training"] = {key: value for key, value in training.items() if key != "ema"}
+        result["ema"] = merged(ema or {}, {"decay": decay})
+    if isinstance(result.get("device"), str):
+        result["device"] = {"type": result["device"]}
+    if isinstance(result.get("trackers"), list | tuple):
+        result["trackers"] = [{"type": item} if isinstance(item, str) else item for item in result["trackers"]]
+    return result

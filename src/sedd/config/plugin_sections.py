@@ -1,0 +1,49 @@
+"""Validation and JSON schema of the plugin sections: the classes to choose from are those that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from sedd.plugins.contracts import Part
+from sedd.plugins.registry import KINDS, Kind, registry
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Annotates a field of `Config` that holds a part of one kind.
+
+    A mapping becomes an instance of the installed class that its discriminator names. An object of the kind is kept
+    as it is, registered or not.
+    """
+
+    kind: Kind
+
+    @staticmethod
+    def of(section: str) -> Installed:
+        """The annotation for the plugin section of this name."""
+        return Installed(next(kind for kind in KINDS if kind.section == section))
+
+    def validate(self, value: Any) -> Part:
+        """The part that `value` stands for."""
+        classes = registry().of(self.kind.section)
+        if isinstance(value, self.kind.base):
+            return value
+        cls = classes.get(str(self._name(value)))
+        if cls is None:
+            raise PydanticCustomError("not_installed", "expected an installed part")
+        return cls.model_validate(value)
+
+    def _name(self, value: Any) -> Any:
+        return value.get(self.kind.base.discriminator, self.kind.default) if isinstance(value, Mapping) else None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(TypeAdapter(cls).core_schema) for cls in registry().of(self.kind.section).values()]}
