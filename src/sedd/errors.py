@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 LOST = 75
 """EX_TEMPFAIL of sysexits.h: trying again may help."""
 
@@ -19,7 +21,15 @@ class PluginError(SeddError):
 
 
 class DataError(SeddError):
-    """Input data that cannot be read or used; names the file and, where there is one, the line."""
+    """Input data that cannot be read or used; the message begins with `file:line record:`, as far as they are given."""
+
+    def __init__(
+        self, message: str, *, file: Path | None = None, line: int | None = None, record: str | None = None
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        place = " ".join(part for part in (place, record) if part)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file, self.line, self.record = file, line, record
 
 
 class DeviceError(SeddError):
