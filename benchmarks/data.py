@@ -36,7 +36,7 @@ import numpy as np
 from sedd.data import Batches, Dataset, TokenStore, load
 from sedd.data.alphabet import PROTEIN
 from sedd.data.prepare.parallel import cores
-from sedd.data.prepare.writer import StoreWriter, Written
+from sedd.data.prepare.writer import StoreWriter
 from sedd.data.statistics import DataStatistics
 from sedd.data.store import MANIFEST, OFFSETS, TOKENS, npy_header
 from sedd.files import write_json
@@ -181,11 +181,10 @@ def drawing(folder: Path, residues: list[int], windows: int) -> None:
     stores, taken = {}, {}
     for size in residues:
         some = lengths(max(2, size // 300), 1)
-        writer = StoreWriter(folder / f"store-{size}", PROTEIN, Written())
+        writer = StoreWriter(folder / f"store-{size}", PROTEIN)
         for part in np.array_split(some, max(1, len(some) // 100_000)):
             ids = np.random.default_rng(0).integers(20, size=int(part.sum()), dtype=np.uint8)
             writer.extend(ids.tobytes(), part)
-        writer.seal()
         writer.finish(dict(REST))
         stores[size] = TokenStore.open(folder / f"store-{size}")
         taken[size] = list[float]()

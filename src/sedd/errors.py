@@ -6,6 +6,7 @@ The errors about a value, `ConfigError`, `DataError` and `SamplingError`, are al
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 LOST = 75
 """EX_TEMPFAIL of sysexits.h: trying again may help."""
@@ -31,7 +32,15 @@ class PluginError(SeddError):
 
 
 class DataError(SeddError, ValueError):
-    """Input data that cannot be read or used; names the file and, where there is one, the line."""
+    """Input data that cannot be read or used; the message begins with `file:line record:`, as far as they are given."""
+
+    def __init__(
+        self, message: str, *, file: Path | None = None, line: int | None = None, record: str | None = None
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        place = " ".join(part for part in (place, record) if part)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file, self.line, self.record = file, line, record
 
 
 class DeviceError(SeddError):

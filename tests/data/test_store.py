@@ -11,7 +11,7 @@ import pytest
 from sedd.data.alphabet import PROTEIN, Alphabet, text_alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Batches, lengths_of
-from sedd.data.prepare.writer import StoreWriter, Written
+from sedd.data.prepare.writer import StoreWriter
 from sedd.data.statistics import DataStatistics
 from sedd.data.store import TokenStore
 from sedd.errors import DataError
@@ -27,10 +27,9 @@ def append(writer: StoreWriter, sequence: str) -> None:
 
 
 def write(path: Path, sequences: list[str], alphabet: Alphabet = PROTEIN) -> TokenStore:
-    writer = StoreWriter(path, alphabet, Written())
+    writer = StoreWriter(path, alphabet)
     for sequence in sequences:
         append(writer, sequence)
-    writer.seal()
     writer.finish(dict(REST))
     return TokenStore.open(path)
 
@@ -66,24 +65,6 @@ def test_large_alphabets_take_two_bytes(tmp_path: Path) -> None:
 def test_the_offsets_are_an_ordinary_npy_file(tmp_path: Path) -> None:
     write(tmp_path / "s", SEQUENCES)
     assert np.load(tmp_path / "s/offsets.npy").tolist() == [0, 3, 5, 5, 13]
-
-
-def test_a_writer_goes_on_where_another_was_saved(tmp_path: Path) -> None:
-    write(tmp_path / "whole", SEQUENCES)
-    writer = StoreWriter(tmp_path / "s", PROTEIN, Written())
-    append(writer, SEQUENCES[0])
-    append(writer, SEQUENCES[1])
-    saved = writer.save()
-    append(writer, "LOST"[:1])
-    writer.save()
-    writer.close()
-    writer = StoreWriter(tmp_path / "s", PROTEIN, saved)
-    for sequence in SEQUENCES[2:]:
-        append(writer, sequence)
-    writer.seal()
-    writer.finish(dict(REST))
-    for name in ("tokens.bin", "offsets.npy", "manifest.json"):
-        assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_store_travels_to_other_processes_as_its_path(tmp_path: Path) -> None:

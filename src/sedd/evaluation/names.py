@@ -9,7 +9,8 @@ from sedd.config.sections import Data
 from sedd.data import Alphabet
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clean import Cleaner, TextCleaner
-from sedd.data.prepare.readers import read_fasta, read_text
+from sedd.data.prepare.readers import read_fasta
+from sedd.data.prepare.text import read_text
 
 
 def names_in(path: Path, data: Data, alphabet: Alphabet) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sedd.data import Alphabet
-from sedd.data.prepare.bytestream import ByteStream, DamagedError
+from sedd.data.prepare.bytestream import ByteStream
 from sedd.errors import DataError, SamplingError
 from sedd.randomness import generator
 from sedd.sampling.rows import Ids
@@ -140,7 +140,7 @@ def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
         raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
     try:
         found = list(_lines(path) if alphabet.name == "text" else _records(path))
-    except (DamagedError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not found:
         raise DataError(f"{path}: there is nothing in it; expected at least one template")

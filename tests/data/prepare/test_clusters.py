@@ -26,19 +26,23 @@ def test_members_of_a_cluster_share_a_number(tmp_path: Path, pack: object) -> No
 
 def test_an_id_may_be_listed_twice_but_not_in_two_clusters(tmp_path: Path) -> None:
     assert clusters(tmp_path, b"a\tA\na\tA\n")["a"]
-    with pytest.raises(DataError, match=r"c.tsv:3: this id is listed before, in another cluster"):
+    with pytest.raises(DataError) as caught:
         clusters(tmp_path, b"a\tA\nb\tB\na\tB\n")
+    assert (caught.value.file, caught.value.line) == (tmp_path / "c.tsv", 3)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "line"),
     [
-        (b"", "c.tsv:1: the file is empty"),
-        (b"a\tA\nb B\n", "c.tsv:2: expected `sequence id <tab> cluster id`, got 'b B'"),
-        (b"a\tA\nb\t\n", "c.tsv:2: expected"),
-        (gzip.compress(b"a\tA\n", mtime=0)[:-3], "c.tsv:2: the compressed data end too early"),
+        (b"", 1),
+        (b"\n\n", 1),
+        (b"a\tA\nb B\n", 2),
+        (b"a\tA\nb\t\n", 2),
+        (b"a\tA\nb\t", 2),
+        (gzip.compress(b"a\tA\n", mtime=0)[:-3], 2),
     ],
 )
-def test_what_is_no_cluster_file_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_an_unreadable_cluster_file_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
+    with pytest.raises(DataError) as caught:
         clusters(tmp_path, content)
+    assert (caught.value.file, caught.value.line) == (tmp_path / "c.tsv", line)

@@ -13,7 +13,8 @@ from sedd.data.alphabet import ESM, PROTEIN, Alphabet
 from sedd.data.prepare import readers
 from sedd.data.prepare.clean import Cleaner
 from sedd.data.prepare.encoding import Encoded, FastaEncoder
-from sedd.data.prepare.readers import read_chunks, read_part
+from sedd.data.prepare.readers import read_chunks
+from sedd.data.prepare.records import parse_record
 from sedd.data.prepare.tally import Tally
 from sedd.errors import DataError
 from tests.data.prepare.test_readers import _Memory
@@ -88,9 +89,9 @@ def test_clean_records_are_not_read_one_by_one(tmp_path: Path, monkeypatch: pyte
 
     def watched(*arguments: object) -> object:
         read.append(arguments[1])
-        return read_part(*arguments)  # type: ignore[arg-type]
+        return parse_record(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("sedd.data.prepare.encoding.read_part", watched)
+    monkeypatch.setattr("sedd.data.prepare.encoding.parse_record", watched)
     stream = _Memory(b">a one\nMKV\nAAG\n>b\nMXK\n" + b">c\nACDEFG\n" * 50)
     encode = FastaEncoder(stream.path, PROTEIN, Residues(), 2, by_name=False)
     [part] = map(encode, read_chunks(stream))

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import bz2
+import contextlib
 import gzip
 import io
+import lzma
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +14,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sedd.data.prepare.bytestream
-from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.readers import Position, Record, read_fasta, read_text
+from sedd.data.prepare.bytestream import LARGEST_BLOCK, ByteStream
+from sedd.data.prepare.readers import read_fasta
+from sedd.data.prepare.records import Record
+from sedd.data.prepare.text import read_text
 from sedd.errors import DataError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TWO = b">a first\nACD\nEFG\n>b\nHIK\n"
 AS_PARSED = [("a", b"ACDEFG"), ("b", b"HIK")]
+Compress = Callable[[bytes], bytes]
+COMPRESS: dict[str, Compress] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),
+}
+every_compression = pytest.mark.parametrize("compress", COMPRESS.values(), ids=COMPRESS.keys())
 
 
-def fasta(tmp_path: Path, content: bytes, start: Position = Position()) -> list[Record]:  # noqa: B008 (frozen)
+def fasta(tmp_path: Path, content: bytes) -> list[Record]:
     path = tmp_path / "x.fasta"
     path.write_bytes(content)
-    return list(read_fasta(ByteStream(path), start))
+    return list(read_fasta(ByteStream(path)))
 
 
 def pairs(records: list[Record]) -> list[tuple[str, bytes | str]]:
@@ -34,7 +54,6 @@ def pairs(records: list[Record]) -> list[tuple[str, bytes | str]]:
         (TWO.rstrip(b"\n"), set()),
         (gzip.compress(TWO, mtime=0), set()),
         (gzip.compress(TWO[:9], mtime=0) + gzip.compress(TWO[9:], mtime=0), set()),
-        (gzip.compress(TWO, mtime=0) + b"\0" * 100, set()),
         (b"\n\n  \n" + TWO, set()),
         (b"\xef\xbb\xbf" + TWO, {"byte_order_mark"}),
         (TWO.replace(b"\n", b"\r\n"), {"carriage_returns"}),
@@ -57,41 +76,77 @@ def test_dirty_layout_reads_like_clean_layout_and_is_reported(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "line"),
     [
-        (b"", "x.fasta:1: the file is empty"),
-        (b"\n \n\n", "x.fasta:3: the file holds only blank lines"),
-        (b";c\n", "only blank lines and comments"),
-        (b"ACD\n", "x.fasta:1: expected a FASTA header"),
-        (b"\n\nACD\n>a\nACD\n", "x.fasta:3: expected a FASTA header that starts with '>', got 'ACD'"),
-        (b">a\nACD\nA\0C\n", "x.fasta:3: a NUL byte"),
-        ("\ufeff>a\nACD\n".encode("utf-16-le"), "x.fasta:1: the file is UTF-16; convert it: `iconv"),
-        ("\ufeff>a\nACD\n".encode("utf-16-be"), "x.fasta:1: the file is UTF-16"),
-        (">a\nACD\n".encode("utf-16-le"), "x.fasta:1: a NUL byte.*UTF-16"),
-        (gzip.compress(TWO, mtime=0) + b"garbage", "x.fasta:6: after the compressed data come bytes that are not gzip"),
-        (gzip.compress(TWO, mtime=0)[:-9], "x.fasta:.*truncated"),
-        (gzip.compress(TWO, mtime=0)[:-5], "x.fasta:.*truncated"),
-        (gzip.compress(TWO, mtime=0)[:12], "x.fasta:1: .*truncated"),
-        (gzip.compress(TWO, mtime=0)[:-6] + b"\1\2\3\4\5\6", "x.fasta:.*damaged"),
-        (gzip.compress(b"", mtime=0), "the file is empty"),
-        (b">a\nACD\n>b one\rAC\n", "x.fasta:3: a bare carriage return in a header"),
-        (b"BZh91AY", "this is a bzip2 file"),
-        (b"\x28\xb5\x2f\xfd....", "this is a zstd file"),
+        (b"", 1),
+        (b"\n \n\n", 3),
+        (b";c\n", 1),
+        (b"ACD\n", 1),
+        (b"\n\nACD\n>a\nACD\n", 3),
+        (b">a\nACD\nA\0C\n", 3),
+        ("\ufeff>a\nACD\n".encode("utf-16-le"), 1),
+        ("\ufeff>a\nACD\n".encode("utf-16-be"), 1),
+        (">a\nACD\n".encode("utf-16-le"), 1),
+        (gzip.compress(b"", mtime=0), 1),
+        (b">a\nACD\n>b one\rAC\n", 3),
+        (b"PK\x03\x04....", None),
+        (b"\x89HDF\r\n", None),
+        (b"PAR1....", None),
     ],
 )
-def test_what_cannot_be_repaired_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_what_cannot_be_repaired_is_an_error_with_file_and_line(
+    tmp_path: Path, content: bytes, line: int | None
+) -> None:
+    with pytest.raises(DataError) as caught:
         fasta(tmp_path, content)
+    assert (caught.value.file, caught.value.line) == (tmp_path / "x.fasta", line)
 
 
-def test_every_flipped_or_missing_byte_of_a_gzip_file_is_noticed(tmp_path: Path) -> None:
-    good = gzip.compress(TWO * 20, mtime=0)
+@every_compression
+def test_compressed_files_are_read_member_by_member(tmp_path: Path, compress: Compress) -> None:
+    for content in (
+        compress(TWO),
+        compress(TWO[:9]) + compress(TWO[9:]),
+        compress(TWO[:9]) + compress(b"") + bytes(8) + compress(TWO[9:]) + bytes(2000),
+        b"".join(compress(TWO[at : at + 1]) for at in range(len(TWO))),
+    ):
+        assert pairs(fasta(tmp_path, content)) == AS_PARSED
+
+
+def test_zstd_files_may_have_skippable_frames(tmp_path: Path) -> None:
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"\xff" * 4
+    assert pairs(fasta(tmp_path, skippable + zstd.compress(TWO) + skippable)) == AS_PARSED
+
+
+@every_compression
+@pytest.mark.parametrize("after", [b"garbage", b"g", b">c\nACD\n"])
+def test_other_bytes_after_the_compressed_data_are_an_error(tmp_path: Path, compress: Compress, after: bytes) -> None:
+    with pytest.raises(DataError) as caught:
+        fasta(tmp_path, compress(TWO) + after)
+    assert (caught.value.file, caught.value.line) == (tmp_path / "x.fasta", 6)
+
+
+@every_compression
+def test_a_second_member_that_is_damaged_or_cut_off_is_an_error(tmp_path: Path, compress: Compress) -> None:
+    first, second = compress(TWO), compress(TWO * 5)
+    for bad in (second[:-1], second[:7], second[:3], second[:2], second[:-12] + bytes(12)):
+        with pytest.raises(DataError) as caught:
+            fasta(tmp_path, first + bad)
+        assert caught.value.file == tmp_path / "x.fasta"
+        assert (caught.value.line or 0) >= 6
+
+
+@every_compression
+def test_every_flipped_or_missing_byte_of_a_compressed_file_is_noticed(tmp_path: Path, compress: Compress) -> None:
+    good = compress(TWO * 20)
     wanted = pairs(fasta(tmp_path, good))
-    for at in range(10, len(good)):
-        for bad in (good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], good[:at]):
-            with pytest.raises(DataError):
-                fasta(tmp_path, bad)
     assert len(wanted) == 40
+    for at in range(10, len(good)):
+        with pytest.raises(DataError):
+            fasta(tmp_path, good[:at])
+        # A few bits have no meaning, such as those that fill the last byte of a stream: the content is unchanged.
+        with contextlib.suppress(DataError):
+            assert pairs(fasta(tmp_path, good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])) == wanted
 
 
 def test_the_first_word_of_the_header_is_the_id(tmp_path: Path) -> None:
@@ -115,27 +170,21 @@ RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b c", b"", b"d\r"]), BODY)
 
 
 @given(RECORDS, st.integers(1, 7), st.booleans())
-def test_blocks_of_any_size_and_any_starting_record_give_the_same_records(
+def test_blocks_of_any_size_give_the_same_records(
     records: list[tuple[bytes, list[bytes]]], block: int, zipped: bool
 ) -> None:
     content = b"".join(b">" + header + b"\n" + b"".join(line + b"\n" for line in body) for header, body in records)
     stream = _Memory(gzip.compress(content) if zipped else content)
-    whole = list(read_fasta(stream))
+    expected = list(read_fasta(stream))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sedd.data.prepare.bytestream, "BLOCK", block)
         patch.setattr("sedd.data.prepare.readers.ENOUGH", 16)
-        assert list(read_fasta(stream)) == whole
-        for number, record in enumerate(whole):
-            again = list(read_fasta(stream, record.start))
-            # The note that a header was glued belongs to what stands before the starting point.
-            assert [r._replace(repairs=()) for r in again] == [r._replace(repairs=()) for r in whole[number:]]
-            assert again[1:] == whole[number + 1 :]
+        assert list(read_fasta(stream)) == expected
 
 
 class _Memory(ByteStream):
     def __init__(self, content: bytes) -> None:
-        self.path, self.done, self.total = _Path(content), 0, len(content)  # type: ignore[assignment]
-        self.gzip = content.startswith(b"\x1f\x8b")
+        super().__init__(_Path(content))  # type: ignore[arg-type]
 
 
 class _Path:
@@ -145,8 +194,15 @@ class _Path:
     def open(self, mode: str) -> io.BytesIO:
         return io.BytesIO(self.content)
 
+    def stat(self) -> _Path:
+        return self
 
-def test_a_long_preamble_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @property
+    def st_size(self) -> int:
+        return len(self.content)
+
+
+def test_a_long_preamble_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sedd.data.prepare.bytestream, "BLOCK", 3)
     monkeypatch.setattr("sedd.data.prepare.readers.ENOUGH", 16)
     assert pairs(fasta(tmp_path, b"\n;long comment\n\n" * 5 + TWO)) == AS_PARSED
@@ -155,15 +211,19 @@ def test_a_long_preamble_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_record_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sedd.data.prepare.readers.LONGEST_RECORD", 1000)
-    with pytest.raises(DataError, match=r"x.fasta:.*is this a file of proteins"):
+    monkeypatch.setattr("sedd.data.prepare.records.LONGEST_RECORD", 1000)
+    with pytest.raises(DataError) as caught:
         fasta(tmp_path, b">a\n" + b"ACGT\n" * 300)
+    assert caught.value.file == tmp_path / "x.fasta"
 
 
-def test_a_gzip_bomb_is_read_in_small_blocks(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(b"A" * (64 << 20)))
-    assert max(map(len, ByteStream(path).blocks())) <= 4 << 20
+@every_compression
+def test_highly_compressed_data_are_read_in_small_blocks(tmp_path: Path, compress: Compress) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(compress(b"A" * (16 << 20)))
+    sizes = [len(block) for block in ByteStream(path).blocks()]
+    assert max(sizes) <= LARGEST_BLOCK
+    assert sum(sizes) == 16 << 20
 
 
 def text(tmp_path: Path, content: bytes, length: int = 4) -> list[Record]:
@@ -190,20 +250,22 @@ def test_text_survives_blocks_that_cut_characters(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "line"),
     [
-        (b"", "x.txt:1: the file is empty"),
-        (b"ab\ncd\xe9fg\n", "x.txt:2: not UTF-8 .byte 0xe9"),
-        (b"ab\ncd\xc3", "x.txt:2: not UTF-8"),
-        (b"ab\n\0", "x.txt:2: a NUL byte"),
-        ("\ufeffab".encode("utf-16-le"), "x.txt:1: the file is UTF-16"),
+        (b"", 1),
+        (b"ab\ncd\xe9fg\n", 2),
+        (b"ab\ncd\xc3", 2),
+        (b"ab\n\0", 2),
+        ("\ufeffab".encode("utf-16-le"), 1),
     ],
 )
-def test_what_is_not_text_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_what_is_not_text_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
+    with pytest.raises(DataError) as caught:
         text(tmp_path, content)
+    assert (caught.value.file, caught.value.line) == (tmp_path / "x.txt", line)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read"):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         ByteStream(tmp_path / "missing")
+    assert caught.value.file == tmp_path / "missing"

@@ -1,103 +1,152 @@
-"""The bytes of a file in blocks, gzip undone. What a file is, its first bytes say and not its name.
+"""The content of a file in blocks, decompressed. The first bytes tell the format, not the name.
 
-zlib is driven by hand because the ready-made readers disagree on damage: some return half of a truncated file
-without an error, some ignore what follows the last member.
+All decompressors (isal, bz2, lzma, zstd) have one interface and are driven by one loop. The file objects of these
+libraries are not used: those of bz2, lzma and zstd ignore bytes after the first member that they cannot decompress.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+import bz2
+import lzma
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, Protocol
+
+from isal import igzip_lib
 
 from sedd.errors import DataError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 BLOCK = 1 << 20
-GZIP = b"\x1f\x8b"
-OTHER_FORMATS = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-    b"\x89HDF": "HDF5",
-    b"PAR1": "Parquet",
-}
+"""Bytes read at once."""
+LARGEST_BLOCK = 4 << 20
+"""Bytes after decompression: bounds memory, whatever the compression ratio."""
 
 
-class DamagedError(Exception):
-    """The bytes end too early or do not decompress; readers turn it into a `DataError` with a line number."""
+class Decompressor(Protocol):
+    """What the decompressor objects of the standard library and of isal have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class Compression(NamedTuple):
+    """A compressed format: its name, the bytes a member can begin with, and its decompressor for one member."""
+
+    name: str
+    magic: tuple[bytes, ...]
+    decompressor: Callable[[], Decompressor]
+
+
+COMPRESSIONS = (
+    Compression("gzip", (b"\x1f\x8b",), lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
+    Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    # The second is a skippable frame, with which pzstd begins.
+    Compression("zstd", (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"), zstd.ZstdDecompressor),
+)
+LONGEST_MAGIC = 6
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, lzma.LZMAError, zstd.ZstdError, igzip_lib.IsalError)  # type: ignore[assignment]
+"""What decompressors raise for damaged data. (The stubs of isal give the type of an instance for the class.)"""
+OTHER_FORMATS = {b"PK\x03\x04": "zip", b"\x89HDF": "HDF5", b"PAR1": "Parquet"}
 
 
 class ByteStream:
-    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far."""
+    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far.
+
+    Raises:
+        DataError: if the file cannot be read or is of a format that is not supported.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.done = 0
+        self.line = 1
+        """Line in which the last block begins."""
         try:
             self.total = path.stat().st_size
             with path.open("rb") as file:
-                head = file.read(8)
+                head = file.read(LONGEST_MAGIC)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-        self.gzip = head.startswith(GZIP)
+            raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
+        self.compression = _compression(head)
         for magic, name in OTHER_FORMATS.items():
             if head.startswith(magic):
-                raise DataError(f"{path}: this is a {name} file; expected plain text or gzip. Convert it first")
+                expected = ", ".join(known.name for known in COMPRESSIONS)
+                raise DataError(
+                    f"this is a {name} file; expected plain text, or text compressed as {expected}. Convert it first",
+                    file=path,
+                )
 
-    def blocks(self, start: int = 0) -> Iterator[bytes]:
-        """The content from byte `start` on (counted after decompression), in blocks of at most a few MiB."""
-        try:
-            with self.path.open("rb") as file:
-                yield from self._gunzipped(file, start) if self.gzip else self._plain(file, start)
-        except OSError as error:
-            raise DamagedError(f"reading failed: {error.strerror or error}") from error
+    def blocks(self) -> Generator[bytes]:
+        """The content in blocks of at most `LARGEST_BLOCK` bytes.
 
-    def _plain(self, file: BinaryIO, start: int) -> Iterator[bytes]:
-        self.done = file.seek(start)
+        Raises:
+            DataError: with file and line, if the compressed data are truncated or damaged, or other bytes follow them.
+        """
+        self.done, self.line = 0, 1
+        with self.path.open("rb") as file:
+            for block in self._plain(file) if self.compression is None else self._decompressed(file, self.compression):
+                yield block
+                self.line += block.count(b"\n")
+
+    def _plain(self, file: BinaryIO) -> Generator[bytes]:
         while block := self._read(file):
             yield block
 
-    def _gunzipped(self, file: BinaryIO, start: int) -> Iterator[bytes]:
-        # A gzip file cannot be entered in the middle, but decompressing is cheap beside everything that follows.
-        skip = start
-        for block in self._members(file):
-            if skip < len(block):
-                yield block[skip:]
-            skip = max(0, skip - len(block))
-
-    def _members(self, file: BinaryIO) -> Iterator[bytes]:
-        member = None
+    def _decompressed(self, file: BinaryIO, compression: Compression) -> Generator[bytes]:
         raw = b""
-        while raw or (raw := self._read(file)):
-            if member is None:
-                raw = raw.lstrip(b"\0")  # zero padding between members is legal
-                if len(raw) < 2:
-                    raw += (more := self._read(file))
-                    if not more and not raw:
-                        return
-                if not raw.startswith(GZIP):
-                    raise DamagedError(
-                        f"after the compressed data come bytes that are not gzip ({raw[:16]!r}); if they do not "
-                        "matter, `gzip -dc FILE | gzip > CLEAN` leaves them out"
-                    )
-                member = zlib.decompressobj(wbits=31)
+        while raw := self._without_padding(file, raw):
+            if not raw.startswith(compression.magic):
+                raise self._error(
+                    f"after the compressed data come bytes that are not {compression.name} ({raw[:16]!r}); if they do "
+                    "not matter, decompress the file and compress it again"
+                )
+            raw = yield from self._member(file, raw, compression.decompressor())
+
+    def _without_padding(self, file: BinaryIO, raw: bytes) -> bytes:
+        """What follows the zero bytes that may lie between members; enough of it to recognize a format."""
+        while len(raw := raw.lstrip(b"\0")) < LONGEST_MAGIC and (more := self._read(file)):
+            raw += more
+        return raw
+
+    def _member(self, file: BinaryIO, raw: bytes, decompressor: Decompressor) -> Generator[bytes, None, bytes]:
+        """Yield the content of the member that begins with `raw`, and return the bytes read beyond it."""
+        while not decompressor.eof:
+            if decompressor.needs_input and not raw and not (raw := self._read(file)):
+                raise self._error("the compressed data end too early, the file is truncated; copy or download it again")
             try:
-                block = member.decompress(raw, 4 * BLOCK)  # the limit bounds memory, whatever the ratio
-            except zlib.error as error:
-                raise DamagedError(
+                block = decompressor.decompress(raw, LARGEST_BLOCK)
+            except DAMAGE as error:
+                raise self._error(
                     f"the compressed data are damaged ({error}); copy or download the file again"
                 ) from error
-            raw = member.unused_data if member.eof else member.unconsumed_tail
-            if member.eof:
-                member = None
+            raw = b""
             if block:
                 yield block
-        if member is not None:
-            raise DamagedError("the compressed data end too early, the file is truncated; copy or download it again")
+        return decompressor.unused_data
 
     def _read(self, file: BinaryIO) -> bytes:
-        raw = file.read(BLOCK)
+        try:
+            raw = file.read(BLOCK)
+        except OSError as error:
+            raise self._error(f"reading failed: {error.strerror or error}") from error
         self.done += len(raw)
         return raw
+
+    def _error(self, message: str) -> DataError:
+        return DataError(message, file=self.path, line=self.line)
+
+
+def _compression(head: bytes) -> Compression | None:
+    return next((known for known in COMPRESSIONS if head.startswith(known.magic)), None)

@@ -6,10 +6,11 @@ Records without any trouble, nearly all of them, leave after one `bytes.translat
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedd.data.alphabet import Alphabet
-from sedd.data.prepare.readers import Record
+from sedd.data.prepare.records import Record
 from sedd.data.prepare.tally import Tally, count
 from sedd.errors import DataError
 
@@ -127,7 +128,12 @@ class Cleaner:
 
     def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str) -> None:
         if action == "error":
-            raise DataError(f"{self._where(record)}: {what}. Clean the file, or set {remedy}")
+            raise DataError(
+                f"{what}. Clean the file, or set {remedy}",
+                file=Path(self.source),
+                line=record.line,
+                record=record.name,
+            )
         if action == "drop":
             raise _Dropped(kind)
 
