@@ -9,8 +9,7 @@ import pytest
 
 import sedd
 from sedd.config.sections import Model
-from sedd.diagnosis.curve_file import Curve, read_curve
-from sedd.diagnosis.external_curve import compare, judge, mismatched_loss
+from sedd.diagnosis.external_curve import Curve, compare, judge, mismatched_loss, read_curve
 from sedd.diagnosis.predictors import untrained
 from sedd.diffusion.graphs import Absorb
 from sedd.plugins.curricula import Exponential
@@ -63,10 +62,10 @@ def test_the_table_of_the_user_is_the_curriculum_of_a_model_that_learns_nothing(
     found = sedd.diagnose(tmp_path / "table.csv", config="uniref50_aggressive", symbols=36)
     assert found.verdict.kind == "curriculum"
     assert not found.verdict.went_wrong
-    assert found.elsewhere is not None
-    assert found.elsewhere.trainer == "mismatched"
-    assert found.elsewhere.over_untrained.min() > 1.0
-    assert found.elsewhere.over_untrained.max() < 1.27
+    assert found.external_curve is not None
+    assert found.external_curve.trainer == "mismatched"
+    assert found.external_curve.over_untrained.min() > 1.0
+    assert found.external_curve.over_untrained.max() < 1.27
     assert "nothing diverged, and no learning is seen either" in found.verdict.sentence
     (alarm,) = found.alarms  # of the rules, one fires, although nothing is wrong
     assert (alarm.rule, alarm.cause, alarm.severity) == ("max_rise", "curriculum", "info")

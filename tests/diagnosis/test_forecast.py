@@ -14,7 +14,8 @@ from torch import Tensor
 import sedd
 from sedd.data import Batch, open_data
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.forecast import default_steps, make_forecast, scatter, smallest_preschool_time
+from sedd.diagnosis.forecast import default_steps, make_forecast, scatter
+from sedd.diagnosis.rises import smallest_preschool_time
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.noising import noise_state, path_positions
@@ -265,8 +266,8 @@ def test_the_letters_come_from_the_data_where_they_are_there_and_from_proteins_a
     configured_ = sedd.forecast(sedd.load_config("uniref50_aggressive", f"data.train={tmp_path / 'my.fasta'}"))
     usual = sedd.forecast("uniref50_aggressive")
     assert by_hand.full.unigram == configured_.full.unigram < 0.1 * usual.full.unigram
-    assert "training sequences" in by_hand.letters.source
-    assert "no data given" in usual.letters.source
+    assert "training sequences" in by_hand.statistics.source
+    assert "no data given" in usual.statistics.source
 
 
 def test_a_dataset_can_be_given_and_the_synthetic_source_needs_no_file(tiny):

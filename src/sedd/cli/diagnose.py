@@ -43,7 +43,7 @@ def diagnose_run(
 
 
 def _between(found: Diagnosis, first: int | None, last: int | None) -> Attribution:
-    if found.elsewhere is not None:
+    if found.external_curve is not None:
         raise ConfigError("--from and --to split the loss by mask rate, which a curve of step,loss does not have")
     steps = found.steps or [0]
     return found.between(steps[0] if first is None else first, steps[-1] if last is None else last)

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from sedd.cli.app import Device, Overrides, app, data_progress, err, out
 from sedd.cli.speed import measured
-from sedd.diagnosis.api import dataset_of, forecast, quietly
-from sedd.diagnosis.curve_file import read_curve
+from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
+from sedd.diagnosis.external_curve import read_curve
 from sedd.diagnosis.forecast import Forecast, Row
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError
@@ -40,7 +40,7 @@ def forecast_run(
 ) -> None:
     """What the training loss will be at each step, whatever is learnt: before you train."""
     # Its advice is printed below, once.
-    loaded = quietly(config, *(overrides or []), *([f"device.type={device}"] if device else []))
+    loaded = load_without_advice(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     expected = {} if expect is None else _expected(expect)
     asked = [] if steps is None else [_step(text, "--steps") for text in steps.split(",")]
     if measure and throughput is not None:
@@ -126,7 +126,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _sentences(found: Forecast, measured: str) -> Iterator[str]:
-    letters = found.letters
+    letters = found.statistics
     yield (
         f"untrained: knows nothing ({len(letters.frequencies)} symbols). letters: knows how often each occurs "
         f"({entropy(letters.frequencies):.3f} nats; {letters.source})."

@@ -73,7 +73,7 @@ class Contents:
     @property
     def frequencies(self) -> NDArray[np.float64] | None:
         """(n,) how often each letter occurs, where it is known."""
-        return None if self.diagnosis is None else self.diagnosis.forecast.letters.frequencies
+        return None if self.diagnosis is None else self.diagnosis.forecast.statistics.frequencies
 
     @property
     def absorbs(self) -> bool:
