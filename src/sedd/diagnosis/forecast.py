@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from sedd.errors import ConfigError
 from sedd.plugins.contracts import checked_difficulty
 
 Array = NDArray[np.float64]
+Level = Literal["above untrained", "above unigram", "below unigram", "below any known model"]
 
 FLAT = 0.01
 """Relative change of the untrained loss below which a curriculum counts as constant."""
@@ -151,22 +152,28 @@ class Forecast:
         """How expected or observed losses {step: nats per residue} compare with the forecast, one sentence each."""
         return [self._judge(step, loss) for step, loss in sorted(expected.items())]
 
+    def level(self, step: int, loss: float) -> Level:
+        """Between which predictors a loss at an optimizer step lies."""
+        low, high = self.mask_range(step)
+        if loss > self.loss(step, "untrained"):
+            return "above untrained"
+        if loss > self.loss(step, "unigram"):
+            return "above unigram"
+        protein = self.config.graph.type == "absorb" and self.config.data.alphabet != "text"
+        return "below any known model" if protein and loss < BEST_KNOWN * (high - low) else "below unigram"
+
     def _judge(self, step: int, loss: float) -> str:
         low, high = self.mask_range(step)
         untrained, unigram = self.loss(step, "untrained"), self.loss(step, "unigram")
-        per_masked = loss / max(high - low, 1e-12)
-        if loss > untrained:
-            judgement = f"worse than an untrained model ({untrained:.3f})"
-        elif loss > unigram:
-            judgement = f"between an untrained model ({untrained:.3f}) and the unigram model ({unigram:.3f})"
-        elif self.config.graph.type == "absorb" and self.config.data.alphabet != "text" and per_masked < BEST_KNOWN:
-            judgement = (
-                f"better than any known model: perplexity {math.exp(per_masked):.1f} per masked residue, where the "
-                "largest protein models have 6.4 with 15 % masked"
-            )
-        else:
-            judgement = f"better than the unigram model ({unigram:.3f}) by {unigram - loss:.3f}"
-        return f"step {step:,}: {loss:.4g} is {judgement}"
+        perplexity = math.exp(min(loss / max(high - low, 1e-12), 700.0))
+        judgements: dict[Level, str] = {
+            "above untrained": f"worse than an untrained model ({untrained:.3f})",
+            "above unigram": f"between an untrained model ({untrained:.3f}) and the unigram model ({unigram:.3f})",
+            "below unigram": f"better than the unigram model ({unigram:.3f}) by {unigram - loss:.3f}",
+            "below any known model": f"better than any known model: perplexity {perplexity:.1f} per masked residue, "
+            "where the largest protein models have 6.4 with 15 % masked",
+        }
+        return f"step {step:,}: {loss:.4g} is {judgements[self.level(step, loss)]}"
 
     def to_json(self) -> dict[str, Any]:
         """The forecast as plain data."""

@@ -77,14 +77,14 @@ def _loss(history: History, verdict: Verdict, noise: float) -> str:
             return "The training loss rises because the task gets harder."
         if split.learning > error:
             return "The training loss rose; whether by chance or because the model got worse cannot be told yet."
-        return "The training loss rose by no more than Monte Carlo error explains."
+        return "The training loss has moved by no more than chance (Monte Carlo error)."
     if split.learning < min(split.difficulty, split.draw, -error):
         if rose_by_curriculum:
             return "The training loss rose for a while because the task got harder, and fell because the model learns."
         return "The training loss falls because the model learns."
     if split.difficulty < min(split.draw, -error):
         return "The training loss falls because the task gets easier."
-    return "The training loss fell by no more than Monte Carlo error explains."
+    return "The training loss has moved by no more than chance (Monte Carlo error)."
 
 
 def _learning_error(history: History, split: Attribution, noise: float) -> float:
@@ -131,8 +131,8 @@ def _model(history: History) -> str:
     if _higher(first, last):
         return f"The model itself is getting better: on data it never saw it improved {change}."
     return (
-        f"Whether the model itself gets better cannot be told yet: on data it never saw it went {change}, which is "
-        "within the standard error."
+        f"Whether the model itself gets better cannot be told yet: on data it never saw it went {change}, a difference "
+        "within its error."
     )
 
 
