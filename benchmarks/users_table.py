@@ -19,6 +19,7 @@ import torch
 
 import sedd
 from sedd.data.statistics import DataStatistics
+from sedd.diagnosis.alarms import in_words
 from sedd.diagnosis.forecast import make_forecast
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
@@ -57,12 +58,12 @@ def train(name: str, seed: int, data: str, steps: int, folder: Path) -> tuple[se
     """One run, resumed if it was interrupted."""
     settings = [f"{key}={value}" for key, value in RUNS[name].items()]
     if RUNS[name]["curriculum.difficulty_ramp"] == "exponential":
-        settings.append("curriculum.rate=5")  # the steepest ramp that people have asked about
+        settings.append("curriculum.rate=5")  # the steepest ramp in use
     config = sedd.load_config(
         "uniref50_stable", *SIZE, *settings, f"data.train={data}", f"training.n_iters={steps}", f"seed={seed}"
     )
-    place = "".join(letter if letter.isalnum() else "-" for letter in name)
-    trainer = sedd.Trainer(config, run=folder / f"{place}-{seed}", resume=True)
+    directory = "".join(character if character.isalnum() else "-" for character in name)
+    trainer = sedd.Trainer(config, run=folder / f"{directory}-{seed}", resume=True)
     if trainer.state.step < steps:
         trainer.fit(progress=False)
     return trainer, History.read(trainer.run.path)
@@ -84,28 +85,30 @@ def curves(runs: dict[str, tuple[sedd.Trainer, History]]) -> None:
     """Loss and forecast of the four configurations, step by step."""
     names = list(RUNS)[:4]
     steps = [10, 25, 50, 125, 250, 500, 750, 1000, *range(1250, runs[names[0]][1].lines[-1].step + 1, 250)]
-    print("\nTraining loss (forecast of a model that knows the letters only), nats per residue\n")
+    print("\nTraining loss (forecast of the unigram model), nats per residue\n")
     print("| step | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     forecasts = {name: forecast_of(runs[name][0]) for name in names}
     for step in steps:
-        # A line is the mean of its ten steps, and so is the forecast beside it.
+        # A line is the mean of its ten steps, and so is the forecast next to it.
         expected = {name: np.mean([forecasts[name].loss(s) for s in range(step - 10, step)]) for name in names}
         cells = [f"{loss_at(runs[name][1], step):.3f} ({expected[name]:.3f})" for name in names]
         print(f"| {step:,} | " + " | ".join(cells) + " |")
 
 
 def forecast_of(trainer: sedd.Trainer) -> sedd.diagnosis.forecast.Forecast:
-    """The forecast of a run, from the letters of its data."""
+    """The forecast of a run, from the token frequencies of its data."""
     return make_forecast(trainer.config, DataStatistics.of(trainer.data, longest=trainer.config.model.length))
 
 
 def verdict(trainer: sedd.Trainer, history: History) -> str:
-    """What the monitor says of a finished run."""
-    letters = DataStatistics.of(trainer.data, longest=trainer.config.model.length)
-    monitor = Monitor(trainer.config, both_predictors(trainer.process.graph, trainer.config.model, letters.frequencies))
+    """The verdict of the monitor on a finished run."""
+    statistics = DataStatistics.of(trainer.data, longest=trainer.config.model.length)
+    monitor = Monitor(
+        trainer.config, both_predictors(trainer.process.graph, trainer.config.model, statistics.frequencies)
+    )
     for record in trainer.run.read_metrics():
         monitor.observe(record)
-    return monitor.verdict().kind
+    return in_words(monitor.verdict().kind)
 
 
 def figure(runs: dict[str, tuple[sedd.Trainer, History]], file: Path) -> None:
@@ -119,8 +122,8 @@ def figure(runs: dict[str, tuple[sedd.Trainer, History]], file: Path) -> None:
         steps = [line.step for line in history.lines]
         forecast = forecast_of(trainer)
         left.plot(steps, [line.loss for line in history.lines], color=colour, lw=1, label=f"{name}: training loss")
-        letters = [forecast.loss(step) for step in steps]
-        left.plot(steps, letters, color=colour, ls="--", lw=1.5, label=f"{name}: forecast, letters only")
+        unigram = [forecast.loss(step) for step in steps]
+        left.plot(steps, unigram, color=colour, ls="--", lw=1.5, label=f"{name}: forecast, unigram model")
         at = [bound.step for bound in history.bounds]
         values = [float(np.interp(SHARED, EDGES[1:], bound.up_to)) for bound in history.bounds]
         right.plot(at, values, color=colour, marker="o", ms=3, label=name)

@@ -1,10 +1,10 @@
-"""Does the monitor tell a harder curriculum from a diverging run? Many short real runs, some with planted faults.
+"""Verdicts of the monitor on many short real runs, some with planted faults: curriculum or divergence?
 
     python benchmarks/verdicts.py [--data proteins.fasta.gz] [--seeds 3] [--jobs 2] [--only FAULT] [--toy]
 
 Every run is trained by `Trainer.fit`, at the shapes of the presets `uniref50_stable` and `uniref50_aggressive` with all
 clocks divided by 100, and with other ramps, modes, noises and both graphs. The verdict is read from the metrics file
-alone. Prints the confusion matrix, and the three promises: at most 2 % of the healthy runs are called wrong, no
+alone. Prints the confusion matrix, and three requirements: at most 2 % of the healthy runs are called wrong, no
 divergence is missed, and no steep curriculum is called a divergence.
 
 That a run *diverged* is measured, not taken from the label: its last held-out bound is 0.1 nats per residue worse than
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 import sedd
 from sedd.data.statistics import DataStatistics
+from sedd.diagnosis.alarms import in_words
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors
 from sedd.runs.history import read_metrics
@@ -103,27 +104,27 @@ def overflow(trainer: sedd.Trainer) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Sequences of which a stretch of the training reads rubbish."""
+    """Sequences that are corrupted while `broken` returns True."""
 
-    whole: Any
+    sequences: Any
     broken: Callable[[], bool]
-    rubbish: Callable[[np.ndarray], np.ndarray]
+    corrupt: Callable[[np.ndarray], np.ndarray]
 
     @property
     def lengths(self) -> np.ndarray:
-        return sedd.data.lengths_of(self.whole, np.arange(len(self.whole)))
+        return sedd.data.lengths_of(self.sequences, np.arange(len(self.sequences)))
 
     def __len__(self) -> int:
-        return len(self.whole)
+        return len(self.sequences)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        ids = np.asarray(self.whole[index])
-        return self.rubbish(ids) if self.broken() else ids
+        ids = np.asarray(self.sequences[index])
+        return self.corrupt(ids) if self.broken() else ids
 
 
-def broken_shard(trainer: sedd.Trainer, rubbish: Callable[[np.ndarray], np.ndarray]) -> None:
-    """For 60 steps the letters are not those of the file."""
-    shard = Shard(trainer.data.train, lambda: ONSET <= trainer.state.step < ONSET + 60, rubbish)
+def broken_shard(trainer: sedd.Trainer, corrupt: Callable[[np.ndarray], np.ndarray]) -> None:
+    """For 60 steps the tokens are not those of the file."""
+    shard = Shard(trainer.data.train, lambda: ONSET <= trainer.state.step < ONSET + 60, corrupt)
     trainer.data = replace(trainer.data, train=shard)
 
 
@@ -133,7 +134,7 @@ def shifted(trainer: sedd.Trainer) -> None:
 
 
 def repeated(trainer: sedd.Trainer) -> None:
-    """One letter over and over."""
+    """Every token is the first of its sequence."""
     broken_shard(trainer, lambda ids: np.full_like(ids, ids[0]))
 
 
@@ -174,7 +175,7 @@ ANYWHERE = ("none",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run, and what was said of it."""
+    """The result of a run, and its verdict."""
 
     base: str
     fault: str
@@ -204,7 +205,7 @@ def cases(seeds: int) -> Iterator[tuple[str, str, int]]:
 
 
 def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) -> Outcome:
-    """Train one, then judge it by what it wrote."""
+    """Train a run, then judge it by its metrics file."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     plant, settings = FAULTS[fault]
@@ -218,8 +219,8 @@ def run(base: str, fault: str, seed: int, data: str | None, steps: int = STEPS) 
             bound = trainer.fit(progress=False).nats
         except sedd.TrainingError:
             bound = np.inf
-        letters = DataStatistics.of(trainer.data, longest=config.model.length)
-        monitor = Monitor(config, both_predictors(trainer.process.graph, config.model, letters.frequencies))
+        statistics = DataStatistics.of(trainer.data, longest=config.model.length)
+        monitor = Monitor(config, both_predictors(trainer.process.graph, config.model, statistics.frequencies))
         for record in read_metrics(trainer.run.metrics_file):
             monitor.observe(record)
     verdict = monitor.verdict()
@@ -247,7 +248,10 @@ def main() -> None:
         for o in outcomes:
             print(f"{o.fault:<17}{o.base:<29}{o.seed} {o.bound:7.3f} {o.verdict:<13}{' '.join(o.rules)[:200]}")
     kinds = ("healthy", "curriculum", "plateau", "little signal", "learning", "instability", "data")
-    print(f"\n{len(outcomes)} runs; verdicts by planted fault\n{'':<18}" + "".join(f"{kind:>14}" for kind in kinds))
+    print(
+        f"\n{len(outcomes)} runs; verdicts by planted fault\n{'':<18}"
+        + "".join(f"{in_words(kind):>14}" for kind in kinds)
+    )
     for fault in FAULTS:
         counts = Counter(outcome.verdict for outcome in outcomes if outcome.fault == fault)
         print(f"{fault:<18}" + "".join(f"{counts[kind] or '':>14}" for kind in kinds))
@@ -263,7 +267,7 @@ def main() -> None:
     print(f"\nhealthy runs called wrong   {len(alarmed)} of {len(healthy)}")
     print(f"divergences missed          {len(missed)} of {len(diverged)}")
     print(f"steep ramps called wrong    {sum(o.verdict in wrong for o in steep)} of {len(steep)}")
-    print(f"harmed, and nothing said    {len(silent)} of {len(harmed)}")
+    print(f"harmed, and no verdict      {len(silent)} of {len(harmed)}")
     for outcome in (*alarmed, *missed, *silent):
         print(f"  {outcome.base}, {outcome.fault}, seed {outcome.seed}: {outcome.verdict}. {outcome.sentence}")
 

@@ -1,4 +1,4 @@
-"""The parts of a change are the whole change, and they are what re-evaluating the networks says."""
+"""The parts of a change sum to the change, and equal what re-evaluating the networks gives."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_model_that_does_not_change_learns_nothing_whatever_the_difficulty():
     assert found.learning == pytest.approx(0.0, abs=1e-12)
     assert found.difficulty == pytest.approx(found.change)
     assert found.resting_on_assumption == pytest.approx(found.change)
-    assert "were not measured at both times" in str(found)
+    assert f"Of this, {found.change:.4f} nats" in str(found)
 
 
 def test_at_one_difficulty_everything_is_learning():
@@ -83,10 +83,9 @@ def test_at_one_difficulty_everything_is_learning():
     found = attribute(made(np.full(BINS, 3.0), full, full), made(np.full(BINS, 2.5), full, full), first=0, last=1)
     assert found.learning == pytest.approx(-0.5)
     assert (found.difficulty, found.draw, found.resting_on_assumption) == (0.0, 0.0, 0.0)
-    assert "not measured" not in str(found)
 
 
-def test_the_luck_of_the_draw_is_neither():
+def test_monte_carlo_error_of_the_mask_rates_is_neither():
     expected = widths(0.0, 1.0)
     values = np.full(BINS, 3.0)
     found = attribute(made(values, expected, expected), made(values, 1.1 * expected, expected), first=0, last=1)
@@ -103,7 +102,7 @@ def test_the_bins_that_moved_are_named():
 
 
 def test_without_a_loss_by_mask_rate_nothing_is_attributed():
-    with pytest.raises(sedd.DataError, match="nothing to attribute"):
+    with pytest.raises(sedd.DataError):
         attribute(LossProfile(), LossProfile(), first=0, last=1)
 
 
@@ -138,17 +137,17 @@ def test_wider_ends_pool_more_lines():
 
 
 @pytest.mark.parametrize(
-    ("lines", "first", "last", "words"),
-    [([], 0, 1, "has 0 logged steps"), (ramp(1), 0, 1, "has 1 logged step"), (ramp(), 510, 520, "further apart"),
-     ],
-)  # fmt: skip
-def test_too_few_lines_are_said(lines, first, last, words):
-    with pytest.raises(sedd.DataError, match=words):
+    ("lines", "first", "last", "named"),
+    [([], 0, 1, "0 logged steps"), (ramp(1), 0, 1, "1 logged steps"), (ramp(), 510, 520, "steps 510 and 520")],
+)
+def test_a_change_needs_two_lines(lines, first, last, named):
+    with pytest.raises(sedd.DataError) as caught:
         between(lines, first, last)
+    assert named in str(caught.value)
 
 
 def test_an_empty_run_has_no_curve():
-    with pytest.raises(sedd.DataError, match="logged nothing yet"):
+    with pytest.raises(sedd.DataError):
         cumulative([])
 
 
@@ -178,12 +177,12 @@ class World:
 
     @property
     def difficulty(self) -> float:
-        """What the curriculum did: the mean over both networks of what changing the difficulty alone does."""
+        """Part of the curriculum: the change of the loss with the difficulty alone, mean over both networks."""
         return sum(self.loss(network, 1) - self.loss(network, 0) for network in (0, 1)) / 2
 
     @property
     def learning(self) -> float:
-        """What the model did: the mean over both difficulties of what changing the network alone does."""
+        """Part of the model: the change of the loss with the network alone, mean over both difficulties."""
         return sum(self.loss(1, difficulty) - self.loss(0, difficulty) for difficulty in (0, 1)) / 2
 
     @property
@@ -245,7 +244,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_parts_are_what_evaluating_both_networks_at_both_difficulties_says(tiny, case):
+def test_the_parts_equal_what_evaluating_both_networks_at_both_difficulties_gives(tiny, case):
     config = tiny(
         "curriculum.preschool_time=600", "curriculum.min_difficulty=0.2", "training.n_iters=100000",
         "training.batch_size=64", "training.eval_every=1000000", "optim.lr=2e-3", "lr_schedule.type=constant",
@@ -257,7 +256,7 @@ def test_the_parts_are_what_evaluating_both_networks_at_both_difficulties_says(t
     assert split.difficulty == pytest.approx(found.difficulty, abs=found.tolerance)
     assert split.learning == pytest.approx(found.learning, abs=found.tolerance)
     assert abs(split.draw) < found.tolerance
-    # And what the run itself has recorded says the same, up to its own luck (`uniform` has more of it: what is hit).
+    # The lines of the run agree up to their Monte Carlo error (larger for `uniform`: which residues are corrupted).
     recorded = between(found.lines, 100, 400, span=40)
     if case == "uniform":
         return

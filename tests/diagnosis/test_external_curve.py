@@ -9,8 +9,7 @@ import pytest
 
 import sedd
 from sedd.config.sections import Model
-from sedd.diagnosis.curve_file import Curve, read_curve
-from sedd.diagnosis.external_curve import compare, judge, mismatched_loss
+from sedd.diagnosis.external_curve import Curve, compare, judge, learnt, mismatched_loss, read_curve
 from sedd.diagnosis.predictors import untrained
 from sedd.diffusion.graphs import Absorb
 from sedd.plugins.curricula import Exponential
@@ -63,11 +62,11 @@ def test_the_table_of_the_user_is_the_curriculum_of_a_model_that_learns_nothing(
     found = sedd.diagnose(tmp_path / "table.csv", config="uniref50_aggressive", symbols=36)
     assert found.verdict.kind == "curriculum"
     assert not found.verdict.went_wrong
-    assert found.elsewhere is not None
-    assert found.elsewhere.trainer == "mismatched"
-    assert found.elsewhere.over_untrained.min() > 1.0
-    assert found.elsewhere.over_untrained.max() < 1.27
-    assert "nothing diverged, and no learning is seen either" in found.verdict.sentence
+    assert found.external_curve is not None
+    assert found.external_curve.trainer == "mismatched"
+    assert found.external_curve.over_untrained.min() > 1.0
+    assert found.external_curve.over_untrained.max() < 1.27
+    assert learnt(found.external_curve) == "nothing visible"
     (alarm,) = found.alarms  # of the rules, one fires, although nothing is wrong
     assert (alarm.rule, alarm.cause, alarm.severity) == ("max_rise", "curriculum", "info")
     assert alarm.numbers["per_1000"] > 0.9
@@ -81,22 +80,22 @@ def test_the_kind_of_trainer_is_found_and_a_constant_factor_is_neither_learning_
     assert found.rate is None
     assert found.factor == pytest.approx(factor, rel=0.02)
     assert verdict.kind == "curriculum"
-    assert "no learning is seen" in verdict.sentence
-    assert (f"factor of about {found.factor:.2f}" in verdict.sentence) == (factor != 1.0)
+    assert learnt(found) == "nothing visible"
+    assert verdict.sentence.endswith(f"{found.factor:.2f} remains.") == (factor != 1.0)
 
 
 @pytest.mark.parametrize("trainer", ["consistent", "mismatched"])
-def test_a_curve_that_falls_below_the_letters_is_learning(trainer):
+def test_a_curve_that_falls_below_the_unigram_model_is_learning(trainer):
     curve = hypothesis(trainer, config()) * np.linspace(1.0, 0.8, len(STEPS)) * wobble()
-    _, verdict = diagnosed(curve, config())
+    found, verdict = diagnosed(curve, config())
     assert not verdict.went_wrong
-    assert "Learning is seen" in verdict.sentence
+    assert learnt(found) == "more"
 
 
-def test_a_curve_that_falls_to_the_letters_has_learnt_the_letters():
+def test_a_curve_that_falls_to_the_unigram_model_has_learnt_the_token_frequencies():
     curve = hypothesis("consistent", config(), STEPS) * np.linspace(1.0, 2.89 / math.log(20), len(STEPS))
-    _, verdict = diagnosed(curve, config())
-    assert "learnt the letters, no more" in verdict.sentence
+    found, _ = diagnosed(curve, config())
+    assert learnt(found) == "frequencies"
 
 
 @pytest.mark.parametrize("trainer", ["consistent", "mismatched"])
@@ -106,7 +105,6 @@ def test_a_loss_that_grows_at_full_difficulty_is_a_divergence(trainer, end):
     found, verdict = diagnosed(hypothesis(trainer, config()) * growth * wobble(), config())
     assert verdict.kind == "learning"
     assert verdict.went_wrong
-    assert "the model, not the curriculum" in verdict.sentence
     assert verdict.alarms[0].diverging
     assert verdict.alarms[0].remedies
     assert found.curve.steps[-1] == verdict.alarms[0].step
@@ -131,40 +129,48 @@ def test_noise_is_no_divergence(seed):
 @pytest.mark.parametrize("rate", [2.5, 4.0])
 def test_the_shape_of_an_exponential_ramp_is_found_where_the_configuration_leaves_it_open(rate):
     open_ = sedd.load_config("uniref50_aggressive")
-    # The same preset as it would be with nothing said about the rate.
+    # The preset as it would be without a rate.
     left_open = open_.replace(curriculum=Exponential(preschool_time=5000))
     theirs = config(f"curriculum.rate={rate}")
     found, verdict = diagnosed(hypothesis("consistent", theirs) * wobble(), left_open)
     assert found.rate == rate
     assert verdict.kind == "curriculum"
     fixed, _ = diagnosed(hypothesis("consistent", theirs) * wobble(), config("curriculum.rate=8"))
-    assert fixed.rate is None  # what was said holds
+    assert fixed.rate is None  # a rate that is set is not fitted
 
 
 def test_a_loss_that_is_not_finite_is_instability(tmp_path):
     (tmp_path / "c.csv").write_text("0,0.25\n500,0.8\n1000,nan\n")
     found = sedd.diagnose(tmp_path / "c.csv", config=config())
     assert found.verdict.kind == "instability"
-    assert "not finite from step 1,000" in found.verdict.sentence
+    assert [(alarm.rule, alarm.step) for alarm in found.alarms] == [("max_loss", 1000)]
     assert found.to_json()["curve"]["loss"] == [0.25, 0.8, None]
 
 
-def test_a_few_points_are_too_little():
+def test_a_few_points_are_inconclusive():
     steps = np.array([0, 1000])
     _, verdict = diagnosed(hypothesis("consistent", config(), steps), config(), steps)
     assert verdict.kind == "little signal"
 
 
-def test_a_loss_over_the_limit_and_one_that_scatters_are_told_without_blame():
+def test_a_loss_over_the_limit_and_one_that_scatters_raise_no_alarm_without_a_divergence():
     chosen = config("monitoring.max_loss=1.5", "monitoring.max_oscillation=0.05")
     curve = hypothesis("consistent", chosen) * wobble(share=0.15)
     _, verdict = diagnosed(curve, chosen)
-    assert {alarm.rule for alarm in verdict.alarms} == {"max_rise", "max_loss", "max_oscillation"}
+    assert {(alarm.rule, alarm.cause) for alarm in verdict.alarms} == {("max_rise", "curriculum")}
     assert not verdict.went_wrong
 
 
+def test_a_divergence_lists_the_rules_that_it_breaks():
+    chosen = config("monitoring.max_loss=1.5")
+    growth = np.where(STEPS > 5000, np.interp(STEPS, [5000, 20000], [1.0, 5.0]), 1.0)
+    _, verdict = diagnosed(hypothesis("consistent", chosen) * growth, chosen)
+    assert [alarm.rule for alarm in verdict.alarms] == ["profile", "max_rise", "max_loss"]
+    assert {alarm.cause for alarm in verdict.alarms} == {"learning"}
+
+
 @pytest.mark.parametrize("overrides", [["graph.type=uniform"], ["curriculum.mode=truncate"]])
-def test_a_mismatch_is_looked_for_only_where_it_has_a_closed_form(overrides):
+def test_a_mismatch_is_considered_only_where_it_has_a_closed_form(overrides):
     found, _ = diagnosed(hypothesis("mismatched", config()), config(*overrides))
     assert list(found.scatter) == ["consistent"]
 
@@ -196,26 +202,28 @@ def test_a_curve_may_be_written_with(name, tmp_path):
 
 
 BAD = {
-    "0,0.5\n10,abc\n": r"c\.csv:2: loss 'abc'",
-    "step,loss\n0,0.5\nx,1\n": r"c\.csv:3: step 'x'",
-    "0,0.5\n-1,0.5\n": r"c\.csv:2: step '-1'",
-    "0,0.5\n1.5,0.5\n": r"c\.csv:2: step '1\.5'",
-    "0,0.5\n0,0.6\n": r"c\.csv:2: step 0 comes after step 0",
-    "0,-0.5\n": r"c\.csv:1: loss '-0\.5'",
-    "0\n": r"c\.csv:1: expected a step and a loss",
-    "time,value,more\n0,1,2\n": r"c\.csv:1: expected the columns step and loss, got time, value, more",
-    "\n# nothing\n": r"c\.csv: no losses in it",
+    "0,0.5\n10,abc\n": "c.csv:2: loss 'abc'",
+    "step,loss\n0,0.5\nx,1\n": "c.csv:3: step 'x'",
+    "0,0.5\n-1,0.5\n": "c.csv:2: step '-1'",
+    "0,0.5\n1.5,0.5\n": "c.csv:2: step '1.5'",
+    "0,0.5\n0,0.6\n": "c.csv:2: step 0",
+    "0,-0.5\n": "c.csv:1: loss '-0.5'",
+    "0\n": "c.csv:1: ",
+    "time,value,more\n0,1,2\n": "c.csv:1: ",
+    "\n# nothing\n": "c.csv: ",
 }
+"""Contents of a file, and the file, line and value that the error names."""
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_wrong_with_a_curve_is_said_with_its_line(text, tmp_path):
+def test_an_error_in_a_curve_names_its_line(text, tmp_path):
     (tmp_path / "c.csv").write_text(text)
-    with pytest.raises(sedd.DataError, match=BAD[text]):
+    with pytest.raises(sedd.DataError) as caught:
         read_curve(tmp_path / "c.csv")
+    assert str(caught.value).startswith(str(tmp_path / BAD[text]))
 
 
-def test_a_curve_that_is_no_text_is_an_error(tmp_path):
+def test_a_curve_that_is_not_text_is_an_error(tmp_path):
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(sedd.DataError, match="UTF-8"):
+    with pytest.raises(sedd.DataError):
         read_curve(tmp_path / "c.csv")

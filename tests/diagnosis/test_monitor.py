@@ -1,4 +1,4 @@
-"""The monitor: the right rule, the right cause, at the right time, and silence where there is nothing to say."""
+"""The monitor: the right rule and cause at the right time, and no alarm where Monte Carlo error explains a change."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sedd.runs import checkpoint
 from sedd.runs.history import History
 
 EVEN = np.full(20, 0.05)
-LETTERS = np.array([0.1] * 8 + [0.2 / 12] * 12)
-H1 = float(-(LETTERS * np.log(LETTERS)).sum())
+FREQUENCIES = np.array([0.1] * 8 + [0.2 / 12] * 12)
+H1 = float(-(FREQUENCIES * np.log(FREQUENCIES)).sum())
 EVERY = 10
 RESIDUES = 20_000
 
@@ -40,11 +40,11 @@ def config(tiny):
     )
 
 
-def train(config: sedd.Config, step: int, level: float, *, luck: float = 0.0, **changes: Any) -> dict[str, Any]:
+def train(config: sedd.Config, step: int, level: float, *, draw: float = 0.0, **changes: Any) -> dict[str, Any]:
     """A train line of a model whose loss is `level` nats at every mask rate."""
     low, high = mask_range(config.noise, config.curriculum.difficulty(step - 1), config.curriculum.mode)
     expected = widths(low, high)
-    drawn = expected * (1.0 + luck)
+    drawn = expected * (1.0 + draw)
     lists = {"loss": drawn * level, "drawn": drawn, "expected": expected, "corrupted": expected}
     return {
         "kind": "train",
@@ -78,7 +78,7 @@ def bound(step: int, nats: float) -> dict[str, Any]:
 
 
 def watch(config: sedd.Config, records: list[dict[str, Any]]) -> Monitor:
-    monitor = Monitor(config, both_predictors(make_graph("absorb", 20), config.model, LETTERS))
+    monitor = Monitor(config, both_predictors(make_graph("absorb", 20), config.model, FREQUENCIES))
     for record in records:
         monitor.observe(record)
     return monitor
@@ -88,7 +88,7 @@ def run(config: sedd.Config, level: Level, *, steps: int = 600, noise: float = 0
     """Lines of a run whose loss per unit of mask rate is `level(step)` and a little noise."""
     random = np.random.default_rng(seed)
     return [
-        train(config, step, level(step) + noise * random.normal(), luck=0.05 * random.normal(), **changes)
+        train(config, step, level(step) + noise * random.normal(), draw=0.05 * random.normal(), **changes)
         for step in range(EVERY, steps + 1, EVERY)
     ]
 
@@ -112,7 +112,7 @@ def test_a_rise_that_the_curriculum_explains_is_called_so_and_nothing_worse(conf
     monitor = watch(strict, run(strict, learning))
     first = monitor.alarms[0]
     assert (first.rule, first.cause, first.severity) == ("max_rise", "curriculum", "info")
-    assert rules(monitor) <= {("max_rise", "curriculum"), ("max_rise", "little signal")}
+    assert rules(monitor) == {("max_rise", "curriculum")}
     assert monitor.verdict().kind == "curriculum"
     assert not monitor.verdict().went_wrong
 
@@ -157,7 +157,7 @@ def test_gradients_that_explode_with_the_loss_are_instability(config):
     assert ("profile", "instability") in rules(watch(config, records))
 
 
-def test_other_letters_are_the_data_and_neither_model_nor_curriculum(config):
+def test_other_token_frequencies_are_the_data_and_neither_model_nor_curriculum(config):
     records = run(config, lambda step: learning(step) + 0.5 * (300 < step <= 360))
     records = [r | {"letters_shift": 0.3} if 300 < r["step"] <= 360 else r for r in records]
     monitor = watch(config, records)
@@ -166,23 +166,26 @@ def test_other_letters_are_the_data_and_neither_model_nor_curriculum(config):
     assert not any(alarm.diverging for alarm in monitor.alarms if alarm.step <= 360)
 
 
-def test_a_model_worse_than_knowing_nothing_is_found_within_a_few_lines(config):
+def test_a_model_worse_than_an_untrained_one_is_found_within_a_few_lines(config):
     monitor = watch(config, run(config, lambda step: 3.0 + 0.05 * step, steps=60))
     assert monitor.alarms[0].rule == "profile"
     assert monitor.alarms[0].severity == "critical"
 
 
-def test_too_few_lines_say_nothing(config):
+def test_too_few_lines_are_inconclusive(config):
     monitor = watch(config, run(config, learning, steps=50))
     assert monitor.verdict().kind == "little signal"
     assert watch(config, []).verdict().kind == "little signal"
 
 
-def test_a_loss_that_scatters_by_luck_is_no_instability(config):
+def test_what_monte_carlo_error_explains_raises_no_alarm(config):
+    strict = config.replace(monitoring={"max_loss": 3.6, "max_oscillation": 0.01, "max_rise": 1e-6})
+    strict = strict.replace(curriculum={"difficulty_ramp": "constant"})
     random = np.random.default_rng(0)
-    lucky = [train(config, s, learning(s), luck=0.6 * random.uniform(-1, 1)) for s in range(EVERY, 601, EVERY)]
-    monitor = watch(config, lucky)
-    assert ("max_oscillation", "little signal") in rules(monitor)
+    scattered = [train(strict, s, learning(s), draw=0.6 * random.uniform(-1, 1)) for s in range(EVERY, 601, EVERY)]
+    assert max(record["loss"] for record in scattered) > 3.6
+    monitor = watch(strict, scattered)
+    assert rules(monitor) == set()
     assert not monitor.verdict().went_wrong
 
 
@@ -191,7 +194,7 @@ def test_a_loss_that_scatters_at_the_same_mask_rates_is_instability(config):
     assert ("max_oscillation", "instability") in rules(monitor)
 
 
-def test_a_loss_over_the_limit_is_told_apart_by_what_knowing_nothing_would_cost(config):
+def test_the_cause_of_a_loss_over_the_limit_depends_on_the_loss_of_an_untrained_model(config):
     low = config.replace(monitoring={"max_loss": 2.0})
     assert ("max_loss", "curriculum") in rules(watch(low, run(low, lambda _: 2.9)))
     assert ("max_loss", "learning") in rules(watch(config, run(config, lambda step: 3.0 + 0.02 * step)))
@@ -221,7 +224,7 @@ def test_a_bound_before_the_first_logged_line_can_be_judged(config):
     assert (alarm.rule, alarm.step) == ("patience", 200)
 
 
-def test_every_divergence_says_since_when_so_that_a_rollback_knows_where_to_go(config):
+def test_every_divergence_has_the_step_where_it_began_for_a_rollback(config):
     skips = [{"kind": "skipped", "step": 300, "skipped": count} for count in range(1, 60)]
     monitors = (
         watch(config, run(config, learning, steps=300) + skips),
@@ -241,7 +244,7 @@ def test_remedies_are_computed_once_while_a_rule_keeps_firing(config, monkeypatc
     assert 0 < len(calls) < 10
 
 
-def test_a_model_that_stays_at_the_letters_is_a_plateau(config):
+def test_a_model_that_stays_at_the_unigram_loss_is_a_plateau(config):
     monitor = watch(config, run(config, lambda _: H1, steps=900, noise=0.003))
     assert ("letters_only", "learning") in rules(monitor)
     assert monitor.verdict().kind == "plateau"
@@ -275,7 +278,7 @@ def test_every_alarm_survives_the_metrics_file(config):
         assert Alarm.from_json(json.loads(json.dumps(alarm.to_json()))) == alarm
 
 
-def test_symbols_without_a_forecast_are_watched_all_the_same(config):
+def test_a_run_without_predictors_is_watched_too(config):
     monitor = Monitor(config, {})
     for record in run(config, lambda step: learning(step) + 0.5 * (step > 300)):
         monitor.observe(record)
@@ -286,11 +289,11 @@ def test_symbols_without_a_forecast_are_watched_all_the_same(config):
 
 
 def breaking(trainer: sedd.Trainer, *, since: int, until: int = 10**9, lr: float = 0.0) -> sedd.Trainer:
-    """Turns the gradient around between two steps, as long as the learning rate is above `lr`."""
+    """Change the sign of the gradient between two steps, as long as the learning rate is above `lr`."""
 
     def turn(slope):
-        there = since <= trainer.state.step < until and trainer.optimizer.param_groups[0]["lr"] > lr
-        return -slope if there else slope
+        broken = since <= trainer.state.step < until and trainer.optimizer.param_groups[0]["lr"] > lr
+        return -slope if broken else slope
 
     for parameter in trainer.network.parameters():
         parameter.register_hook(turn)
@@ -305,19 +308,20 @@ def short(tiny):
     )  # fmt: skip
 
 
-def test_a_run_that_diverges_says_so_and_goes_on_unless_asked(short, tmp_path, capfd):
+def test_a_run_that_diverges_shows_an_alarm_and_goes_on_by_default(short, tmp_path, capfd):
     breaking(sedd.Trainer(short(), run=tmp_path / "run"), since=100).fit()
     history = History.read(tmp_path / "run")
     assert history.steps[-1] == 200
     critical = [event for event in history.events if event.get("severity") == "critical"]
     assert 100 < critical[0]["step"] <= 160
-    assert "nothing" in capfd.readouterr().err
+    assert f"critical: step {critical[0]['step']}" in capfd.readouterr().err
 
 
 def test_stop_ends_a_diverging_run_with_its_reason_and_a_checkpoint(short, tmp_path):
     trainer = breaking(sedd.Trainer(short("monitoring.on_divergence=stop"), run=tmp_path / "run"), since=100)
-    with pytest.raises(sedd.TrainingError, match="diverges"):
+    with pytest.raises(sedd.TrainingError) as caught:
         trainer.fit(progress=False)
+    assert "monitoring.on_divergence" in str(caught.value)
     assert 100 < checkpoint.step_of(checkpoint.listing(tmp_path / "run" / "checkpoints")[-1]) < 200
 
 
@@ -373,11 +377,12 @@ def test_a_run_that_went_back_resumes_like_one_that_never_stopped(short, tmp_pat
 def test_rollbacks_are_limited(short, tmp_path):
     config = short("monitoring.on_divergence=rollback", "monitoring.max_rollbacks=1")
     trainer = breaking(sedd.Trainer(config, run=tmp_path / "run"), since=100)
-    with pytest.raises(sedd.TrainingError, match="after 1 rollbacks"):
+    with pytest.raises(sedd.TrainingError):
         trainer.fit(progress=False)
+    assert trainer.state.rollbacks == 1
 
 
-def test_the_monitor_says_the_same_of_a_finished_run_as_it_said_while_it_ran(short, tmp_path):
+def test_a_finished_run_has_the_alarms_that_it_had_while_it_ran(short, tmp_path):
     trainer = breaking(sedd.Trainer(short(), run=tmp_path / "run"), since=100)
     trainer.fit(progress=False)
     records = [json.loads(line) for line in Path(tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

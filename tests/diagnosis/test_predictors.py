@@ -1,4 +1,4 @@
-"""What fixed predictors lose: against closed forms, matrix exponentials, and the library's own loss."""
+"""The loss of fixed predictors: against closed forms, matrix exponentials, and the library's own loss."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ SKEWED = np.array([0.5, 0.3, 0.15, 0.05])
 
 
 @st.composite
-def frequencies(draw: st.DrawFn) -> np.ndarray:
-    """Letter frequencies, some of which may be 0."""
+def frequency_vectors(draw: st.DrawFn) -> np.ndarray:
+    """Token frequencies, some of which may be 0."""
     weights = draw(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12))
     total = np.array(weights) + 0.0
-    total[0] += 0.01  # at least one letter occurs
+    total[0] += 0.01  # at least one token occurs
     return total / total.sum()
 
 
 @settings(max_examples=25, deadline=None)
-@given(frequencies(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
-def test_absorb_is_the_range_of_mask_rates_times_ln_n_or_the_letter_entropy(letters, a, b):
+@given(frequency_vectors(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_absorb_is_the_range_of_mask_rates_times_ln_n_or_the_token_entropy(frequencies, a, b):
     low, high = sorted((a, b))
-    graph = Absorb(len(letters))
+    graph = Absorb(len(frequencies))
     assert untrained(graph, Model()).loss(low, high) == pytest.approx((high - low) * math.log(graph.n), abs=2e-6)
-    assert unigram(graph, letters).loss(low, high) == pytest.approx((high - low) * entropy(letters), abs=2e-5)
+    assert unigram(graph, frequencies).loss(low, high) == pytest.approx((high - low) * entropy(frequencies), abs=2e-5)
 
 
 @settings(max_examples=25, deadline=None)
-@given(frequencies())
-def test_uniform_integrates_to_ln_n_for_one_that_knows_nothing_and_to_the_entropy_for_one_that_knows_letters(letters):
+@given(frequency_vectors())
+def test_uniform_integrates_to_ln_n_for_the_untrained_model_and_to_the_entropy_for_the_unigram(frequencies):
     # The full bound of a predictor that is right about independent residues is exact: -log p.
-    graph = Uniform(len(letters))
+    graph = Uniform(len(frequencies))
     assert untrained(graph, Model()).loss(0.0, 1.0) == pytest.approx(math.log(graph.n), abs=2e-3)
-    assert unigram(graph, letters).loss(0.0, 1.0) == pytest.approx(entropy(letters), abs=2e-3)
+    assert unigram(graph, frequencies).loss(0.0, 1.0) == pytest.approx(entropy(frequencies), abs=2e-3)
 
 
 @settings(max_examples=25, deadline=None)
-@given(frequencies(), st.sampled_from(["absorb", "uniform"]))
-def test_a_predictor_never_gains_from_more_noise_and_knowing_the_letters_never_hurts(letters, kind):
-    graph = make_graph(kind, len(letters))
-    nothing, known = untrained(graph, Model()), unigram(graph, letters)
-    assert (np.diff(nothing.integral) >= -1e-7).all()
+@given(frequency_vectors(), st.sampled_from(["absorb", "uniform"]))
+def test_a_predictor_never_gains_from_more_noise_and_token_frequenciesnever_hurt(frequencies, kind):
+    graph = make_graph(kind, len(frequencies))
+    uniform, known = untrained(graph, Model()), unigram(graph, frequencies)
+    assert (np.diff(uniform.integral) >= -1e-7).all()
     assert (np.diff(known.integral) >= -1e-7).all()
     for low, high in pairwise(np.linspace(0.0, 1.0, 6)):
         if kind == "absorb":
@@ -69,17 +69,17 @@ def score(graph: Graph, head: str, sigma: float) -> Tensor:
         # A raw score of e^0, which for absorb SEDD divides by (e^sigma - 1) n.
         value = 1.0 / (math.expm1(sigma) * n) if isinstance(graph, Absorb) else 1.0
         return torch.full((graph.states, n), value, dtype=torch.float64)
-    kernel = transitions(graph, torch.tensor([sigma]))[0][:, :n]  # p(z | a) of every clean letter
-    marginal = kernel.mean(1)  # the letter is any of them
+    kernel = transitions(graph, torch.tensor([sigma]))[0][:, :n]  # p(z | a) of every clean token a
+    marginal = kernel.mean(1)  # every clean token is equally likely
     return marginal[None, :n] / marginal[:, None]
 
 
-def oracle(graph: Graph, head: str, sigma: float, letters: np.ndarray) -> float:
+def oracle(graph: Graph, head: str, sigma: float, frequencies: np.ndarray) -> float:
     """Expected score entropy per unit of sigma of a network that puts out 0, from matrix exponentials alone."""
     kernel = transitions(graph, torch.tensor([sigma]))[0]  # p(z | a)
     guess = score(graph, head, sigma)
     total = 0.0
-    for a, share in enumerate(letters):
+    for a, share in enumerate(frequencies):
         for z in range(graph.states):
             for y in range(graph.n):
                 # Rate of the reverse jump z -> y: that of the forward jump y -> z.
@@ -95,7 +95,7 @@ def oracle(graph: Graph, head: str, sigma: float, letters: np.ndarray) -> float:
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["absorb", "uniform"])
 @pytest.mark.parametrize("sigma", [0.02, 0.3, 1.0, 3.0])
-def test_an_untrained_predictor_is_what_matrix_exponentials_say(kind, head, sigma):
+def test_an_untrained_predictor_agrees_with_matrix_exponentials(kind, head, sigma):
     graph = make_graph(kind, 4)
     predictor = untrained(graph, Model(head=head))
     expected = oracle(graph, head, sigma, np.full(4, 0.25)) * math.exp(sigma)
@@ -105,7 +105,7 @@ def test_an_untrained_predictor_is_what_matrix_exponentials_say(kind, head, sigm
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.3, 1.0, 3.0])
-def test_a_unigram_predictor_for_uniform_is_what_matrix_exponentials_say(sigma):
+def test_a_unigram_predictor_for_uniform_agrees_with_matrix_exponentials(sigma):
     graph = Uniform(4)
     kernel = transitions(graph, torch.tensor([sigma]))[0].numpy()
     marginal = kernel @ SKEWED
@@ -126,14 +126,14 @@ def test_the_quadrature_is_fine_enough(kind, monkeypatch):
     from sedd.diagnosis import predictors
 
     graph = make_graph(kind, 20)
-    letters = np.random.default_rng(0).dirichlet(np.ones(20))
-    coarse = unigram(graph, letters)
+    frequencies = np.random.default_rng(0).dirichlet(np.ones(20))
+    coarse = unigram(graph, frequencies)
     monkeypatch.setattr(predictors, "CELLS", 24)
-    fine = unigram(graph, letters)
+    fine = unigram(graph, frequencies)
     assert [coarse.loss(0.0, m) for m in EDGES[1:]] == pytest.approx([fine.loss(0.0, m) for m in EDGES[1:]], rel=1e-4)
 
 
-def test_the_score_head_has_one_output_more_than_letters_for_absorb():
+def test_the_score_head_has_one_output_more_than_symbols_for_absorb():
     assert Parametrization(head="score").outputs(Absorb(4)) == 5
     scaled, raw = (untrained(Absorb(4), Model(head="score", scale_by_sigma=scale)) for scale in (True, False))
     assert scaled.loss(0.0, 1.0) == pytest.approx(math.log(4), abs=1e-5)
@@ -152,7 +152,7 @@ def test_a_profile_is_its_own_mean_in_every_bin_and_its_nearest_bin_where_it_was
 
 
 def test_an_empty_profile_is_refused():
-    with pytest.raises(ValueError, match="nothing was trained yet"):
+    with pytest.raises(ValueError, match="profile"):
         of_profile(np.full(BINS, np.nan))
 
 

@@ -1,4 +1,4 @@
-"""The command line: thin words over the library. Expected errors are one message and exit code 2."""
+"""The command line: one file per command. An expected error is one message on standard error and exit code 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import NoReturn
 import torch
 from rich.markup import escape
 
-from sedd.cli.app import app, err, out
+from sedd.cli.app import app
+from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
 from sedd.distributed.group import RankInfo, rank_lost_error
-from sedd.errors import LOST, SeddError
+from sedd.errors import SeddError
 
 __all__ = ["app", "main"]
 
@@ -34,21 +35,18 @@ for _module in (
     import_module(f"sedd.cli.{_module}")
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    err.print(f"[yellow]warning:[/yellow] {escape(str(message))}")
-
-
 def main() -> None:
     """Entry point of the command `sedd`."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
+    attach_logging()
     info = RankInfo.from_environment()
     if info is not None and info.rank:
-        out.quiet = err.quiet = True  # the first process of a group speaks for all
+        out.quiet = err.quiet = True  # only the first process of a group prints
     try:
         app()
     except SeddError as error:
         _fail(str(error))
-    except OSError as error:  # the disk is full, a file is in the way or not ours: nothing a traceback would explain
+    except OSError as error:  # a full disk, missing permissions: a traceback would explain nothing
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
     except torch.OutOfMemoryError as error:
         _fail(
@@ -56,17 +54,17 @@ def main() -> None:
             "the same"
         )
     except RuntimeError as error:
-        lost = rank_lost_error(error)
-        if lost is None:
+        lost_rank = rank_lost_error(error)
+        if lost_rank is None:
             raise
-        _fail(str(lost), LOST)
+        _fail(str(lost_rank), ExitCode.LOST_RANK)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
-def _fail(message: str, code: int = 2) -> NoReturn:
+def _fail(message: str, code: ExitCode = ExitCode.ERROR) -> NoReturn:
     if err.quiet:
-        time.sleep(5.0)  # what the first process has to say too, it says alone: this one is ended meanwhile
+        time.sleep(5.0)  # the first process prints an error of all processes; this one is ended meanwhile
         err.quiet = False
     err.print(f"[red]error:[/red] {escape(message)}")
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`sedd data`: prepare a store, and verify one."""
+"""`sedd data`: prepare a token store, and verify one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app, data_progress, err, out
+from sedd.cli.app import app
+from sedd.cli.console import DataProgress, err, out
 from sedd.config.run_file import load_config
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare, verify
@@ -26,9 +27,9 @@ def data_prepare(
     ] = None,
 ) -> None:
     """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
-    options = [item.removeprefix("data.") for item in overrides or []]  # as for `train`, too
+    options = [item.removeprefix("data.") for item in overrides or []]  # `data.alphabet=esm` is accepted too
     config = load_config({}, *(f"data.{item}" for item in options))
-    with data_progress() as progress:
+    with DataProgress() as progress:
         prepared = prepare(
             source, store, options=PrepareOptions.from_config(config.data), progress=progress, workers=workers
         )

@@ -1,14 +1,14 @@
-"""`sedd diagnose`."""
+"""`sedd diagnose`: the verdict on a run, the reasons, and what to do."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app, out
+from sedd.cli.app import app
+from sedd.cli.console import ExitCode, out, print_json
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.diagnosis import Diagnosis, split_text
@@ -22,28 +22,30 @@ def diagnose_run(
         str | None, typer.Option(help="A preset or a YAML file: needed for a CSV; default: that of the run.")
     ] = None,
     symbols: Annotated[int | None, typer.Option(min=1, help="Size of the alphabet, if larger than the data's.")] = None,
-    first: Annotated[int | None, typer.Option("--from", min=0, help="Split the change of the loss from here.")] = None,
-    last: Annotated[int | None, typer.Option("--to", min=0, help="To here; default: the last step.")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", min=0, help="Split the change of the loss from this step.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--to", min=0, help="To this step; default: the last one.")] = None,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if something is wrong, for scripts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
-    found = diagnose(run, config=config, symbols=symbols)
-    chosen = None if first is None and last is None else _between(found, first, last)
+    diagnosis = diagnose(run, config=config, symbols=symbols)
+    chosen = None if first is None and last is None else _between(diagnosis, first, last)
     if as_json:
-        typer.echo(json.dumps(found.to_json() | ({"chosen": chosen.to_json()} if chosen else {})))
+        print_json(diagnosis.to_json() | ({"chosen": chosen.to_json()} if chosen else {}))
     else:
-        out.print(str(found), markup=False)
+        out.print(str(diagnosis), markup=False)
         if chosen:
-            out.print("\nAs asked")
+            out.print(f"\nFrom step {chosen.first:,} to {chosen.last:,}")
             for line in split_text(chosen):
                 out.print(line, markup=False)
-    if fail and found.verdict.went_wrong:
-        raise typer.Exit(1)
+    if fail and diagnosis.verdict.went_wrong:
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _between(found: Diagnosis, first: int | None, last: int | None) -> Attribution:
-    if found.elsewhere is not None:
+def _between(diagnosis: Diagnosis, first: int | None, last: int | None) -> Attribution:
+    if diagnosis.external_curve is not None:
         raise ConfigError("--from and --to split the loss by mask rate, which a curve of step,loss does not have")
-    steps = found.steps or [0]
-    return found.between(steps[0] if first is None else first, steps[-1] if last is None else last)
+    steps = diagnosis.steps or [0]
+    return diagnosis.between(steps[0] if first is None else first, steps[-1] if last is None else last)

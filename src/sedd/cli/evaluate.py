@@ -1,11 +1,10 @@
-"""`sedd evaluate`: the likelihood bound of a trained model, how sure it is, and what it is worth."""
+"""`sedd evaluate`: the likelihood bound of a trained model, its error, its parts by mask rate, and controls."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,39 +12,39 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
 
-from sedd.cli.app import RunPath, app, data_progress, err, out
+from sedd.cli.app import RunPath, app
+from sedd.cli.console import DataProgress, margin, number, out, print_json, print_table, progress_bar, table
 from sedd.cli.quality import show_quality
 from sedd.data import Sequences, open_data, open_whole
 from sedd.errors import DataError
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.names import names_in
 from sedd.evaluation.scatter import Z95
-from sedd.evaluation.table import table
+from sedd.evaluation.table import table as csv_table
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
 
-USUAL = 1_000
-"""Sequences that are evaluated where neither their number nor a table of all is asked for."""
-ABOUT = {
-    "uniform": "any letter",
-    "unigram": "letter frequencies",
+DEFAULT_SEQUENCES = 1_000
+"""Sequences that are evaluated without --sequences and --per-sequence."""
+CONTROLS = {
+    "uniform": "uniform distribution",
+    "unigram": "token frequencies",
     "composition": "rest of the sequence",
     "shuffled": "the model, shuffled",
 }
+"""What the prediction of each control is based on."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
-    """What is evaluated."""
+class _EvaluatedData:
+    """Sequences to evaluate."""
 
     sequences: Sequences
     names: Iterator[str] | None
-    """Of all sequences, where a file has them."""
-    letters: np.ndarray | None
-    """Letter counts of the training data, where they are known."""
+    """Names of all sequences, where a file has them."""
+    token_counts: np.ndarray | None
+    """Token counts of the training data, where they are known."""
 
 
 @app.command()
@@ -55,7 +54,9 @@ def evaluate(
     masks: Annotated[int, typer.Option(min=1, help="Noise levels per sequence.")] = 8,
     sequences: Annotated[
         int | None,
-        typer.Option(min=1, help=f"At most this many sequences; default: {USUAL:,}, or all with --per-sequence."),
+        typer.Option(
+            min=1, help=f"At most this many sequences; default: {DEFAULT_SEQUENCES:,}, or all with --per-sequence."
+        ),
     ] = None,
     per_sequence: Annotated[
         Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV).")
@@ -65,7 +66,7 @@ def evaluate(
         Literal["best", "latest"], typer.Option(help="Of a run: the checkpoint with the best bound, or the latest.")
     ] = "best",
     controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="What letters alone, and shuffled data, would give.")
+        bool, typer.Option("--controls/--no-controls", help="Evaluate token frequencies and shuffled data too.")
     ] = True,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Instead of the bound, judge this many samples (`sedd quality`).")
@@ -78,31 +79,40 @@ def evaluate(
         show_quality(run, reference=data, samples=samples, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    with data_progress() as progress:
-        held = _held_out(model, run, progress) if data is None else _of_file(model, run, data, progress)
-    count = min(len(held.sequences), sequences or (USUAL if per_sequence is None else len(held.sequences)))
+    with DataProgress() as progress:
+        evaluated = _held_out(model, run, progress) if data is None else _of_file(model, run, data, progress)
+    available = len(evaluated.sequences)
+    count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
-        rows = None if per_sequence is None else stack.enter_context(table(per_sequence, held.names))
-        advance = stack.enter_context(_progress(count))
+        write_rows = None if per_sequence is None else stack.enter_context(csv_table(per_sequence, evaluated.names))
+        show = stack.enter_context(progress_bar("evaluating", count))
+        done = 0
 
         def each(bounds: Any) -> None:
-            if rows is not None:
-                rows(bounds)
-            advance(len(bounds))
+            nonlocal done
+            if write_rows is not None:
+                write_rows(bounds)
+            done += len(bounds)
+            show(done)
 
-        found = model.likelihood(
-            held.sequences, masks=masks, count=count, letters=held.letters, controls=controls, each=each
+        likelihood = model.likelihood(
+            evaluated.sequences,
+            masks=masks,
+            count=count,
+            letters=evaluated.token_counts,
+            controls=controls,
+            each=each,
         )
     if as_json:
-        typer.echo(json.dumps({"step": model.step, **found.to_json()}))
+        print_json({"step": model.step, **likelihood.to_json()})
         return
-    _show(found, model, all_of=len(held.sequences))
+    _show(likelihood, model, available=available)
     if per_sequence is not None:
-        named = "" if held.names is not None else "; ids are numbers in the order of the data, which has no names"
-        out.print(f"each         {found.bound.sequences:,} sequences in {per_sequence}{named}", markup=False)
+        ids = "" if evaluated.names is not None else "; ids are numbers in the order of the data, which has no names"
+        _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
-def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], None]) -> _Held:
+def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], None]) -> _EvaluatedData:
     data = model.config.data
     dataset = open_data(data, seed=model.config.seed, progress=progress)
     if dataset.fingerprint != model.trained_on:
@@ -111,14 +121,14 @@ def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], 
             "name the file to evaluate: sedd evaluate RUN FASTA"
         )
     names = None if data.valid is None else _names(model, data.valid)
-    return _Held(dataset.valid, names, dataset.token_counts)
+    return _EvaluatedData(dataset.valid, names, dataset.token_counts)
 
 
-def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> _Held:
+def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> _EvaluatedData:
     store = open_whole(model.config.data, name, model.alphabet, progress=progress)
     folder = run.parent.parent if (run / "manifest.json").exists() else run
     record = RunDirectory(folder).data_record()
-    return _Held(store, _names(model, name), None if record is None else np.array(record.token_counts))
+    return _EvaluatedData(store, _names(model, name), None if record is None else np.array(record.token_counts))
 
 
 def _names(model: Pretrained, name: str) -> Iterator[str] | None:
@@ -126,84 +136,68 @@ def _names(model: Pretrained, name: str) -> Iterator[str] | None:
     return names_in(path, model.config.data, model.alphabet) if path.is_file() else None
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    with Progress(console=err, transient=True) if err.is_terminal else nullcontext() as bar:
-        task = None if bar is None else bar.add_task("evaluating", total=total)
-        yield lambda done: None if bar is None or task is None else bar.advance(task, done)
-
-
-def _show(found: Likelihood, model: Pretrained, *, all_of: int) -> None:
-    bound = found.bound
-    low, high = found.interval
-    sure = (
-        f"95 % interval {low:.4f} to {high:.4f}" if math.isfinite(found.half) else "too few sequences for an interval"
-    )
-    out.print(f"bound        {bound.nats:.4f} nats per residue, {sure}")
-    out.print(f"             {bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
-    if math.isfinite(found.half):
-        out.print(f"how sure     ± {found.half:.4f}: {_shares(found, all_of=all_of)}")
+def _show(likelihood: Likelihood, model: Pretrained, *, available: int) -> None:
+    bound, half = likelihood.bound, likelihood.half
+    low, high = likelihood.interval
+    interval = f"{low:.4f} to {high:.4f}" if math.isfinite(half) else "too few sequences for an interval"
+    _show_row("bound", f"{bound.nats:.4f} nats per residue")
+    _show_row("", f"{bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
+    _show_row("95% CI", interval)
+    if math.isfinite(half):
+        _show_row("", f"± {half:.4f}: {_error_parts(likelihood, available=available)}")
     top = -math.expm1(-model.config.noise.sigma_max)
-    out.print(f"of which     {bound.trained:.4f} at the noise it was trained on, mask rates up to {top:.1%}")
-    part = "" if bound.sequences == all_of else f" of {all_of:,}"
-    out.print(
-        f"over         {bound.sequences:,}{part} sequences, {bound.residues:,} residues; weights of step {model.step:,}"
-    )
+    _show_row("within the trained noise", f"{bound.trained:.4f} of the bound, mask rates up to {top:.1%}")
+    of_all = "" if bound.sequences == available else f" of {available:,}"
+    residues = f"{bound.residues:,} residues; weights of step {model.step:,}"
+    _show_row("sequences", f"{bound.sequences:,}{of_all}, {residues}")
     if bound.cropped:
-        out.print(f"             {bound.cropped:,} of them cropped to {model.config.model.length:,} residues")
-    _show_rates(found, model)
-    if found.controls:
-        _show_controls(found)
+        _show_row("", f"{bound.cropped:,} of them cropped to {model.config.model.length:,} residues")
+    _show_rates(likelihood, model)
+    if likelihood.controls:
+        _show_controls(likelihood)
 
 
-def _shares(found: Likelihood, *, all_of: int) -> str:
-    """What the interval is made of."""
-    if not math.isfinite(found.half_masks):
-        return "with a single mask per sequence it cannot be said from what; give --masks 2 or more"
-    more = "more --masks" if found.half_masks > found.half_sequences else "more --sequences"
-    if more == "more --sequences" and found.bound.sequences == all_of:
+def _show_row(name: str, text: str) -> None:
+    out.print(f"{name:<26}{text}", markup=False)
+
+
+def _error_parts(likelihood: Likelihood, *, available: int) -> str:
+    """The parts of the interval, and the option that would narrow it most."""
+    if not math.isfinite(likelihood.half_masks):
+        return "with a single mask per sequence its parts are unknown; give --masks 2 or more"
+    more = "more --masks" if likelihood.half_masks > likelihood.half_sequences else "more --sequences"
+    if more == "more --sequences" and likelihood.bound.sequences == available:
         more = "more data"
     return (
-        f"± {found.half_sequences:.4f} from which sequences, ± {found.half_masks:.4f} from which masks "
-        f"({found.masks} for each); {more} would narrow it most"
+        f"± {likelihood.half_sequences:.4f} from the choice of sequences, ± {likelihood.half_masks:.4f} from the masks "
+        f"({likelihood.masks} per sequence); {more} would narrow it most"
     )
 
 
-def _show_rates(found: Likelihood, model: Pretrained) -> None:
-    what = "cross-entropy" if model.config.graph.type == "absorb" else "nats per unit of mask rate"
-    shown = _table("By mask rate", "mask rate", what, "±", "part of the bound")
-    for each in found.rates:
-        known = math.isfinite(each.nats)
-        cells = (f"{each.nats:.4f}", _half(each.stderr), f"{each.part:.4f}") if known else ("-", "-", "-")
-        shown.add_row(f"{each.low:.0%} to {each.high:.0%}", *cells)
-    _print(shown)
+def _show_rates(likelihood: Likelihood, model: Pretrained) -> None:
+    value = "cross-entropy" if model.config.graph.type == "absorb" else "nats per unit of mask rate"
+    made = table("By mask rate", "mask rate", *map(number, (value, "±", "part of the bound")))
+    for rate in likelihood.rates:
+        known = math.isfinite(rate.nats)
+        cells = (f"{rate.nats:.4f}", margin(rate.stderr), f"{rate.part:.4f}") if known else ("-", "-", "-")
+        made.add_row(f"{rate.low:.0%} to {rate.high:.0%}", *cells)
+    print_table(made)
 
 
-def _show_controls(found: Likelihood) -> None:
-    shown = _table("Controls, on the same residues", "control", "knows", "nats per residue", "bound less it", "±")
-    for name, each in found.controls.items():
-        shown.add_row(name, ABOUT[name], f"{each.nats:.4f}", f"{each.less:+.4f}", _half(each.less_stderr))
-    _print(shown)
-    out.print(f"Letter frequencies are those of {escape(found.letters)}. ± is half of a 95 % interval.")
-    shuffled = found.controls["shuffled"]
+def _show_controls(likelihood: Likelihood) -> None:
+    numbers = map(number, ("nats per residue", "difference", "±"))
+    made = table("Controls, on the same residues", "control", "based on", *numbers)
+    for name, control in likelihood.controls.items():
+        cells = (f"{control.nats:.4f}", f"{control.less:+.4f}", margin(control.less_stderr))
+        made.add_row(name, CONTROLS[name], *cells)
+    print_table(made)
+    out.print(
+        f"Token frequencies are those of {escape(likelihood.letters)}. The difference is the bound less the control; "
+        "± is half of a 95 % interval."
+    )
+    shuffled = likelihood.controls["shuffled"]
     if not shuffled.less + Z95 * shuffled.less_stderr < 0.0:
         out.print(
-            "The model is no better on these sequences than on the same residues shuffled: nothing says that it has "
-            "learnt more than which letters there are."
+            "The model is no better on these sequences than on the same residues shuffled: it is not shown that it has "
+            "learnt more than the composition of sequences."
         )
-
-
-def _half(stderr: float) -> str:
-    return f"{Z95 * stderr:.4f}" if math.isfinite(stderr) else "?"
-
-
-def _table(title: str, *columns: str) -> Table:
-    made = Table(title=f"[bold]{title}[/bold]", title_justify="left")
-    for number, column in enumerate(columns):
-        made.add_column(column, justify="left" if number == 0 or column == "knows" else "right", overflow="fold")
-    return made
-
-
-def _print(made: Table) -> None:
-    out.print()
-    out.print(made, soft_wrap=False)

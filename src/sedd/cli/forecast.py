@@ -1,83 +1,99 @@
-"""`sedd forecast`."""
+"""`sedd forecast`: the training loss that a configuration implies, before training."""
 
 from __future__ import annotations
 
-import json
 import math
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
 from rich import box
 from rich.table import Table
 
-from sedd.cli.app import Device, Overrides, app, data_progress, err, out
-from sedd.cli.speed import measured
-from sedd.diagnosis.api import dataset_of, forecast, quietly
-from sedd.diagnosis.curve_file import read_curve
+from sedd.cli.app import Device, Overrides, app
+from sedd.cli.console import DataProgress, duration, err, number, out, print_json, print_saved, table
+from sedd.config.config import Config
+from sedd.data import STRATA, Dataset, open_data
+from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
+from sedd.diagnosis.external_curve import read_curve
 from sedd.diagnosis.forecast import Forecast, Row
 from sedd.diagnosis.predictors import entropy
-from sedd.errors import ConfigError
+from sedd.errors import ConfigError, SeddWarning
+from sedd.training.trainer import Trainer
+
+MEASURED_STEPS = 5
+"""Optimizer steps that --measure times, after one warm-up step."""
+MEASURE_SECONDS = 20.0
+"""Time after which --measure begins no further step."""
 
 
 @app.command("forecast")
 def forecast_run(
     config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
     overrides: Overrides = None,
-    data: Annotated[str | None, typer.Option(help="FASTA, text or store: its letters; default: data.train.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="FASTA, text or store, for its token frequencies; default: data.train.")
+    ] = None,
     steps: Annotated[str | None, typer.Option(help="Optimizer steps of the table: 0,500,1000.")] = None,
-    run: Annotated[Path | None, typer.Option(help="A trained run: what its model would show, too.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A trained run, whose loss by mask rate becomes a column.")] = None,
     symbols: Annotated[int | None, typer.Option(min=1, help="Size of the alphabet, if larger than the data's.")] = None,
     expect: Annotated[
         str | None, typer.Option(help="Losses you expect: 0=0.3,5000=0.8, or a CSV of step,loss.")
     ] = None,
-    throughput: Annotated[float | None, typer.Option(help="Residues per second, for hours.")] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Measure the throughput here, in some steps.")] = False,
+    throughput: Annotated[float | None, typer.Option(help="Residues per second, for the duration.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure the throughput on this machine, in a few steps.")
+    ] = False,
     device: Device = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this file (PNG).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What the training loss will be at each step, whatever is learnt: before you train."""
-    # Its advice is printed below, once.
-    loaded = quietly(config, *(overrides or []), *([f"device.type={device}"] if device else []))
+    """What the training loss will be at each step even if nothing is learnt: before you train."""
+    # The advice on the configuration is printed below, not as warnings.
+    loaded = load_without_advice(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     expected = {} if expect is None else _expected(expect)
-    asked = [] if steps is None else [_step(text, "--steps") for text in steps.split(",")]
+    rows = [] if steps is None else [_step(text, "--steps") for text in steps.split(",")]
     if measure and throughput is not None:
         raise ConfigError("--throughput and --measure: give one of the two")
-    with data_progress() as progress:
+    with DataProgress() as progress:
         dataset = dataset_of(loaded, data, progress=progress)
-    said = ""
+    measurement = ""
     if measure:
         err.print("Measuring some optimizer steps ...")
-        throughput, said = measured(loaded, dataset)
-    found = forecast(
-        loaded, data=dataset, run=run, steps=asked or sorted(expected) or None, throughput=throughput, symbols=symbols
+        throughput, measurement = measure_throughput(loaded, dataset)
+    implied = forecast(
+        loaded, data=dataset, run=run, steps=rows or sorted(expected) or None, throughput=throughput, symbols=symbols
     )
-    judged = found.judge(expected)
+    judgements = implied.judge(expected)
     if plot is not None:
-        _draw(found, plot)
+        _draw(implied, plot)
     if as_json:
-        typer.echo(json.dumps(found.to_json() | {"expected": judged} | ({"measured": said} if said else {})))
+        more = {"measured": measurement} if measurement else {}
+        print_json(implied.to_json() | {"expected": judgements} | more)
         return
-    out.print(_table(found))
-    for line in _sentences(found, said):
+    out.print(f"{implied.summary}\n", markup=False)
+    out.print(_table(implied))
+    for line in _sentences(implied, measurement):
         out.print(line, markup=False)
-    if judged:
+    if judgements:
         out.print("\nExpected losses")
-        for line in judged:
+        for line in judgements:
             out.print(f"  {line}", markup=False)
     if plot is not None:
-        out.print(f"\nThe picture is in {plot}", markup=False)
+        print_saved(plot)
 
 
 def _expected(text: str) -> dict[int, float]:
-    """`0=0.3,5000=0.8`, or a file."""
+    """Losses by optimizer step, from `0=0.3,5000=0.8` or a CSV file."""
     if "=" not in text:
         curve = read_curve(Path(text))
-        seen = zip(curve.steps.tolist(), curve.losses.tolist(), strict=True)
-        return {step: loss for step, loss in seen if math.isfinite(loss)}
-    found = {}
+        pairs = zip(curve.steps.tolist(), curve.losses.tolist(), strict=True)
+        return {step: loss for step, loss in pairs if math.isfinite(loss)}
+    losses = {}
     for item in text.split(","):
         step, _, loss = item.partition("=")
         try:
@@ -86,8 +102,8 @@ def _expected(text: str) -> dict[int, float]:
             value = math.nan
         if not math.isfinite(value):
             raise ConfigError(f"--expect {item!r}: expected step=loss, such as 5000=0.8")
-        found[_step(step, "--expect")] = value
-    return found
+        losses[_step(step, "--expect")] = value
+    return losses
 
 
 def _step(text: str, option: str) -> int:
@@ -96,22 +112,21 @@ def _step(text: str, option: str) -> int:
     return int(text)
 
 
-def _table(found: Forecast) -> Table:
-    table = Table(
-        title="Training loss that the configuration alone decides, nats per residue",
-        title_justify="left",
-        box=box.SIMPLE,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    columns = ["step", "difficulty", "mask rates", "lr", "untrained", "letters"]
-    for name in (*columns, "run") if "run" in found.predictors else columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in found.rows:
-        table.add_row(f"{row.step:,}", *_cells(row))
-    table.add_section()
-    table.add_row("no curriculum", *_cells(found.full))
-    return table
+# Output ---------------------------------------------------------------------------------------------------------------
+
+
+def _table(implied: Forecast) -> Table:
+    columns = ["step", "difficulty", "mask rates", "lr", "untrained", "unigram"]
+    names = (*columns, "run") if "run" in implied.predictors else columns
+    made = table("Training loss of models that do not learn, nats per residue", *map(number, names))
+    made.box, made.pad_edge, made.collapse_padding = box.SIMPLE, False, True
+    for column in made.columns:
+        column.no_wrap = True
+    for row in implied.rows:
+        made.add_row(f"{row.step:,}", *_cells(row))
+    made.add_section()
+    made.add_row("no curriculum", *_cells(implied.full))
+    return made
 
 
 def _cells(row: Row) -> list[str]:
@@ -125,46 +140,86 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _sentences(found: Forecast, measured: str) -> Iterator[str]:
-    letters = found.letters
+def _sentences(implied: Forecast, measurement: str) -> Iterator[str]:
+    statistics = implied.statistics
     yield (
-        f"untrained: knows nothing ({len(letters.frequencies)} symbols). letters: knows how often each occurs "
-        f"({entropy(letters.frequencies):.3f} nats; {letters.source})."
+        f"untrained: every one of {len(statistics.frequencies)} symbols is equally likely. unigram: predicts the token "
+        f"frequencies ({entropy(statistics.frequencies):.3f} nats; {statistics.source})."
     )
-    rise = found.rises["unigram"]
+    rise = implied.rises["unigram"]
     if rise.per_1000 > 0:
         yield (
             f"Steepest rise without any learning: {rise.per_1000:.3g} nats per 1,000 steps, steps {rise.first:,} to "
             f"{rise.last:,}."
         )
-    yield from (f"False alarm: {line}" for line in found.false_alarms)
-    if not found.false_alarms:
-        yield "None of your rules (monitoring) fires while nothing is wrong."
+    yield from (f"False alarm: {line}" for line in implied.false_alarms)
+    if not implied.false_alarms:
+        yield "No rule of monitoring will fire while nothing is wrong."
     yield (
-        f"Luck of the draw alone scatters the loss of one step by {found.scatter['start']:.0%} at the start and "
-        f"{found.scatter['full']:.0%} at full difficulty."
+        f"Monte Carlo error of the loss of one step: {implied.scatter['start']:.0%} at the start, "
+        f"{implied.scatter['full']:.0%} at full difficulty."
     )
-    for phase in found.phases:
-        hours = "" if phase.hours is None else f", {_hours(phase.hours)}"
-        yield f"Phase {phase.name}: steps {phase.first:,} to {phase.last:,}{hours}."
-    if found.throughput is None:
-        yield "Hours: give --throughput (residues per second), or --measure."
+    for phase in implied.phases:
+        time_ = "" if phase.hours is None else f", {duration(3600.0 * phase.hours)}"
+        yield f"Phase {phase.name}: steps {phase.first:,} to {phase.last:,}{time_}."
+    if implied.throughput is None:
+        yield "Duration: give --throughput (residues per second), or --measure."
     else:
-        step = f"{found.residues_per_step:,.0f} residues per step"
-        yield f"At {found.throughput:,.0f} residues per second, {step}{measured}."
-    yield from (f"Note: {advice}." for advice in found.config.advice())
+        step = f"{implied.residues_per_step:,.0f} residues per step"
+        yield f"At {implied.throughput:,.0f} residues per second, {step}{measurement}."
+    yield from (f"Note: {advice}." for advice in implied.config.advice())
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1.0 else f"{60.0 * hours:,.1f} minutes"
-
-
-def _draw(found: Forecast, file: Path) -> None:
+def _draw(implied: Forecast, file: Path) -> None:
     from sedd.report.forecast_plot import forecast_figure  # matplotlib is an extra
 
     if not file.parent.is_dir():
         raise ConfigError(f"{file}: there is no directory {file.parent}; make it first")
     try:
-        forecast_figure(found).savefig(file, dpi=150)
+        forecast_figure(implied).savefig(file, dpi=150)
     except ValueError as error:  # a file type that cannot be drawn
         raise ConfigError(f"{file}: cannot be drawn ({error}); name a .png") from None
+
+
+# Throughput -----------------------------------------------------------------------------------------------------------
+
+
+def measure_throughput(config: Config, dataset: Dataset | None) -> tuple[float, str]:
+    """Residues per second in a few optimizer steps, and what was measured, in words.
+
+    A measured step has at most as many micro-batches as there are strata of length: further ones take as long each.
+    Without data, built-in sequences of up to `model.length` residues are used. Nothing is written.
+
+    Raises:
+        DeviceError, ConfigError: if the configuration cannot be trained on this machine.
+    """
+    training = config.training
+    accum = min(training.accum, STRATA)
+    residues = training.batch_residues and max(1, training.batch_residues * accum // training.accum)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SeddWarning)  # on the shortened configuration
+        config = config.replace(
+            training={
+                "accum": accum,
+                "batch_residues": residues,
+                "eval_every": 10**9,
+                "n_iters": max(100, training.n_iters),
+            }
+        )
+    trainer = Trainer(config, data=dataset or _synthetic(config))
+    began, rates = time.perf_counter(), []
+    for report in trainer.steps():
+        rates.append(report.residues_per_second)
+        if len(rates) > MEASURED_STEPS or (len(rates) > 1 and time.perf_counter() - began > MEASURE_SECONDS):
+            break
+    size = f"{residues:,} residues" if residues else f"{training.batch_size * accum} sequences"
+    return median(rates[1:]), f"; measured in {len(rates) - 1} steps ({size} each) on {trainer.device}"
+
+
+def _synthetic(config: Config) -> Dataset:
+    """Built-in sequences of up to `model.length` residues."""
+    longest = config.model.length
+    size = {"sequences": 1000, "min_length": min(60, longest), "max_length": longest}
+    synthetic = config.data.synthetic.model_copy(update=size)
+    source = {"train": "synthetic", "alphabet": "protein", "valid": None, "synthetic": synthetic}
+    return open_data(config.data.model_copy(update=source), seed=config.seed)

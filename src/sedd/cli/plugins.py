@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from sedd.cli.app import app, err, out
+from sedd.cli.app import app
+from sedd.cli.console import ExitCode, err, out, table
 from sedd.config.schema import schema
 from sedd.plugins.registry import KINDS, describe, discover
 
@@ -19,23 +19,22 @@ from sedd.plugins.registry import KINDS, describe, discover
 @app.command()
 def plugins() -> None:
     """List what is installed, from where, with its options; broken plugins at the end."""
-    found = discover()
+    discovered = discover()
     for kind in KINDS:
         shared = describe(kind.base)
         common = f"\nall have {_options(shared)}" if shared else ""
-        table = Table(title=f"[bold]{kind.section}.{kind.base.discriminator}[/bold]{common}", title_justify="left")
-        for column in ("name", "from", "what, and its own options"):
-            table.add_column(column, overflow="fold")
-        for plugin in found.plugins:
+        made = table(f"{kind.section}.{kind.base.discriminator}{common}", "name", "from", "description and options")
+        for plugin in discovered.plugins:
             if plugin.kind is kind:
-                words = (plugin.cls.__doc__ or "").strip().splitlines()[0]
+                description = (plugin.cls.__doc__ or "").strip().splitlines()[0]
                 own = {name: text for name, text in describe(plugin.cls).items() if shared.get(name) != text}
-                table.add_row(plugin.name, plugin.source, escape(words) + (f"\n{_options(own)}" if own else ""))
-        out.print(table)
-    for problem in found.problems:
+                options = f"\n{_options(own)}" if own else ""
+                made.add_row(plugin.name, plugin.source, escape(description) + options)
+        out.print(made)
+    for problem in discovered.problems:
         err.print(f"[red]broken[/red] {escape(str(problem))}")
-    if found.problems:
-        raise typer.Exit(1)
+    if discovered.problems:
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
 def _options(options: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sedd.cli.app import app, data_progress, err, out
+from sedd.cli.app import app
+from sedd.cli.console import DataProgress, out, print_json, print_saved
 from sedd.config.sections import Data
 from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
 from sedd.data.prepare.bytestream import ByteStream
@@ -70,30 +70,30 @@ def show_quality(
     plot: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """Judge a FASTA of samples, or a run by `samples` sequences drawn from it, and print the outcome.
+    """Judge a FASTA of samples, or a run by `samples` sequences drawn from it, and print the result.
 
     Raises:
-        SeddError: if something is missing or cannot be used; says what.
+        SeddError: if an input is missing or invalid; names it.
     """
     if plot is not None:
         require_matplotlib()
     if align:
         blast_like()
-    judged = _judge_run if subject.is_dir() else _judge_file
-    found = judged(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    judge_subject = _judge_run if subject.is_dir() else _judge_file
+    judged = judge_subject(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
-        quality_figure(found).savefig(plot)
+        quality_figure(judged).savefig(plot)
     if as_json:
-        typer.echo(json.dumps(found.to_json()))
+        print_json(judged.to_json())
         return
-    # Rich takes files and pipes for 80 columns wide.
-    wide = Console(file=out.file, width=100, highlight=False)
-    (out if out.is_terminal else wide).print(quality_table(found), soft_wrap=False)
-    for line in (found.sentence, *found.notes, LEGEND):
+    # Files and pipes have no width; rich would assume 80 columns, too few for this table.
+    console = out if out.is_terminal else Console(file=out.file, width=100, highlight=False)
+    console.print(quality_table(judged), soft_wrap=False)
+    for line in (judged.sentence, *judged.notes, LEGEND):
         out.print(line, markup=False)
     if plot is not None:
-        err.print(f"The picture is in {plot}", markup=False)
+        print_saved(plot)
 
 
 def _judge_file(
@@ -103,7 +103,7 @@ def _judge_file(
         raise DataError(f"{file}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     options = Data(min_length=1)
     sequences = _read(file, PROTEIN)
-    with data_progress() as progress:
+    with DataProgress() as progress:
         natural = open_whole(options, reference, PROTEIN, progress=progress)
         training = None if train is None else open_whole(options, train, PROTEIN, progress=progress)
     return _judge(sequences, natural, training, alphabet=PROTEIN, longest=None, align=align, seed=seed)
@@ -114,7 +114,7 @@ def _judge_run(
 ) -> Quality:
     model = load(run, device=device)
     natural, training = _own_data(model, run) if reference is None or train is None else (None, None)
-    with data_progress() as progress:
+    with DataProgress() as progress:
         if reference is not None:
             natural = open_whole(model.config.data, reference, model.alphabet, progress=progress)
         if train is not None:
@@ -125,12 +125,12 @@ def _judge_run(
 
 
 def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences | None]:
-    """What the run was measured and trained on.
+    """The held-out and the training sequences of a run.
 
     Raises:
         DataError: if its configuration gives other data now.
     """
-    with data_progress() as progress:
+    with DataProgress() as progress:
         dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
     if dataset.fingerprint != model.trained_on:
         raise DataError(

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app, err, out
+from sedd.cli.app import app
+from sedd.cli.console import err, out
 
 
 @app.command()

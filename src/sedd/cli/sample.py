@@ -1,25 +1,22 @@
-"""`sedd sample`."""
+"""`sedd sample`: generate sequences from a trained model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sedd.cli.app import RunPath, app, err
+from sedd.cli.app import RunPath, app
+from sedd.cli.console import err, progress_bar
 from sedd.errors import SamplingError
 from sedd.pretrained import Pretrained, load
 from sedd.sampling.generation import Choices, Request
-from sedd.sampling.sampler import Report
 from sedd.sampling.templates import read_templates
 from sedd.sampling.writing import write_stream, written
 
-COUNT = 10
-"""Sequences, unless said otherwise."""
+DEFAULT_COUNT = 10
+"""Sequences without --count."""
 
 
 @app.command()
@@ -59,18 +56,20 @@ def sample(
         sweeps=sweeps,
         batch_size=batch_size,
     )
-    _refuse(count, length, template, redesign, to, resume)
+    _check_options(count, length, template, redesign, to, resume)
     if template is None:
-        request = model.generation.sample(COUNT if count is None else count, length=length, seed=seed, **options)
+        request = model.generation.sample(
+            DEFAULT_COUNT if count is None else count, length=length, seed=seed, **options
+        )
     else:
         request = _from_file(model, template, num_per_template, redesign, seed, options)
     _write(model, request, run, to, resume)
 
 
-def _refuse(
+def _check_options(
     count: int | None, length: int | None, template: Path | None, redesign: float | None, to: Path | None, resume: bool
 ) -> None:
-    """Options that contradict each other."""
+    """Raise a SamplingError for options that contradict each other."""
     if template is not None and (count is not None or length is not None):
         raise SamplingError("--count and --length do not go with --template; use --num-per-template")
     if redesign is not None and template is None:
@@ -79,11 +78,13 @@ def _refuse(
         raise SamplingError("--resume needs the file to go on with: give --out")
 
 
-def _from_file(model: Pretrained, path: Path, each: int, share: float | None, seed: int, options: Choices) -> Request:
+def _from_file(
+    model: Pretrained, path: Path, samples: int, share: float | None, seed: int, options: Choices
+) -> Request:
     names, texts = zip(*read_templates(path, model.alphabet), strict=True)
     if share is None:
-        return model.generation.infill(texts, names=names, num_per_template=each, seed=seed, **options)
-    return model.generation.redesign(texts, share=share, names=names, num_per_template=each, seed=seed, **options)
+        return model.generation.infill(texts, names=names, num_per_template=samples, seed=seed, **options)
+    return model.generation.redesign(texts, share=share, names=names, num_per_template=samples, seed=seed, **options)
 
 
 def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resume: bool) -> None:
@@ -92,17 +93,9 @@ def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resu
 
     total = len(request.templates)
     first = written(to, model.alphabet, describe) if resume and to is not None else 0
-    with _progress(total) as report:
-        samples = model.generation.draw(request, first=first, report=report) if first < total else iter(())
+    with progress_bar("sampling", total) as show:
+        samples = model.generation.draw(request, first=first, report=show) if first < total else iter(())
         write_stream(to, samples, model.alphabet, describe, append=first > 0)
     if to is not None:
         already = f", {first} of them drawn before" if first else ""
         err.print(f"{total} {'sequence' if total == 1 else 'sequences'} in {to}{already}", markup=False)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Report]:
-    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=int(done))

@@ -1,4 +1,4 @@
-"""`sedd train`."""
+"""`sedd train`: train a model, evaluate it and sample from it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import Device, Overrides, app, data_progress, err, out
+from sedd.cli.app import Device, Overrides, app
+from sedd.cli.console import DataProgress, err, out
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.devices import choose
+from sedd.diagnosis.alarms import in_words
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
@@ -21,8 +23,8 @@ from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
-FEW = 20
-"""With fewer held-out sequences than this, `sedd train` warns."""
+MIN_HELD_OUT = 20
+"""Held-out sequences below which `sedd train` warns."""
 
 
 @app.command()
@@ -54,22 +56,24 @@ def train(
     if run is not None:
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
-        own = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
-        raise typer.Exit(_supervised(own, run or RunDirectory.fresh().path, size=supervise, resume=resume))
-    with data_progress() as progress:
+        arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
+        raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
+    with DataProgress() as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
-    if len(dataset.valid) < FEW:
+    if len(dataset.valid) < MIN_HELD_OUT:
         warnings.warn(
-            f"only {len(dataset.valid)} held-out sequences: the bound is rough. Raise data.holdout or give data.valid",
+            f"only {len(dataset.valid)} held-out sequences: the bound is rough. Raise data.holdout or set data.valid",
             SeddWarning,
             stacklevel=1,
         )
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     err.print(dataset.summary, markup=False)
-    shared = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
-    how = f"{trainer.backend.precision}{', compiled' if trainer.compiled else ''}"
-    err.print(f"{parameters:,} parameters on {trainer.device}{shared}, {how}; run {trainer.run.path}", markup=False)
+    processes = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
+    precision = f"{trainer.backend.precision}{', compiled' if trainer.compiled else ''}"
+    err.print(
+        f"{parameters:,} parameters on {trainer.device}{processes}, {precision}; run {trainer.run.path}", markup=False
+    )
     if trainer.state.step:
         err.print(f"Resumed at step {trainer.state.step:,}")
     bound = trainer.fit()
@@ -79,26 +83,26 @@ def train(
 
 def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> int:
     """Train in several processes, again and again until it is done; returns the exit code."""
-    again = [sys.executable, "-m", "sedd", "train", *arguments, "--run", str(run), "--resume"]
+    resumed = [sys.executable, "-m", "sedd", "train", *arguments, "--run", str(run), "--resume"]
 
     def newest() -> str | None:
-        found = checkpoint.listing(run / "checkpoints")
-        return found[-1].name if found else None
+        checkpoints = checkpoint.listing(run / "checkpoints")
+        return checkpoints[-1].name if checkpoints else None
 
     def log(text: str) -> None:
         err.print(text, markup=False)
 
-    first = again if resume else again[:-1]
-    return Supervisor(first, again, size=size, newest_checkpoint=newest, log=log).run()
+    first = resumed if resume else resumed[:-1]
+    return Supervisor(first, resumed, size=size, newest_checkpoint=newest, log=log).run()
 
 
 def _final_samples(trainer: Trainer, count: int) -> Path | None:
-    """Samples at the end of a run, unless its noise stops too early for that (the configuration has warned then)."""
+    """Write samples at the end of a run; None if its noise stops too early for that (the configuration has warned)."""
     if not count or not generates(trainer.config):
         return None
-    options, there = trainer.config.sampling, samples_file(trainer)
-    if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(there.exists):
-        return there  # `fit` has written these and more
+    options, file = trainer.config.sampling, samples_file(trainer)
+    if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(file.exists):
+        return file  # `fit` has written at least as many
     return write_step(trainer, count)[0]
 
 
@@ -112,7 +116,8 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
         rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
     run = trainer.run
     if trainer.verdict is not None:
-        rows["verdict"] = f"{trainer.verdict.kind}; sedd diagnose {run.path} says why"
+        rows["verdict"] = f"{in_words(trainer.verdict.kind)}; for the reasons: sedd diagnose {run.path}"
+        rows["summary"] = trainer.verdict.summary
     rows |= {"run": str(run.path), "metrics": str(run.metrics_file), "checkpoints": str(run.checkpoints)}
     if samples:
         rows["samples"] = str(samples)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import track
 
-from sedd.cli.app import RunPath, app, err
+from sedd.cli.app import RunPath, app
+from sedd.cli.console import err, progress_bar
 from sedd.errors import DataError
 from sedd.evaluation.mutations import Row, WildType, read_mutations, read_wild_types
 from sedd.evaluation.variants import VariantScore
 from sedd.pretrained import Pretrained, load
 
 COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr")
-AT_ONCE = 1_024
-"""Variants between two writes."""
+WINDOW = 1_024
+"""Variants that are scored before they are written."""
 
 
 @app.command("score-variants")
@@ -54,8 +54,11 @@ def score_variants(
     with nullcontext(sys.stdout) if to is None else to.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row, score in _watched(_scored(model, wild, rows, masks=masks, bound=bound, seed=seed), len(rows)):
-            writer.writerow((row.name, *_cells(score)))
+        with progress_bar("scoring", len(rows)) as show:
+            scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
+            for done, (row, score) in enumerate(scored, 1):
+                writer.writerow((row.name, *_cells(score)))
+                show(done)
     if to is not None:
         err.print(f"{len(rows):,} variants in {to}", markup=False)
 
@@ -63,23 +66,17 @@ def score_variants(
 def _scored(
     model: Pretrained, wild: dict[str, WildType], rows: Sequence[Row], *, masks: int, bound: bool, seed: int
 ) -> Iterator[tuple[Row, VariantScore]]:
-    """In the order of the file; within so many rows, those of one wild type are scored together."""
-    for first in range(0, len(rows), AT_ONCE):
-        window = rows[first : first + AT_ONCE]
-        found: dict[int, VariantScore] = {}
+    """Rows in the order of the file with their scores; within a window, rows of one wild type are scored together."""
+    for first in range(0, len(rows), WINDOW):
+        window = rows[first : first + WINDOW]
+        scores: dict[int, VariantScore] = {}
         for name in dict.fromkeys(row.name for row in window):
-            places = [place for place, row in enumerate(window) if row.name == name]
-            texts = [window[place].mutation.text for place in places]
+            indices = [index for index, row in enumerate(window) if row.name == name]
+            mutations = [window[index].mutation.text for index in indices]
             sequence = model.alphabet.decode(wild[name].tokens)
-            scores = model.score_variants(sequence, texts, masks=masks, bound=bound, seed=seed)
-            found |= dict(zip(places, scores, strict=True))
-        yield from ((row, found[place]) for place, row in enumerate(window))
-
-
-def _watched(pairs: Iterable[tuple[Row, VariantScore]], total: int) -> Iterable[tuple[Row, VariantScore]]:
-    if not err.is_terminal:
-        return pairs
-    return track(pairs, description="scoring", total=total, console=err, transient=True)
+            own = model.score_variants(sequence, mutations, masks=masks, bound=bound, seed=seed)
+            scores |= dict(zip(indices, own, strict=True))
+        yield from ((row, scores[index]) for index, row in enumerate(window))
 
 
 def _cells(score: VariantScore) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`sedd.forecast` and `sedd.diagnose`: what a configuration will show, and what a run did."""
+"""`sedd.forecast` and `sedd.diagnose`: the training loss that a configuration implies, and the verdict on a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sedd.config.run_file import load_config
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis import external_curve as elsewhere
-from sedd.diagnosis.curve_file import read_curve
 from sedd.diagnosis.diagnosis import Diagnosis
+from sedd.diagnosis.external_curve import compare, judge, read_curve
 from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
@@ -25,7 +24,7 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.history import read_metrics
 from sedd.runs.metrics import padded
 
-_ANOTHER = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
+_EXPECTED = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
 
 
 def forecast(
@@ -37,26 +36,26 @@ def forecast(
     throughput: float | None = None,
     symbols: int | None = None,
 ) -> Forecast:
-    """What the training loss of a configuration will be, before training: nats per residue at each step.
+    """The training loss that a configuration implies for an untrained and a unigram model, nats per residue.
 
     Args:
         config: a `Config`, the name of a preset, or the path of a run file.
-        data: a FASTA or text file, a prepared store, or a `Dataset`, for the letter frequencies and lengths. Without
-            it those of `data.train` are taken where it is there, else those of `run`, else those of proteins at large.
+        data: a FASTA or text file, a prepared store, or a `Dataset`, for the token frequencies and lengths. The default
+            is `data.train` if it exists, else the data of `run`, else the average of UniProtKB/Swiss-Prot.
         run: a run directory or its `metrics.jsonl`: the loss by mask rate of that model becomes a third predictor.
-        steps: optimizer steps of the rows; by default a few that show the shape.
+        steps: optimizer steps of the rows; by default the ramp in eighths and the end.
         throughput: residues per second, for durations.
         symbols: size of the alphabet, if it is larger than that of the data.
 
     Raises:
-        ConfigError: if the configuration cannot be used, a step is negative, or the run has another graph or head.
+        ConfigError: if the configuration is invalid, a step is negative, or the run has another graph or head.
         DataError: if the data cannot be read.
         CheckpointError: if the run has no metrics yet.
 
     Examples:
         >>> import sedd
-        >>> found = sedd.forecast("quickstart", steps=[0, 800])
-        >>> [round(row.untrained, 2) for row in found.rows]
+        >>> forecast = sedd.forecast("quickstart", steps=[0, 800])
+        >>> [round(row.untrained, 2) for row in forecast.rows]
         [0.3, 2.99]
     """
     config = config if isinstance(config, Config) else load_config(config)
@@ -64,10 +63,10 @@ def forecast(
         raise ConfigError(f"throughput={throughput}: expected a number of residues per second above 0")
     dataset = data if isinstance(data, Dataset) else dataset_of(config, data)
     records = [] if run is None else _metrics(Path(run))[1]
-    letters = _letters(config, dataset, records)
+    statistics = _statistics(config, dataset, records)
     return make_forecast(
         config,
-        letters if symbols is None else letters.among(symbols),
+        statistics if symbols is None else statistics.among(symbols),
         steps=steps,
         trained=None if run is None else _trained(Path(run), records, config),
         throughput=throughput,
@@ -80,32 +79,32 @@ def diagnose(path: str | Path, *, config: Config | str | Path | None = None, sym
     Args:
         path: a run directory, its `metrics.jsonl`, or a CSV with the columns step and loss (nats per residue) that
             another program wrote.
-        config: a `Config`, the name of a preset, or the path of a run file; by default the one of the run. A CSV, and a
-            metrics file that lies alone, have none.
+        config: a `Config`, the name of a preset, or the path of a run file; by default the `config.yaml` beside the
+            metrics file. A CSV needs it.
         symbols: size of the alphabet, if it is larger than that of the data.
 
     Raises:
-        ConfigError: if the configuration is missing or cannot be used, for example because a plugin is not installed.
+        ConfigError: if the configuration is missing or invalid, for example because a plugin is not installed.
         CheckpointError: if there is no metrics file, or a line of it is damaged; names the line.
         DataError: if a line of a CSV cannot be read; names the line.
     """
     file = Path(path)
     if not file.exists():
-        raise DataError(f"{file}: no such file or directory; {_ANOTHER}")
+        raise DataError(f"{file}: no such file or directory; {_EXPECTED}")
     if file.is_dir() or _is_metrics(file):
         return _of_run(file, config, symbols)
     return _of_curve(file, config, symbols)
 
 
 def dataset_of(config: Config, data: str | Path | None = None, *, progress: Progress | None = None) -> Dataset | None:
-    """The data that a forecast goes by: `data`, or those of the configuration where they are there; else None.
+    """The data of a forecast: `data`, or those of the configuration if they exist; else None.
 
     Raises:
         DataError: if they cannot be read.
     """
     section = config.data
     if data is not None and str(data) != section.train:
-        # What is held out, and by which clusters, was said of other data.
+        # `valid` and `clusters` of the configuration belong to other data.
         section = section.model_copy(update={"train": str(data), "valid": None, "clusters": None})
     elif data is None and section.train != "synthetic" and not Path(section.train).expanduser().exists():
         return None
@@ -115,7 +114,7 @@ def dataset_of(config: Config, data: str | Path | None = None, *, progress: Prog
 # Data statistics, profiles, configurations ------------------------------------------------------------------------
 
 
-def _letters(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:
+def _statistics(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:
     if dataset is not None:
         return DataStatistics.of(dataset, longest=config.model.length)
     known = next((record for record in records if record.get("kind") == "data"), None)
@@ -128,50 +127,51 @@ def _letters(config: Config, dataset: Dataset | None, records: Sequence[dict[str
 
 def _trained(run: Path, records: Sequence[dict[str, Any]], config: Config) -> Predictor:
     """The last profile that a run has recorded."""
-    theirs = _recorded(run)
+    recorded = _recorded_config(run)
     for section, key in (("graph", "type"), ("model", "head")):
-        here = getattr(getattr(config, section), key)
-        if (there := theirs.get(section, {}).get(key, here)) != here:
+        value = getattr(getattr(config, section), key)
+        if (trained_with := recorded.get(section, {}).get(key, value)) != value:
             raise ConfigError(
-                f"{run} was trained with {section}.{key}={there}, and this configuration has {here}; its loss by mask "
-                "rate says nothing here",
+                f"{run} was trained with {section}.{key}={trained_with}, and this configuration has {value}; its loss "
+                "by mask rate cannot be used",
                 keys=[f"{section}.{key}"],
             )
     profile = next((record.get("profile") for record in reversed(records) if record.get("kind") == "train"), None)
     if not profile:
-        raise CheckpointError(f"{run}: no loss by mask rate was recorded yet; a run has it from its first line on")
+        raise CheckpointError(f"{run}: no loss by mask rate was recorded yet; wait for the first logged step")
     return of_profile(padded(profile, missing=np.nan))
 
 
-def _recorded(run: Path) -> dict[str, Any]:
-    """The configuration of a run as plain data, since its plugins may be missing here; empty where there is none."""
+def _recorded_config(run: Path) -> dict[str, Any]:
+    """The configuration of a run as plain data, since its plugins may not be installed; empty where there is none."""
     directory = RunDirectory(run if run.is_dir() else run.parent)
     config = directory.config() if directory.config_file.exists() else {}
     return {name: section for name, section in config.items() if isinstance(section, dict)}
 
 
-def quietly(source: str | Path, *overrides: str) -> Config:
-    """A configuration without its advice: whoever trained with it was told."""
+def load_without_advice(source: str | Path, *overrides: str) -> Config:
+    """Load a configuration without the warnings on its settings, which are shown when it is trained."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)
         return load_config(source, *overrides)
 
 
-def _given(config: Config | str | Path) -> Config:
-    return config if isinstance(config, Config) else quietly(config)
+def _loaded(config: Config | str | Path) -> Config:
+    return config if isinstance(config, Config) else load_without_advice(config)
 
 
 def _config_of(file: Path) -> Config:
     """The configuration beside a metrics file."""
     recorded = RunDirectory(file.parent).config_file
     if not recorded.exists():
-        raise ConfigError(f"{file} lies alone, without a config.yaml; name the configuration it was trained with "
-                          "(config, --config)")  # fmt: skip
+        raise ConfigError(
+            f"{file} has no config.yaml beside it; name the configuration it was trained with (config, --config)"
+        )
     try:
-        return quietly(recorded)
+        return load_without_advice(recorded)
     except ConfigError as error:
         raise ConfigError(
-            f"{error}\nInstall the plugins that the run was trained with, or name a configuration like its own "
+            f"{error}\nInstall the plugins that the run was trained with, or name an equivalent configuration "
             "(config=, or --config of sedd diagnose)",
             keys=error.keys,
         ) from None
@@ -185,7 +185,7 @@ def _metrics(path: Path) -> tuple[Path, list[dict[str, Any]]]:
     records = read_metrics(file)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
-            raise CheckpointError(f"{file}:{number}: no metrics line of sedd; {_ANOTHER}")
+            raise CheckpointError(f"{file}:{number}: not a metrics line of sedd; {_EXPECTED}")
     return file, records
 
 
@@ -198,33 +198,33 @@ def _is_metrics(file: Path) -> bool:
 
 def _of_run(path: Path, config: Config | str | Path | None, symbols: int | None) -> Diagnosis:
     file, records = _metrics(path)
-    chosen = _config_of(file) if config is None else _given(config)
-    letters = _letters(chosen, None, records)
-    letters = letters if symbols is None else letters.among(symbols)
+    config = _config_of(file) if config is None else _loaded(config)
+    statistics = _statistics(config, None, records)
+    statistics = statistics if symbols is None else statistics.among(symbols)
     has_profile = any(record.get("kind") == "train" and record.get("profile") for record in records)
-    found = make_forecast(
-        chosen, letters, trained=_trained(path, records, chosen) if has_profile else None, throughput=_rate(records)
+    implied = make_forecast(
+        config, statistics, trained=_trained(path, records, config) if has_profile else None, throughput=_rate(records)
     )
-    monitor = Monitor(chosen, {name: found.predictors[name] for name in ("untrained", "unigram")})
+    monitor = Monitor(config, {name: implied.predictors[name] for name in ("untrained", "unigram")})
     for number, record in enumerate(records, 1):
         try:
             monitor.observe(record)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{file}:{number}: no metrics line of this version of sedd ({type(error).__name__}: {error}); "
-                f"{_ANOTHER}"
+                f"{file}:{number}: not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
+                f"{_EXPECTED}"
             ) from None
     return Diagnosis(
         source=str(path),
-        config=chosen,
+        config=config,
         verdict=monitor.verdict(),
-        forecast=found,
+        forecast=implied,
         history=monitor.history,
     )
 
 
 def _rate(records: Sequence[dict[str, Any]]) -> float | None:
-    """Residues per second of a run so far."""
+    """Residues per second of a run so far; None where it is unknown."""
     last = next((record for record in reversed(records) if record.get("kind") == "train"), None)
     return None if last is None or not last.get("seconds") else float(last["residues"]) / float(last["seconds"])
 
@@ -232,16 +232,12 @@ def _rate(records: Sequence[dict[str, Any]]) -> float | None:
 def _of_curve(file: Path, config: Config | str | Path | None, symbols: int | None) -> Diagnosis:
     if config is None:
         raise ConfigError(
-            f"{file}: a curve alone does not say how it was trained; name a preset or a run file with the same noise "
-            "and curriculum (config, --config)"
+            f"{file}: a curve does not contain its configuration; name a preset or a run file with the same noise and "
+            "curriculum (config, --config)"
         )
     curve = read_curve(file)
-    found = forecast(_given(config), symbols=symbols, steps=[int(step) for step in curve.steps])
-    compared = elsewhere.compare(curve, found)
+    implied = forecast(_loaded(config), symbols=symbols, steps=[int(step) for step in curve.steps])
+    fit = compare(curve, implied)
     return Diagnosis(
-        source=str(file),
-        config=found.config,
-        verdict=elsewhere.judge(compared, found),
-        forecast=found,
-        elsewhere=compared,
+        source=str(file), config=implied.config, verdict=judge(fit, implied), forecast=implied, external_curve=fit
     )

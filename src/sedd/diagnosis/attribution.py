@@ -1,11 +1,11 @@
-"""A change of the loss, split exactly into what the curriculum did and what the model did.
+"""A change of the loss, split exactly into a part of the curriculum and a part of the model.
 
 With bins b of mask rate, the loss of some steps is the sum of w_b P_b: w_b is the mask rate that their draws covered
 in the bin, P_b the loss per unit of it (`sedd.diffusion.loss_profile`). Between two times,
 
-    L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)            difficulty: what the curriculum allows has changed
-             + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: the luck of which mask rates were drawn
-             + sum (w_b + w_b') / 2 (P_b' - P_b)            learning: the same mask rate costs more or less
+    L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)            difficulty: the curriculum allows other mask rates
+             + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: Monte Carlo error of the drawn mask rates
+             + sum (w_b + w_b') / 2 (P_b' - P_b)            learning: the loss at equal mask rate has changed
 
 with e_b the expectation of w_b, a pure function of the configuration. The three parts are the whole change.
 """
@@ -28,8 +28,8 @@ from sedd.runs.metrics import TrainRecord
 Array = NDArray[np.float64]
 
 
-FACTOR = 0.35
-"""Weight of the first reading of `_stand_in`."""
+RATIO_WEIGHT = 0.35
+"""Weight of the first of the two extrapolations in `_extrapolated`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,11 @@ class Attribution:
     difficulty_by_bin: Array
     """(BINS,): the part of the change that comes from the mask rates which the curriculum allows."""
     draw_by_bin: Array
-    """(BINS,): the part that comes from the luck of the draw."""
+    """(BINS,): the part that comes from the Monte Carlo error of the drawn mask rates."""
     learning_by_bin: Array
     """(BINS,): the part that comes from the model; negative where it got better."""
     assumed: NDArray[np.bool_]
-    """(BINS,): bins first reached, or not drawn, at one of the two times; the nearest bin stands in for them."""
+    """(BINS,): bins without a measurement at one of the two times; it is extrapolated from the nearest bin."""
 
     @property
     def change(self) -> float:
@@ -60,28 +60,28 @@ class Attribution:
 
     @property
     def difficulty(self) -> float:
-        """What the curriculum did."""
+        """The part of the curriculum, nats per residue."""
         return float(self.difficulty_by_bin.sum())
 
     @property
     def draw(self) -> float:
-        """What luck did."""
+        """The Monte Carlo error of the drawn mask rates, nats per residue."""
         return float(self.draw_by_bin.sum())
 
     @property
     def learning(self) -> float:
-        """What the model did."""
+        """The part of the model, nats per residue; negative if it got better."""
         return float(self.learning_by_bin.sum())
 
     @property
     def resting_on_assumption(self) -> float:
-        """How many nats of the two large parts lie in bins that were not measured at both times."""
+        """Size of the difficulty and learning parts in bins that were not measured at both times, nats per residue."""
         return float((np.abs(self.difficulty_by_bin) + np.abs(self.learning_by_bin))[self.assumed].sum())
 
     def moved(self, count: int = 3) -> list[tuple[float, float, float, float]]:
-        """The bins that moved most: mask rates from, to, and their parts of difficulty and learning."""
+        """The `count` bins with the largest parts: lowest and highest mask rate, difficulty part, learning part."""
         size = np.abs(self.difficulty_by_bin) + np.abs(self.learning_by_bin)
-        largest = [int(place) for place in np.argsort(-size)[:count] if size[place] > 0]
+        largest = [int(b) for b in np.argsort(-size)[:count] if size[b] > 0]
         return [
             (float(EDGES[b]), float(EDGES[b + 1]), float(self.difficulty_by_bin[b]), float(self.learning_by_bin[b]))
             for b in sorted(largest)
@@ -92,18 +92,18 @@ class Attribution:
         text = (
             f"From step {self.first:,} to {self.last:,} the loss {direction} by {abs(self.change):.4f} nats per "
             f"residue ({self.before:.4f} to {self.after:.4f}): difficulty {self.difficulty:+.4f}, "
-            f"learning {self.learning:+.4f}, luck of the draw {self.draw:+.4f}."
+            f"learning {self.learning:+.4f}, Monte Carlo error {self.draw:+.4f}."
         )
         if self.resting_on_assumption > 0.05 * max(abs(self.change), 1e-12):
             highest = EDGES[np.flatnonzero(self.assumed)[-1] + 1]
             text += (
                 f" Of this, {self.resting_on_assumption:.4f} nats lie at mask rates (up to {highest:.0%}) that "
-                "were not measured at both times; there the nearest mask rates stand in."
+                "were not measured at both times and are extrapolated from the nearest measured mask rates."
             )
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """The attribution as plain data."""
         return {
             "first": self.first,
             "last": self.last,
@@ -125,19 +125,19 @@ def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int)
     Args:
         before: sums over the earlier steps.
         after: sums over the later ones.
-        first: optimizer step that the earlier group stands for.
-        last: the same of the later one.
+        first: optimizer step of the earlier group.
+        last: optimizer step of the later group.
 
     Raises:
         DataError: if one of the groups has no loss by mask rate.
     """
     if not (before.drawn.any() and after.drawn.any()):
-        raise DataError(f"steps {first:,} and {last:,}: no loss by mask rate was recorded there; nothing to attribute")
+        raise DataError(f"steps {first:,} and {last:,}: no loss by mask rate was recorded; nothing can be attributed")
     w, w_after = before.drawn / before.residues, after.drawn / after.residues
     e, e_after = before.expected / before.residues, after.expected / after.residues
     measured, measured_after = np.isfinite(before.values), np.isfinite(after.values)
-    p = np.where(measured, before.values, _stand_in(before.values, after.values))
-    p_after = np.where(measured_after, after.values, _stand_in(after.values, before.values))
+    p = np.where(measured, before.values, _extrapolated(before.values, after.values))
+    p_after = np.where(measured_after, after.values, _extrapolated(after.values, before.values))
     middle, weight = (p + p_after) / 2, (w + w_after) / 2
     return Attribution(
         first=first,
@@ -157,11 +157,11 @@ def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | 
     Args:
         lines: of the run.
         first: the earlier step; the nearest line is taken.
-        last: the later one.
+        last: the later step; the nearest line is taken.
         span: optimizer steps around each that are pooled; by default a twentieth of the distance.
 
     Raises:
-        DataError: if both steps fall on the same line.
+        DataError: if both steps are nearest to the same line.
     """
     steps = np.array([line.step for line in lines])
     if len(steps) < 2:
@@ -169,8 +169,8 @@ def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | 
     a, b = (int(np.abs(steps - step).argmin()) for step in (first, last))
     if a == b:
         raise DataError(
-            f"steps {first:,} and {last:,}: both nearest to the line of step {steps[a]:,}; choose steps further apart, "
-            f"between {steps[0]:,} and {steps[-1]:,}"
+            f"steps {first:,} and {last:,}: both are nearest to the line of step {steps[a]:,}; choose steps further "
+            f"apart, between {steps[0]:,} and {steps[-1]:,}"
         )
     half = (abs(steps[b] - steps[a]) / 20 if span is None else span) / 2
     pools = [
@@ -187,15 +187,15 @@ class Cumulative:
     loss: Array
     """Training loss of each line."""
     difficulty: Array
-    """What the curriculum has done so far."""
+    """Part of the curriculum so far."""
     learning: Array
-    """What the model has done so far."""
+    """Part of the model so far."""
     draw: Array
-    """What luck did: a wobble around 0."""
+    """Monte Carlo error of the drawn mask rates: scatters around 0."""
 
 
 def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
-    """The split of every change from line to line, summed up.
+    """The attribution of every change from line to line, summed up from the first line.
 
     Each line is pooled with up to `smooth` lines around it, so that a mask rate is rarely missing; `loss` is the mean
     of the pool, and `loss - loss[0]` is the sum of the three parts at every line.
@@ -204,7 +204,7 @@ def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
         DataError: if the run has no line yet.
     """
     if not lines:
-        raise DataError("the run has logged nothing yet; there is nothing to attribute")
+        raise DataError("the run has logged nothing yet; nothing can be attributed")
     pools = [
         sum((line.bins for line in lines[max(0, i - smooth // 2) : i + smooth // 2 + 1]), LossProfile())
         for i in range(len(lines))
@@ -228,31 +228,31 @@ def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
 
 
 def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:
-    """The loss of each line over what `predictor` would have had on the same draws: the same meaning at every step.
+    """The loss of each line over that of `predictor` at the same mask rates, which is comparable at every difficulty.
 
-    With the unigram as predictor, 1 is a model that knows the letters and nothing else, whatever the difficulty.
+    With the unigram model as predictor, 1 is a model that knows the token frequencies alone. (lines,)
     """
     per_bin = predictor.values
     expected = np.array([float(line.bins.drawn @ per_bin) for line in lines])
-    found: Array = np.array([line.bins.loss.sum() for line in lines]) / np.maximum(expected, 1e-12)
-    return found
+    ratios: Array = np.array([line.bins.loss.sum() for line in lines]) / np.maximum(expected, 1e-12)
+    return ratios
 
 
-def _stand_in(values: Array, other: Array) -> Array:
-    """For bins without a measurement: what the nearest bin and the shape of the other time say.
+def _extrapolated(values: Array, other: Array) -> Array:
+    """Loss per unit of mask rate in bins without a measurement, from the nearest bin and the other time, (BINS,).
 
-    Two readings, and a mean of them: the two times differ by the same factor as in the nearest bin; or by the same
-    number of nats, fading to none at mask rate 1, where no residue is seen and any two models that know the letters are
-    alike.
-    Measured against networks evaluated where they were not trained, the first errs to one side and the second to the
-    other.
+    A weighted mean of two extrapolations. In the first the two times differ by the same factor as in the nearest bin.
+    In the second they differ by the same number of nats, which decreases to 0 at mask rate 1: where every residue is
+    masked, all models that know the token frequencies have the same loss. Compared with networks that were evaluated
+    at mask rates they were not trained on, the two err in opposite directions.
     """
     near = nearest(values)
     shape = np.where(np.isfinite(other), other, nearest(other))
-    places = np.flatnonzero(np.isfinite(values))
-    closest = places[np.abs(np.arange(BINS)[:, None] - places).argmin(1)]
+    measured = np.flatnonzero(np.isfinite(values))
+    closest = measured[np.abs(np.arange(BINS)[:, None] - measured).argmin(1)]
     ratio = np.divide(near, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
     middle = (EDGES[1:] + EDGES[:-1]) / 2
-    left = np.minimum((1.0 - middle) / (1.0 - middle[closest]), 1.0)
-    found: Array = FACTOR * ratio * shape + (1.0 - FACTOR) * (shape + (near - shape[closest]) * left)
-    return found
+    decay = np.minimum((1.0 - middle) / (1.0 - middle[closest]), 1.0)
+    by_ratio, by_difference = ratio * shape, shape + (near - shape[closest]) * decay
+    extrapolated: Array = RATIO_WEIGHT * by_ratio + (1.0 - RATIO_WEIGHT) * by_difference
+    return extrapolated

@@ -1,18 +1,17 @@
-"""What `sedd.diagnose` returns: a verdict and the numbers behind it, for people and for programs."""
+"""What `sedd.diagnose` returns: a verdict and the numbers behind it, as text and as plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diagnosis.alarms import Alarm, Verdict, in_words
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
@@ -21,48 +20,53 @@ from sedd.runs.history import History
 Array = NDArray[np.float64]
 
 SHOWN = 8
-"""Lines of a table for people."""
+"""Columns or rows of a printed table."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """Whether the curriculum or the model moved the loss. `print` it, or take the numbers."""
+    """Whether the curriculum or the model moved the loss. `print` it, or use the numbers."""
 
     source: str
-    """What was diagnosed."""
+    """Path of the run or the curve."""
     config: Config = field(repr=False)
-    """With which configuration."""
+    """Configuration of the run."""
     verdict: Verdict
-    """What the run is, in one word and one sentence, with all alarms."""
+    """The verdict, with all alarms."""
     forecast: Forecast = field(repr=False)
-    """What the configuration shows whatever is learnt; `run` is the run's own profile."""
+    """Loss of fixed predictors under the configuration; `run` is the run's own profile."""
     history: History = field(default_factory=History, repr=False)
-    """What the run has recorded; empty for a CSV."""
-    elsewhere: ExternalCurveFit | None = field(default=None, repr=False)
-    """For a CSV: the curve against what is known in closed form."""
+    """The lines of the metrics file; empty for a CSV."""
+    external_curve: ExternalCurveFit | None = field(default=None, repr=False)
+    """For a CSV: the curve and the hypothesis that fits it best."""
+
+    @property
+    def summary(self) -> str:
+        """The answer in two plain sentences."""
+        return self.verdict.summary
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        """All alarms, in order."""
+        """All alarms, in the order of their steps."""
         return self.verdict.alarms
 
     @cached_property
     def cumulative(self) -> Cumulative | None:
-        """Difficulty and learning summed up along the run; None where no loss by mask rate was recorded."""
+        """Difficulty and learning parts along the run; None where no loss by mask rate was recorded."""
         lines = self.history.lines
         return cumulative(lines) if lines and all(line.bins.drawn.any() for line in lines) else None
 
     @cached_property
     def normalised(self) -> Array:
-        """Loss over that of a model that knows only the letters: the same meaning at every step. (lines,)"""
-        if self.elsewhere is not None:
-            return self.elsewhere.over_unigram
+        """Loss over that of the unigram model, which is comparable at every difficulty, (lines,)."""
+        if self.external_curve is not None:
+            return self.external_curve.over_unigram
         return normalised(self.history.lines, self.forecast.predictors["unigram"])
 
     @property
     def steps(self) -> list[int]:
         """The optimizer step of each entry of `normalised`."""
-        return self.history.steps if self.elsewhere is None else self.elsewhere.curve.steps.tolist()
+        return self.history.steps if self.external_curve is None else self.external_curve.curve.steps.tolist()
 
     @cached_property
     def whole(self) -> Attribution | None:
@@ -93,35 +97,36 @@ class Diagnosis:
 
     @property
     def assumed(self) -> list[str]:
-        """What was taken for granted, one sentence each."""
-        found = [f"DataStatistics: {self.forecast.letters.source}, {len(self.forecast.letters.frequencies)} symbols."]
-        if self.elsewhere is None:
-            return found
-        if self.elsewhere.rate is not None:
-            found.append(
-                f"Ramp: the curve fits an exponential ramp of rate {self.elsewhere.rate:g} better than the "
-                "configuration's; give curriculum.rate to hold it fixed."
+        """The assumptions, one sentence each."""
+        statistics = self.forecast.statistics
+        assumptions = [f"Token frequencies: {statistics.source}, {len(statistics.frequencies)} symbols."]
+        if self.external_curve is None:
+            return assumptions
+        if self.external_curve.rate is not None:
+            assumptions.append(
+                f"Ramp: an exponential ramp of rate {self.external_curve.rate:g} fits the curve better than that of "
+                "the configuration; set curriculum.rate to hold it fixed."
             )
         return [
-            *found,
+            *assumptions,
             "Losses: nats per residue, each that of a single step or of the steps just before it.",
-            "A curve alone cannot be split into difficulty and learning, and its loss is no held-out bound.",
+            "A curve alone cannot be split into difficulty and learning, and its loss is not a held-out bound.",
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain data."""
-        found: dict[str, Any] = {"source": self.source, **self.verdict.to_json()}
-        if self.elsewhere is not None:
-            found["curve"] = self.elsewhere.to_json()
+        """The diagnosis as plain data."""
+        data: dict[str, Any] = {"source": self.source, **self.verdict.to_json()}
+        if self.external_curve is not None:
+            data["curve"] = self.external_curve.to_json()
         else:
-            found |= {
+            data |= {
                 "whole": self.whole.to_json() if self.whole else None,
                 "steepest": self.steepest.to_json() if self.steepest else None,
                 "cumulative": _columns(self.cumulative),
                 "bounds": [{"step": b.step, "nats": b.nats, "stderr": b.stderr} for b in self.history.bounds],
             }
         normalised_loss = {"step": self.steps, "over_unigram": _plain(self.normalised)}
-        return found | {
+        return data | {
             "normalised": normalised_loss,
             "assumed": self.assumed,
             "forecast": self.forecast.to_json(),
@@ -131,87 +136,86 @@ class Diagnosis:
         return "\n".join(self._text())
 
     def _text(self) -> Iterator[str]:
-        yield self.verdict.sentence
+        yield self.verdict.summary
+        yield ""
+        yield f"Verdict: {in_words(self.verdict.kind)}. {self.verdict.sentence}"
         if self.alarms:
             yield ""
             yield "Alarms"
             yield from grouped(self.alarms)
-        if self.elsewhere is not None:
+        if self.external_curve is not None:
             yield ""
-            yield from _curve_table(self.elsewhere)
+            yield from _curve_table(self.external_curve)
         if self.whole is not None:  # the verdict has its sum
             yield ""
-            yield f"What moved most from step {self.whole.first:,} to {self.whole.last:,}"
+            yield f"Mask rates with the largest change from step {self.whole.first:,} to {self.whole.last:,}"
             yield from moved_text(self.whole)
-        if self.steepest is not None and self.whole is not None and not _same(self.steepest, self.whole):
+        if self.steepest is not None and self.whole is not None and not _equal_steps(self.steepest, self.whole):
             yield ""
-            yield "Its largest climb"
+            yield "Largest climb"
             yield from split_text(self.steepest)
-        if self.elsewhere is None and self.steps:
+        if self.external_curve is None and self.steps:
             yield ""
-            yield "Loss over that of a model that knows only the letters (1 at any difficulty: it knows no more)"
+            yield "Loss over that of the unigram model (1 at any difficulty: token frequencies alone)"
             shown = _spread(len(self.steps))
             yield "  step " + " ".join(f"{self.steps[i]:>9,}" for i in shown)
             yield "       " + " ".join(f"{self.normalised[i]:>9.3f}" for i in shown)
         yield ""
-        yield "Taken for granted"
+        yield "Assumptions"
         yield from (f"  {sentence}" for sentence in self.assumed)
 
 
 def grouped(alarms: Sequence[Alarm]) -> Iterator[str]:
-    """Alarms for people: for each rule and cause the first and the last, and what to do."""
-
-    def kind(alarm: Alarm) -> tuple[str, str]:
-        return alarm.rule, alarm.cause
-
-    order = {key: place for place, key in reversed(list(enumerate(map(kind, alarms))))}
-    for (rule, cause), group in groupby(sorted(alarms, key=lambda alarm: order[kind(alarm)]), key=kind):
-        same = list(group)
-        times = f", {len(same)} times" if len(same) > 1 else ""
-        severest = max(same, key=lambda alarm: ("info", "warning", "critical").index(alarm.severity))
-        yield f"  {rule}: {severest.severity}, cause {cause}{times}"
-        for place in dict.fromkeys((0, len(same) - 1)):
-            yield f"    step {same[place].step:,}: {same[place].message}"
-        yield from (f"    - {remedy}" for remedy in same[-1].remedies)
+    """Lines of text on alarms: for each rule and cause the first alarm, the last one, and the remedies."""
+    groups: dict[tuple[str, str], list[Alarm]] = {}
+    for alarm in alarms:
+        groups.setdefault((alarm.rule, alarm.cause), []).append(alarm)
+    for (rule, cause), group in groups.items():
+        times = f", {len(group)} times" if len(group) > 1 else ""
+        severest = max(group, key=lambda alarm: ("info", "warning", "critical").index(alarm.severity))
+        yield f"  {in_words(rule)}: {severest.severity}, cause {cause}{times}"
+        for alarm in group if len(group) == 1 else (group[0], group[-1]):
+            yield f"    step {alarm.step:,}: {alarm.message}"
+        yield from (f"    - {remedy}" for remedy in group[-1].remedies)
 
 
-def split_text(found: Attribution) -> Iterator[str]:
-    """An attribution for people, with the bins that moved."""
-    yield f"  {found}"
-    yield from moved_text(found)
+def split_text(split: Attribution) -> Iterator[str]:
+    """Lines of text on an attribution, with the mask rates of its largest parts."""
+    yield f"  {split}"
+    yield from moved_text(split)
 
 
-def moved_text(found: Attribution) -> Iterator[str]:
-    """The bins of an attribution that moved most."""
-    for low, high, difficulty, learning in found.moved():
+def moved_text(split: Attribution) -> Iterator[str]:
+    """Lines of text on the mask rates of the largest parts."""
+    for low, high, difficulty, learning in split.moved():
         yield f"    mask rates {low:.1%} to {high:.1%}: difficulty {difficulty:+.4f}, learning {learning:+.4f}"
 
 
-def _same(a: Attribution, b: Attribution) -> bool:
+def _equal_steps(a: Attribution, b: Attribution) -> bool:
     return (a.first, a.last) == (b.first, b.last)
 
 
-def _curve_table(found: ExternalCurveFit) -> Iterator[str]:
-    yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'ratio':>6} {'letters':>9} {'ratio':>6}"
-    for i in _spread(len(found.curve)):
+def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
+    yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'ratio':>6} {'unigram':>9} {'ratio':>6}"
+    for i in _spread(len(fit.curve)):
         yield (
-            f"  {found.curve.steps[i]:>9,} {found.difficulty[i]:>10.3f} {found.curve.losses[i]:>9.4f} "
-            f"{found.untrained[i]:>9.4f} {found.over_untrained[i]:>6.2f} {found.unigram[i]:>9.4f} "
-            f"{found.over_unigram[i]:>6.2f}"
+            f"  {fit.curve.steps[i]:>9,} {fit.difficulty[i]:>10.3f} {fit.curve.losses[i]:>9.4f} "
+            f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>6.2f} {fit.unigram[i]:>9.4f} "
+            f"{fit.over_unigram[i]:>6.2f}"
         )
 
 
 def _spread(count: int) -> list[int]:
-    """At most `SHOWN` places, the first and the last among them."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, SHOWN))})
+    """At most `SHOWN` indices below `count`, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, SHOWN))})
 
 
-def _columns(found: Cumulative | None) -> dict[str, list[float | None]] | None:
-    if found is None:
+def _columns(parts: Cumulative | None) -> dict[str, list[float | None]] | None:
+    if parts is None:
         return None
-    return {name: _plain(getattr(found, name)) for name in ("steps", "loss", "difficulty", "learning", "draw")}
+    return {name: _plain(getattr(parts, name)) for name in ("steps", "loss", "difficulty", "learning", "draw")}
 
 
 def _plain(values: Array) -> list[float | None]:
-    """For files: seven significant digits, null for what is not finite."""
+    """Seven significant digits, null for what is not finite."""
     return [float(f"{value:.7g}") if np.isfinite(value) else None for value in values]

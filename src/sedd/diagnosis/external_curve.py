@@ -1,20 +1,23 @@
 """The loss curve of another program, of which only steps and losses are known: is it the curriculum or the model?
 
-Without the loss by mask rate nothing can be attributed. But what a model that learns nothing would show is known in
-closed form at every step, for two kinds of trainer (`docs/explanation/curricula.md`):
+Without the loss by mask rate nothing can be attributed. But the loss of an untrained model is known in closed form at
+every step, for two kinds of trainer (`docs/explanation/curricula.md`):
 
     consistent    corrupts, conditions and weights with the same noise:   integral of P(m) dm up to m(d sigma_max)
     mismatched    corrupts with d sigma, conditions and weights with sigma:
                   integral of P(m) m(d sigma) / m(sigma) dm up to m(sigma_max)
 
-The one from which the logarithm of the losses scatters less is taken. What is left is how the ratio moves.
+The hypothesis with the smaller standard deviation of log(loss / hypothesis) is chosen. The verdict follows from how
+this ratio changes along the curve.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,72 +25,94 @@ from numpy.typing import NDArray
 
 from sedd.diagnosis import remedies
 from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
-from sedd.diagnosis.curve_file import Curve
-from sedd.diagnosis.forecast import CLOCK, Forecast
+from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Predictor
+from sedd.diagnosis.rises import RISE_STEPS
 from sedd.diffusion.loss_profile import mask_range
+from sedd.errors import DataError
 from sedd.plugins.contracts import Curriculum, checked_difficulty
 from sedd.plugins.curricula import Exponential
 
 Array = NDArray[np.float64]
 Trainer = Literal["consistent", "mismatched"]
+Learnt = Literal["more", "frequencies", "nothing visible"]
+"""`more` than the token frequencies, the token `frequencies` alone, or `nothing visible` in the curve."""
 
 RATES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Rates of the exponential ramp that are tried where the configuration does not state one."""
-BETTER = 0.8
-"""A hypothesis that is not the first choice must scatter less than the first choice by this factor."""
-GROWTH = math.log(1.5)
-"""While the difficulty still climbs, growth against the hypothesis that is called a divergence."""
-GROWTH_AT_FULL = math.log(1.1)
-"""The same at full difficulty, where no curriculum can explain it; and five times the noise."""
-SEEN = 0.03
-"""Share of the loss that must be gone before learning is seen."""
-LEAST = 4
-"""Points without which nothing is said."""
-ENOUGH = 10
-"""Points from which an oscillation is judged."""
+MAX_SCATTER_RATIO = 0.8
+"""Scatter of another hypothesis over that of the default one below which the other one is chosen."""
+LOG_GROWTH_ON_RAMP = math.log(1.5)
+"""Growth of log(loss / hypothesis) that is a divergence while the difficulty still climbs."""
+LOG_GROWTH_AT_FULL = math.log(1.1)
+"""Growth that is a divergence at full difficulty, where no curriculum explains it, if it exceeds `Z_GROWTH` errors."""
+Z_GROWTH = 5.0
+"""Standard errors from which growth at full difficulty is significant."""
+MIN_RELATIVE_LEARNING = 0.03
+"""Relative decrease of the loss from which learning is visible."""
+MIN_POINTS = 4
+"""Points below which a curve is inconclusive."""
 
+_SEPARATORS = ("\t", ";", ",")
 _TRAINERS = {
     "consistent": "a trainer that corrupts, conditions and weights with one and the same noise",
     "mismatched": "a trainer that corrupts with d·σ but weights and conditions with σ",
 }
+_LEARNT: dict[Learnt, str] = {
+    "more": "The model learns: its last losses are below those of a model that knows only the token frequencies.",
+    "frequencies": "The model has learnt the token frequencies; whether it learns more cannot be told yet.",
+    "nothing visible": "Whether the model learns cannot be told from this curve.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Losses at some optimizer steps."""
+
+    steps: NDArray[np.int64]
+    """Optimizer steps, increasing."""
+    losses: Array
+    """Training loss at each step, nats per residue; NaN or infinite where the run broke."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
 
 
 @dataclass(frozen=True, eq=False)
 class ExternalCurveFit:
-    """A curve against the hypothesis that fits it best. Arrays are (points,); losses are nats per residue."""
+    """A curve and the hypothesis that fits it best. Arrays are (points,); losses are nats per residue."""
 
     curve: Curve
     difficulty: Array
     trainer: Trainer
-    """Which kind of trainer fits."""
+    """The kind of trainer that fits."""
     scatter: Mapping[str, float]
     """Standard deviation of log(loss / hypothesis), for each kind of trainer."""
     rate: float | None
     """Rate of the exponential ramp that fits, where it is not that of the configuration."""
     untrained: Array
-    """What a model that knows nothing has in such a trainer."""
+    """Loss of an untrained model in such a trainer."""
     unigram: Array
-    """What one that knows the letters has."""
+    """Loss of the unigram model in such a trainer."""
 
     @property
     def over_untrained(self) -> Array:
-        """Loss over that of a model that knows nothing."""
+        """Loss over that of an untrained model."""
         return np.asarray(self.curve.losses / self.untrained)
 
     @property
     def over_unigram(self) -> Array:
-        """Loss over that of a model that knows the letters."""
+        """Loss over that of the unigram model."""
         return np.asarray(self.curve.losses / self.unigram)
 
     @property
     def factor(self) -> float:
-        """Typical ratio to a model that knows nothing."""
+        """Median of `over_untrained`."""
         ratio = self.over_untrained
         return float(np.exp(np.median(np.log(ratio[np.isfinite(ratio)]))))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; null where a loss is not finite."""
+        """The fit as plain data; null where a loss is not finite."""
         columns = {
             "loss": self.curve.losses,
             "difficulty": self.difficulty,
@@ -122,10 +147,10 @@ def mismatched_loss(predictor: Predictor, difficulty: float, low: float, high: f
 
 
 def compare(curve: Curve, forecast: Forecast) -> ExternalCurveFit:
-    """Which hypothesis fits the curve best.
+    """The hypothesis that fits the curve best.
 
-    A trainer is taken for consistent, and its ramp for that of the configuration, unless another hypothesis scatters
-    clearly less.
+    By default the trainer is consistent and the ramp is that of the configuration. Another hypothesis is chosen only if
+    its scatter is clearly smaller (`MAX_SCATTER_RATIO`).
     """
     config = forecast.config
     fits = {
@@ -139,24 +164,26 @@ def compare(curve: Curve, forecast: Forecast) -> ExternalCurveFit:
         own = {ramp: fit for (kind, ramp), fit in fits.items() if kind == trainer}
         if not own:
             return None
-        least = min(own, key=lambda ramp: own[ramp].scatter[trainer])
-        return own[least] if own[least].scatter[trainer] < BETTER * own[None].scatter[trainer] else own[None]
+        default, least = own[None], min(own.values(), key=lambda fit: fit.scatter[trainer])
+        return least if least.scatter[trainer] < MAX_SCATTER_RATIO * default.scatter[trainer] else default
 
     consistent, mismatched = best("consistent"), best("mismatched")
     if consistent is None:
-        raise ValueError("a consistent trainer can always be compared with")
-    found = {each.trainer: each.scatter[each.trainer] for each in (consistent, mismatched) if each is not None}
-    better = mismatched is not None and found["mismatched"] < BETTER * found["consistent"]
+        raise ValueError("the hypothesis of a consistent trainer exists for every configuration")
+    scatter: dict[str, float] = {
+        fit.trainer: fit.scatter[fit.trainer] for fit in (consistent, mismatched) if fit is not None
+    }
+    better = mismatched is not None and scatter["mismatched"] < MAX_SCATTER_RATIO * scatter["consistent"]
     chosen = mismatched if mismatched is not None and better else consistent
-    return ExternalCurveFit(**{**vars(chosen), "scatter": found})
+    return replace(chosen, scatter=scatter)
 
 
 def _ramps(curriculum: Curriculum) -> dict[float | None, Curriculum]:
-    """The ramp of the configuration, under None, and those that other programs call by the same name."""
-    found: dict[float | None, Curriculum] = {None: curriculum}
+    """The ramp of the configuration, under None, and exponential ramps of other rates where it leaves the rate open."""
+    ramps: dict[float | None, Curriculum] = {None: curriculum}
     if isinstance(curriculum, Exponential) and "rate" not in curriculum.model_fields_set:
-        found |= {rate: curriculum.model_copy(update={"rate": rate}) for rate in RATES if rate != curriculum.rate}
-    return found
+        ramps |= {rate: curriculum.model_copy(update={"rate": rate}) for rate in RATES if rate != curriculum.rate}
+    return ramps
 
 
 def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trainer) -> ExternalCurveFit | None:
@@ -189,10 +216,15 @@ def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trai
 
 
 def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
-    """What the curve says, with the rules of `monitoring` that it breaks."""
+    """The verdict on the curve, with the rules of `monitoring` that it breaks."""
     broken = _not_finite(found)
     if broken is not None:
-        return Verdict("instability", f"Something is wrong: {broken.message}.", (broken,))
+        return Verdict(
+            "instability",
+            f"Something is wrong: {broken.message}.",
+            (broken,),
+            f"The run broke: {broken.message}. A curve of losses alone does not show why.",
+        )
     worse = _divergence(found)
     alarms = (*([] if worse is None else [worse]), *_rules(found, forecast, diverges=worse is not None))
     if worse is not None:
@@ -200,16 +232,36 @@ def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
             "learning",
             f"Something is wrong, and it is the model, not the curriculum. {_capital(worse.message)}.",
             alarms,
+            f"The model got worse: since step {worse.numbers['since']:,.0f} the loss grew "
+            f"{worse.numbers['growth']:.2f} times more than the curriculum explains. Go back to a checkpoint from "
+            "before, with a lower learning rate.",
         )
-    if len(found.curve) < LEAST:
+    count, standing = len(found.curve), _standing(found)
+    if count < MIN_POINTS:
+        answer = f"It cannot be told yet whether anything is wrong: {count} losses are too few."
         return Verdict(
             "little signal",
-            f"Too little signal: {len(found.curve)} losses say little; give at least {LEAST}. {_standing(found)}",
+            f"Inconclusive: {count} losses are too few; give at least {MIN_POINTS}. {standing}",
             alarms,
+            f"{answer} Give at least {MIN_POINTS}.",
         )
-    rises = any(alarm.cause == "curriculum" for alarm in alarms)
-    calm = "Nothing is wrong: the loss rises because the curriculum gets harder." if rises else "Nothing is wrong."
-    return Verdict("curriculum" if rises else "healthy", f"{calm} {_standing(found)}", alarms)
+    if any(alarm.cause == "curriculum" for alarm in alarms):
+        opening = "Nothing is wrong: the loss rises because the curriculum gets harder."
+        answer = "The loss rises because the task gets harder: the loss of an untrained model rises in the same way."
+        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+    answer = "Nothing in the curve shows a divergence."
+    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+
+
+def learnt(found: ExternalCurveFit) -> Learnt:
+    """What the curve shows that the model has learnt."""
+    over_unigram = _pooled(np.log(found.over_unigram))[0]
+    fallen, end = float(over_unigram[0] - over_unigram[-1]), math.exp(float(over_unigram[-1]))
+    if fallen > MIN_RELATIVE_LEARNING and end < 1.0 - MIN_RELATIVE_LEARNING:
+        return "more"
+    if fallen > MIN_RELATIVE_LEARNING and end * found.unigram[-1] < (1.0 - MIN_RELATIVE_LEARNING) * found.untrained[-1]:
+        return "frequencies"
+    return "nothing visible"
 
 
 def _capital(text: str) -> str:
@@ -217,14 +269,14 @@ def _capital(text: str) -> str:
 
 
 def _pooled(values: Array) -> tuple[Array, int]:
-    """Running means, and over how many points each is taken."""
+    """Running means, and the number of points in each."""
     count = max(1, min(5, len(values) // 8))
     return np.convolve(values, np.full(count, 1.0 / count), "valid"), count
 
 
 def _noise(values: Array) -> float:
     """Standard deviation of one point around the line between its neighbours."""
-    if len(values) < LEAST:
+    if len(values) < MIN_POINTS:
         return 0.0
     around = values[1:-1] - (values[2:] + values[:-2]) / 2
     return float(around.std() / math.sqrt(1.5))
@@ -247,33 +299,33 @@ def _not_finite(found: ExternalCurveFit) -> Alarm | None:
 
 
 def _divergence(found: ExternalCurveFit) -> Alarm | None:
-    """The model got worse, as far as a curve can tell."""
+    """The model got worse: the loss grew more than the hypothesis explains."""
     logs, steps = np.log(found.over_untrained), found.curve.steps
     at_full = found.difficulty >= 1.0
     ratio = found.over_untrained[-1]
-    if at_full.sum() >= LEAST:
+    if at_full.sum() >= MIN_POINTS:
         pooled, count = _pooled(logs[at_full])
         lowest = int(pooled.argmin())
         growth = float(pooled[-1] - pooled[lowest])
-        if growth > max(GROWTH_AT_FULL, 5.0 * _noise(logs[at_full]) / math.sqrt(count)):
+        if growth > max(LOG_GROWTH_AT_FULL, Z_GROWTH * _noise(logs[at_full]) / math.sqrt(count)):
             since = int(steps[at_full][lowest])
             return _worse(
                 found,
                 since,
                 growth,
                 f"at full difficulty, where no curriculum explains it, the loss grew {math.exp(growth):.2f} times "
-                f"since step {since:,}, to {ratio:.2f} times that of a model that knows nothing",
+                f"since step {since:,}, to {ratio:.2f} times that of an untrained model",
             )
     pooled, _ = _pooled(logs)
     growth, since_start = float(pooled[-1] - pooled.min()), float(pooled[-1] - pooled[0])
-    if min(growth, since_start) > GROWTH:
+    if min(growth, since_start) > LOG_GROWTH_ON_RAMP:
         since = int(steps[pooled.argmin()])
         return _worse(
             found,
             since,
             growth,
             f"the loss grew {math.exp(growth):.2f} times more since step {since:,} than the curriculum explains, to "
-            f"{ratio:.2f} times that of a model that knows nothing",
+            f"{ratio:.2f} times that of an untrained model",
         )
     return None
 
@@ -291,45 +343,35 @@ def _worse(found: ExternalCurveFit, since: int, growth: float, message: str) -> 
 
 
 def _rules(found: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
-    """The rules of `monitoring` that a curve alone can break."""
+    """The rules of `monitoring` that a curve alone can break, unless Monte Carlo error explains it."""
     rules, steps, losses = forecast.config.monitoring, found.curve.steps, found.curve.losses
     severity: Severity = "warning" if diverges else "info"
     rises = _rises(found)
     over = [rise for rise in rises if rise[2] > rules.max_rise]
-    if over:
-        first, last, per_1000, expected = max(over, key=lambda rise: rise[2])
-        cause: Cause = "learning" if diverges else "curriculum" if expected > 0.5 * per_1000 else "little signal"
+    first, last, per_1000, expected = max(over, key=lambda rise: rise[2], default=(0, 0, 0.0, 0.0))
+    if over and (diverges or expected > 0.5 * per_1000):
+        cause: Cause = "learning" if diverges else "curriculum"
         yield Alarm(
             over[0][1],
             "max_rise",
             cause,
             severity,
             f"the loss climbs by more than {rules.max_rise:g} nats per 1,000 steps in {len(over)} of {len(rises)} "
-            f"places, at most by {per_1000:.2f} (steps {first:,} to {last:,}); a model that learns nothing climbs by "
-            f"{expected:.2f} there",
+            f"stretches, at most by {per_1000:.2f} (steps {first:,} to {last:,}), where that of an untrained model "
+            f"climbs by {expected:.2f}",
             {"per_1000": per_1000, "expected": expected},
             remedies.of_rise(forecast.config, forecast.preschool_time) if cause == "curriculum" else (),
         )
     high = np.flatnonzero(losses > rules.max_loss)
-    if len(high):
-        loss, nothing = float(losses[high[0]]), float(found.untrained[high[0]])
+    if len(high) and diverges:
+        loss, untrained = float(losses[high[0]]), float(found.untrained[high[0]])
         yield Alarm(
             int(steps[high[0]]),
             "max_loss",
-            "learning" if diverges else "little signal",
+            "learning",
             severity,
-            f"the loss is {loss:.2f} (limit {rules.max_loss:g}); a model that knows nothing has {nothing:.2f}",
-            {"loss": loss, "untrained": nothing},
-        )
-    scatter = _noise(np.log(found.over_untrained))
-    if len(losses) >= ENOUGH and scatter > rules.max_oscillation:
-        yield Alarm(
-            int(steps[-1]),
-            "max_oscillation",
-            "little signal",
-            "info",
-            f"the loss scatters by {scatter:.0%} from point to point (limit {rules.max_oscillation:.0%})",
-            {"scatter": scatter},
+            f"the loss is {loss:.2f} (limit {rules.max_loss:g}); that of an untrained model is {untrained:.2f}",
+            {"loss": loss, "untrained": untrained},
         )
 
 
@@ -338,35 +380,107 @@ def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
     steps, losses = found.curve.steps, found.curve.losses
     rises = []
     for a in range(len(steps) - 1):
-        b = max(a + 1, int(np.searchsorted(steps, steps[a] + CLOCK)))
+        b = max(a + 1, int(np.searchsorted(steps, steps[a] + RISE_STEPS)))
         if b >= len(steps):
             if a > 0:
                 break
             b = len(steps) - 1
-        per_1000 = CLOCK / float(steps[b] - steps[a])
+        per_1000 = RISE_STEPS / float(steps[b] - steps[a])
         climb, expected = losses[b] - losses[a], found.factor * (found.untrained[b] - found.untrained[a])
         rises.append((int(steps[a]), int(steps[b]), float(climb) * per_1000, float(expected) * per_1000))
     return rises
 
 
 def _standing(found: ExternalCurveFit) -> str:
-    """Where the curve lies, in numbers, and whether learning is seen."""
-    ratio, letters = found.over_untrained, _pooled(np.log(found.over_unigram))[0]
-    low, high = float(ratio.min()), float(ratio.max())
-    said = f"Against {_TRAINERS[found.trainer]}"
+    """The ratios of the losses to the untrained and the unigram model, in words."""
+    ratio, end = found.over_untrained, math.exp(float(_pooled(np.log(found.over_unigram))[0][-1]))
+    text = f"Compared with {_TRAINERS[found.trainer]}"
     others = [name for name in found.scatter if name != found.trainer]
     if others and found.scatter[others[0]] != found.scatter[found.trainer]:
-        said += f" (scatter {found.scatter[found.trainer]:.0%}; {others[0]}: {found.scatter[others[0]]:.0%})"
-    said += f", the losses are {low:.2f} to {high:.2f} times those of a model that knows nothing. "
-    fallen = float(letters[0] - letters[-1])
-    end = math.exp(float(letters[-1]))
-    if fallen > SEEN and end < 1.0 - SEEN:
-        return said + (f"Learning is seen: the last are {end:.2f} times those of a model that knows only the letters.")
-    if fallen > SEEN and math.exp(float(letters[-1])) * found.unigram[-1] < (1.0 - SEEN) * found.untrained[-1]:
-        return said + "It has learnt the letters, no more is seen yet."
-    said += "So nothing diverged, and no learning is seen either."
-    if end < 1.0 - SEEN and found.curve.steps[0] > 0:
-        said += f" What it had learnt before step {found.curve.steps[0]:,} cannot be told from a constant factor."
-    elif abs(math.log(found.factor)) > SEEN:
-        said += f" A constant factor of about {found.factor:.2f} remains."
-    return said
+        text += f" (scatter {found.scatter[found.trainer]:.0%}; {others[0]}: {found.scatter[others[0]]:.0%})"
+    text += f", the losses are {ratio.min():.2f} to {ratio.max():.2f} times those of an untrained model. "
+    match learnt(found):
+        case "more":
+            return text + f"Learning is visible: the last losses are {end:.2f} times those of the unigram model."
+        case "frequencies":
+            return text + "The model has learnt the token frequencies; more is not visible yet."
+    text += "So nothing diverged, and no learning is visible either."
+    if end < 1.0 - MIN_RELATIVE_LEARNING and found.curve.steps[0] > 0:
+        text += f" What it learnt before step {found.curve.steps[0]:,} cannot be told from a constant factor."
+    elif abs(math.log(found.factor)) > MIN_RELATIVE_LEARNING:
+        text += f" A constant factor of about {found.factor:.2f} remains."
+    return text
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def read_curve(path: Path) -> Curve:
+    """Read a curve from the columns `step` and `loss`, separated by commas, semicolons or tabs.
+
+    A first line of names is optional: without it the first column is the step and the second the loss. Empty lines and
+    lines that begin with # are passed over. With semicolons or tabs a loss may have a decimal comma.
+
+    Raises:
+        DataError: if there is no such file, or a line cannot be read; names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    columns: tuple[int, int] | None = None
+    steps: list[int] = []
+    losses: list[float] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        separator = next((candidate for candidate in _SEPARATORS if candidate in line), ",")
+        cells = [cell.strip().strip('"').strip() for cell in line.split(separator)]
+        where = f"{path}:{number}"
+        if columns is None:
+            columns, named = _columns(cells, where)
+            if named:
+                continue
+        step, loss = _numbers(cells, columns, separator, where)
+        if steps and step <= steps[-1]:
+            raise DataError(f"{where}: step {step} comes after step {steps[-1]}; the steps must increase")
+        steps.append(step)
+        losses.append(loss)
+    if not steps:
+        raise DataError(f"{path}: no losses in it; expected lines of step,loss such as 500,0.7816")
+    return Curve(np.array(steps, np.int64), np.array(losses, np.float64))
+
+
+def _columns(cells: list[str], where: str) -> tuple[tuple[int, int], bool]:
+    """Which columns hold step and loss, and whether this line names them."""
+    if _number(cells[0]) is not None:
+        return (0, 1), False
+    names = [cell.lower() for cell in cells]
+    if "step" in names and "loss" in names:
+        return (names.index("step"), names.index("loss")), True
+    if len(names) == 2 and "loss" in names[1]:
+        return (0, 1), True
+    raise DataError(f"{where}: expected the columns step and loss, got {', '.join(cells)}")
+
+
+def _numbers(cells: list[str], columns: tuple[int, int], separator: str, where: str) -> tuple[int, float]:
+    if len(cells) <= max(columns):
+        raise DataError(f"{where}: expected a step and a loss, got {separator.join(cells)!r}")
+    texts = [cells[column] for column in columns]
+    if separator != ",":
+        texts = [text.replace(",", ".") for text in texts]
+    step, loss = map(_number, texts)
+    if step is None or step < 0 or step != math.floor(step) or math.isinf(step):
+        raise DataError(f"{where}: step {texts[0]!r}: expected a whole number of optimizer steps, 0 or more")
+    if loss is None or loss <= 0:
+        raise DataError(f"{where}: loss {texts[1]!r}: expected a number above 0, in nats per residue")
+    return int(step), loss
+
+
+def _number(text: str) -> float | None:
+    """A number; NaN and infinity as programs write them; None for anything else."""
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", text, re.IGNORECASE):
+        return None
+    return float(text)

@@ -1,10 +1,11 @@
-"""Watches a run: which rule fires, and whether the curriculum, the model, the data or mere luck made it fire.
+"""Watches a run: which rule fires, and whether the curriculum, the model or the data made it fire.
 
-It reads the lines of the metrics file one after the other and nothing else, so that a run is judged alike while it
-trains, after a resume, and when it is long over.
+It reads the lines of the metrics file one after the other and nothing else, so that a run gets the same verdict while
+it trains, after a resume, and when it is long over.
 
-The heart of it is one comparison that no curriculum can disturb: the loss of the last lines against that of earlier
-ones *at the same mask rates*. How large a difference luck makes is measured from line to line in the same run.
+The central test does not depend on the curriculum: the loss of the last lines is compared with that of earlier lines
+*at the same mask rates*. The Monte Carlo error of this difference is measured from line to line in the same run. A rule
+that fires only because of Monte Carlo error raises no alarm.
 """
 
 from __future__ import annotations
@@ -20,33 +21,33 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.diagnosis import remedies
-from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
+from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict, verdict
 from sedd.diagnosis.attribution import attribute
-from sedd.diagnosis.forecast import CLOCK, rise_window, smallest_preschool_time
 from sedd.diagnosis.predictors import Predictor
-from sedd.diagnosis.verdicts import verdict
+from sedd.diagnosis.rises import RISE_STEPS, rise_window, smallest_preschool_time
+from sedd.diagnosis.summary import summary
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.history import History
 from sedd.runs.metrics import TrainRecord
 
 RECENT = 3
-"""Lines that are pooled as "now"."""
+"""Latest lines, pooled as the present."""
 REFERENCE = 10
-"""Lines before them that are pooled as "before"."""
-LEAST = 8
+"""Lines before the latest, pooled as the reference."""
+MIN_LINES = 8
 """Lines from which the noise between lines can be measured."""
 NOISE_LINES = 40
-"""Lines that the noise is measured on."""
-SURE = 5.0
-"""Standard errors that a change must have to be one."""
-NOTICEABLE = 0.01
-"""Share of the loss per unit of mask rate by which a change must exceed luck to be worth a warning."""
-SERIOUS = 0.04
-"""The same for a divergence."""
-STUCK = 0.004
-"""Share of the loss of the letters alone that a model must be better by to know more than them."""
-HOPELESS = 1.25
-"""Times the loss of a model that knows nothing: a divergence, however few lines there are."""
+"""Lines on which the noise is measured."""
+Z_CHANGE = 5.0
+"""Standard errors from which a change is significant."""
+MIN_RELATIVE_WARNING = 0.01
+"""Relative increase of the loss per unit of mask rate from which a significant change is a warning."""
+MIN_RELATIVE_CRITICAL = 0.04
+"""Relative increase of the loss per unit of mask rate from which a significant change is a divergence."""
+UNIGRAM_MARGIN = 0.004
+"""Relative decrease below the loss of the unigram model from which a model counts as better than it."""
+UNTRAINED_RATIO = 1.25
+"""Loss over that of an untrained model from which a run diverges, however few lines there are."""
 
 
 EVERY_LINE = frozenset({"profile", "letters", "max_rise", "max_loss", "max_oscillation", "letters_only"})
@@ -55,25 +56,25 @@ EVERY_LINE = frozenset({"profile", "letters", "max_rise", "max_loss", "max_oscil
 
 @dataclass(frozen=True)
 class Change:
-    """The loss per unit of mask rate now, less that before, at the same mask rates."""
+    """The present loss per unit of mask rate less the earlier one, at the same mask rates."""
 
     nats: float
-    """Positive: the model got worse."""
+    """The difference, nats per unit of mask rate. Positive: the model got worse."""
     stderr: float
-    """What luck does; infinite while it cannot be told."""
+    """Its Monte Carlo error; infinite while it is unknown."""
     level: float
-    """The loss per unit of mask rate before."""
+    """The earlier loss per unit of mask rate."""
 
-    def beyond(self, share: float) -> bool:
-        """Whether it is an increase that luck does not explain, and larger than this share of the level."""
-        return self.nats > max(SURE * self.stderr, share * self.level)
+    def exceeds(self, relative: float) -> bool:
+        """Whether it is a significant increase, and larger than this share of the earlier loss."""
+        return self.nats > max(Z_CHANGE * self.stderr, relative * self.level)
 
 
 class Monitor:
-    """Judges a run line by line.
+    """Takes in the lines of a metrics file and raises alarms.
 
     Args:
-        config: of the run; `config.monitoring` has the thresholds.
+        config: of the run; `config.monitoring` holds the thresholds.
         predictors: `untrained` and `unigram` (see `sedd.diagnosis.predictors`), where they are known.
     """
 
@@ -93,7 +94,7 @@ class Monitor:
         self.history.append(record)
         self._step = record["step"]
         found: list[Alarm] = []
-        judged: frozenset[str] = frozenset()  # rules that were looked at, and may fall silent
+        judged: frozenset[str] = frozenset()  # rules that were evaluated, and may stop firing
         match record["kind"]:
             case "train":
                 judged = EVERY_LINE
@@ -111,13 +112,15 @@ class Monitor:
         return self._new(found, judged)
 
     def verdict(self) -> Verdict:
-        """What the run is, so far."""
-        return verdict(self.history, self.alarms, self.noise(), firing=self._firing)
+        """The verdict on the run so far."""
+        noise = self.noise()
+        found = verdict(self.history, self.alarms, noise, firing=self._firing)
+        return replace(found, summary=summary(self.history, found, noise=noise))
 
     # The comparison at fixed mask rate -----------------------------------------------------------------------------
 
     def change(self, now: LossProfile, before: LossProfile, lines: tuple[int, int]) -> Change:
-        """How much worse `now` is than `before` at the same mask rates; they pool so many lines each."""
+        """How much worse `now` is than `before` at the same mask rates; each pools as many lines as `lines` gives."""
         nats, level = _difference(now, before)
         return Change(nats, self.noise() * math.sqrt(sum(1.0 / n for n in lines)), level)
 
@@ -125,18 +128,18 @@ class Monitor:
         """Standard deviation of one line's loss per unit of mask rate; infinite while there are too few lines."""
         steps = np.array(self._steps[:-RECENT][-NOISE_LINES:])
         steps = steps[np.isfinite(steps)]
-        if len(steps) < LEAST - 2:
+        if len(steps) < MIN_LINES - 2:
             return math.inf
-        steps = steps - np.median(steps)  # learning is no noise
+        steps = steps - np.median(steps)  # the steady decrease by learning is not noise
         return float(max(1.4826 * np.median(np.abs(steps)), 0.6 * steps.std()) / math.sqrt(2.0))
 
     def recent(self, lines: int = RECENT, *, skip: int = 0) -> LossProfile:
-        """The last lines pooled, without the very last `skip`."""
+        """The sum of the last `lines` lines, after the very last `skip` are left out."""
         end = len(self.history.lines) - skip
         return sum((line.bins for line in self.history.lines[max(0, end - lines) : end]), LossProfile())
 
     def _keep_best(self) -> None:
-        """Remember the best stretch so far: a slow decline is worse than that, even if hardly worse than yesterday."""
+        """Keep the best `REFERENCE` lines so far: against them even a slow decline becomes significant."""
         if len(self.history.lines) < REFERENCE:
             return
         candidate = self.recent(REFERENCE)
@@ -148,7 +151,7 @@ class Monitor:
             self._totals.append(self._totals[-1] + line.bins if self._totals else line.bins)
 
     def _go_back(self, record: Mapping[str, Any]) -> None:
-        """After a rollback: what came later than its checkpoint never happened, but why it was needed stays."""
+        """After a rollback: forget what came after its checkpoint, except the alarm that caused it."""
         step = record["step"]
         self.history.rewind(step)
         self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_json(record["alarm"])]
@@ -161,75 +164,74 @@ class Monitor:
 
     def _line_rules(self) -> Iterator[Iterator[Alarm]]:
         yield self._profile()
-        yield self._letters()
+        yield self._token_frequencies()
         yield self._rise()
-        yield self._high()
+        yield self._max_loss()
         yield self._oscillation()
-        yield self._letters_only()
+        yield self._unigram_only()
 
     # Rules ---------------------------------------------------------------------------------------------------------
 
     def _profile(self) -> Iterator[Alarm]:
-        """The model got worse at fixed mask rate, or is worse than one that knows nothing."""
+        """The model got worse at fixed mask rate, or is worse than an untrained model."""
         lines = self.history.lines
         now = self.recent()
         worst: tuple[Change, int] | None = None
-        if len(lines) >= LEAST + RECENT:
+        if len(lines) >= MIN_LINES + RECENT:
             count = min(REFERENCE, len(lines) - RECENT)
             since = lines[-RECENT - 1].step
             candidates = [(self.change(now, self.recent(count, skip=RECENT), (RECENT, count)), since)]
             if self._best is not None:
                 candidates.append((self.change(now, self._best, (RECENT, REFERENCE)), self._best_step))
-            told = [candidate for candidate in candidates if math.isfinite(candidate[0].nats)]
-            worst = max(told, key=lambda candidate: candidate[0].nats, default=None)
-        nothing = self._over("untrained", now)
-        hopeless = len(lines) >= RECENT and nothing > HOPELESS
-        if worst is not None and worst[0].beyond(NOTICEABLE):
+            finite = [candidate for candidate in candidates if math.isfinite(candidate[0].nats)]
+            worst = max(finite, key=lambda candidate: candidate[0].nats, default=None)
+        over_untrained = self._over("untrained", now)
+        if worst is not None and worst[0].exceeds(MIN_RELATIVE_WARNING):
             change, since = worst
-            critical = change.beyond(SERIOUS) or nothing > 1.0 + NOTICEABLE
+            critical = change.exceeds(MIN_RELATIVE_CRITICAL) or over_untrained > 1.0 + MIN_RELATIVE_WARNING
             cause = self._cause(since)
             yield self._alarm(
                 "profile",
                 cause,
                 "critical" if critical and cause != "data" else "warning",
                 f"at the same mask rates the loss is {change.nats:.3f} nats per {self._unit} worse than around step "
-                f"{since:,} ({change.level:.3f} then; luck explains {SURE * change.stderr:.3f})"
-                + (f", and {nothing:.2f} times that of a model that knows nothing" if nothing > 1.0 else ""),
+                f"{since:,} ({change.level:.3f} then; Monte Carlo error is at most {Z_CHANGE * change.stderr:.3f})"
+                + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else ""),
                 {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since},
             )
-        elif hopeless:
+        elif len(lines) >= RECENT and over_untrained > UNTRAINED_RATIO:
             cause = self._cause(lines[0].step)
             yield self._alarm(
                 "profile",
                 cause,
                 "critical",
-                f"the loss is {nothing:.2f} times that of a model that knows nothing",
-                {"over_untrained": nothing, "since": lines[0].step},
+                f"the loss is {over_untrained:.2f} times that of an untrained model",
+                {"over_untrained": over_untrained, "since": lines[0].step},
             )
 
-    def _letters(self) -> Iterator[Alarm]:
-        """The letters of the data are others than before."""
-        if self.strange_letters():
-            now, usual = self._letters_shift()
+    def _token_frequencies(self) -> Iterator[Alarm]:
+        """The token frequencies of the data changed."""
+        if self.frequencies_changed():
+            now, usual = self._frequency_shift()
             yield self._alarm(
                 "letters",
                 "data",
                 "warning",
-                f"the letters of the last sequences are not those of the training set: their divergence from them is "
-                f"{now:.3f} nats per residue, usually {usual:.4f}",
+                f"the token frequencies of the last sequences differ from those of the training set by {now:.3f} nats "
+                f"per residue (Kullback-Leibler divergence; median so far {usual:.4f})",
                 {"shift": now, "usual": usual},
             )
 
-    def strange_letters(self) -> bool:
-        """Whether the letters of the last lines are others than before."""
-        now, usual = self._letters_shift()
+    def frequencies_changed(self) -> bool:
+        """Whether the token frequencies of the last lines differ from the earlier ones."""
+        now, usual = self._frequency_shift()
         return now > max(8.0 * usual, 0.02)
 
-    def _letters_shift(self) -> tuple[float, float]:
-        """How far the letters of one of the last lines are from those of the training set, and what is usual, nats."""
+    def _frequency_shift(self) -> tuple[float, float]:
+        """Divergence of the token frequencies from the training set: largest of the last lines, median before, nats."""
         lines = self.history.lines[-NOISE_LINES - RECENT :]
         shifts = [line.token_divergence for line in lines if line.token_divergence is not None]
-        if len(shifts) < LEAST:
+        if len(shifts) < MIN_LINES:
             return 0.0, 0.0
         return max(shifts[-RECENT:]), float(np.median(shifts[:-RECENT]))
 
@@ -242,20 +244,20 @@ class Monitor:
         distance = lines[-1].step - lines[start].step
         before = sum((line.bins for line in lines[start : start + RECENT]), LossProfile())
         found = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
-        per_1000 = found.change * CLOCK / distance
+        per_1000 = found.change * RISE_STEPS / distance
         if per_1000 <= self.rules.max_rise or found.change <= 0:
             return
-        blamed = max((("curriculum", found.difficulty), ("little signal", found.draw), ("learning", found.learning)),
-                     key=lambda part: part[1])  # fmt: skip
-        cause: Cause = blamed[0]  # type: ignore[assignment]  # one of the three above
+        if found.draw > max(found.difficulty, found.learning):
+            return  # Monte Carlo error
+        cause: Cause = "curriculum" if found.difficulty >= found.learning else "learning"
         if cause == "learning" and not any(rule == "profile" for rule, _ in self._firing):
-            cause = "little signal"  # that rule knows what luck does; a rise alone does not
+            return  # only `profile` tests the learning part against its Monte Carlo error
         yield self._alarm(
             "max_rise",
             cause,
             "info" if cause != "learning" else "warning",
             f"the loss climbs by {per_1000:.2f} nats per 1,000 steps (limit {self.rules.max_rise:g}); from step "
-            f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, luck "
+            f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, Monte Carlo error "
             f"{found.draw:+.3f}",
             {
                 "per_1000": per_1000,
@@ -266,62 +268,63 @@ class Monitor:
             },
         )
 
-    def _high(self) -> Iterator[Alarm]:
+    def _max_loss(self) -> Iterator[Alarm]:
         """The loss is over `monitoring.max_loss`."""
         line = self.history.lines[-1]
         if line.loss <= self.rules.max_loss:
             return
-        nothing = self._over("untrained", line.bins)
-        worse = nothing > 1.0 + SERIOUS
-        by_draw = line.bins.drawn.sum() > 1.2 * line.bins.expected.sum()
-        cause: Cause = self._cause(line.step) if worse else "little signal" if by_draw else "curriculum"
+        over_untrained = self._over("untrained", line.bins)
+        worse = over_untrained > 1.0 + MIN_RELATIVE_CRITICAL
+        if not worse and line.bins.drawn.sum() > 1.2 * line.bins.expected.sum():
+            return  # Monte Carlo error: larger mask rates were drawn than expected
         yield self._alarm(
             "max_loss",
-            cause,
+            self._cause(line.step) if worse else "curriculum",
             "warning" if worse else "info",
-            f"the loss is {line.loss:.2f} (limit {self.rules.max_loss:g}); a model that knows nothing would have "
-            f"{line.loss / nothing:.2f} on the same draws",
-            {"loss": line.loss, "over_untrained": nothing, "since": line.step},
+            f"the loss is {line.loss:.2f} (limit {self.rules.max_loss:g}); an untrained model would have "
+            f"{line.loss / over_untrained:.2f} with the same masks",
+            {"loss": line.loss, "over_untrained": over_untrained, "since": line.step},
         )
 
     def _oscillation(self) -> Iterator[Alarm]:
-        """Lines scatter by more than `monitoring.max_oscillation`."""
+        """The loss scatters by more than `monitoring.max_oscillation`, and does so at fixed mask rate too."""
         lines = self.history.lines[-2 * REFERENCE :]
         if len(lines) < REFERENCE:
             return
         measured = _scatter(np.array([line.loss for line in lines]))
         if measured <= self.rules.max_oscillation:
             return
-        over = np.array([self._over("unigram", line.bins) for line in lines])
-        at_fixed_rate = _scatter(over) if np.isfinite(over).all() else 0.0
-        unstable = at_fixed_rate > 0.5 * measured
+        over_unigram = np.array([self._over("unigram", line.bins) for line in lines])
+        at_fixed_rate = _scatter(over_unigram) if np.isfinite(over_unigram).all() else 0.0
+        if at_fixed_rate <= 0.5 * measured:
+            return  # Monte Carlo error of the mask rates
         yield self._alarm(
             "max_oscillation",
-            "instability" if unstable else "little signal",
-            "warning" if unstable else "info",
-            f"the loss scatters by {measured:.0%} from line to line (limit {self.rules.max_oscillation:.0%}); with the "
-            f"luck of the draw taken out, by {at_fixed_rate:.0%}",
+            "instability",
+            "warning",
+            f"the loss scatters by {measured:.0%} from line to line (limit {self.rules.max_oscillation:.0%}); at fixed "
+            f"mask rate by {at_fixed_rate:.0%}",
             {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step},
         )
 
-    def _letters_only(self) -> Iterator[Alarm]:
-        """The model knows the letters and stays there."""
+    def _unigram_only(self) -> Iterator[Alarm]:
+        """The model is no better than the unigram model, and does not improve."""
         half = (len(self._totals) - 1) // 2
         if half < 2 * REFERENCE:
             return
         first, middle, last = (self._totals[at] for at in (-2 * half - 1, -half - 1, -1))
         earlier, later = middle - first, last - middle
-        change, over = self.change(later, earlier, (half, half)), self._over("unigram", later)
-        tolerance = max(2.0 * self.noise() / math.sqrt(half) / max(change.level, 1e-12), STUCK)
-        if over > 1.0 - tolerance and change.nats > -3.0 * change.stderr:
+        change, over_unigram = self.change(later, earlier, (half, half)), self._over("unigram", later)
+        tolerance = max(2.0 * self.noise() / math.sqrt(half) / max(change.level, 1e-12), UNIGRAM_MARGIN)
+        if over_unigram > 1.0 - tolerance and change.nats > -3.0 * change.stderr:
             since = self.history.lines[-half].step
             yield self._alarm(
                 "letters_only",
                 "learning",
                 "info",
-                f"since step {since:,} the model knows no more than how often each letter occurs (its loss "
-                f"is {over:.4f} times that of the letters), and it is not improving",
-                {"over_unigram": over, "since": since},
+                f"since step {since:,} the model is no better than the token frequencies alone (its loss is "
+                f"{over_unigram:.4f} times that of the unigram model), and it does not improve",
+                {"over_unigram": over_unigram, "since": since},
             )
 
     def _patience(self) -> Iterator[Alarm]:
@@ -355,20 +358,20 @@ class Monitor:
             {"skipped": recent, "share": share, "since": max(0, step - span)},
         )
 
-    # What it is ----------------------------------------------------------------------------------------------------
+    # Causes and remedies -------------------------------------------------------------------------------------------
 
     def _cause(self, since: int) -> Cause:
         """Why the model got worse after step `since`."""
-        if self.strange_letters():
+        if self.frequencies_changed():
             return "data"
         norms = np.array([line.grad_norm for line in self.history.lines if line.step <= since][-NOISE_LINES:])
         now = max((line.grad_norm for line in self.history.lines[-RECENT:]), default=0.0)
         skips = any(skip.step > since for skip in self.history.skipped)
-        exploded = len(norms) >= LEAST and now > 5.0 * float(np.median(norms))
+        exploded = len(norms) >= MIN_LINES and now > 5.0 * float(np.median(norms))
         return "instability" if skips or exploded else "learning"
 
     def _over(self, name: str, bins: LossProfile) -> float:
-        """The loss of these lines over that of a predictor on the same draws; NaN where it is unknown."""
+        """The loss of these lines over that of a predictor at the same mask rates; NaN where it is unknown."""
         predictor = self.predictors.get(name)
         if predictor is None:
             return math.nan
@@ -379,14 +382,12 @@ class Monitor:
         return "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
 
     def _remedies(self, alarm: Alarm) -> tuple[str, ...]:
-        """What to do, for the rules that a curriculum or luck can make fire, and for all else that goes wrong."""
+        """What to do about an alarm."""
         match alarm.rule, alarm.cause:
             case "max_rise", "curriculum":
-                return remedies.of_rise(self.config, self._gentle)
-            case "max_oscillation", "little signal":
-                return remedies.of_noise(self.config, alarm.numbers["scatter"])
+                return remedies.of_rise(self.config, self._preschool_time)
             case "letters_only", _:
-                return remedies.of_letters_only(self.config)
+                return remedies.of_unigram_only(self.config)
             case "patience", _:
                 return remedies.of_plateau(self.config)
             case "skipped", _:
@@ -398,8 +399,8 @@ class Monitor:
         return ()
 
     @cached_property
-    def _gentle(self) -> int | None:
-        """The `preschool_time` that keeps the climb under `monitoring.max_rise`."""
+    def _preschool_time(self) -> int | None:
+        """The smallest `preschool_time` that keeps the climb under `monitoring.max_rise`; None if there is none."""
         unigram = self.predictors.get("unigram")
         if unigram is None:
             return None
@@ -417,7 +418,7 @@ class Monitor:
         return Alarm(self._step, rule, cause, severity, message, plain)
 
     def _new(self, found: list[Alarm], judged: frozenset[str]) -> list[Alarm]:
-        """Those that were not firing already, or became worse; a rule that is quiet again may fire anew."""
+        """The alarms among `found` that were not firing already, or became critical; `judged` rules may stop firing."""
         severe = {(a.rule, a.cause, a.severity) for a in self.alarms[-50:]}
         new = [
             replace(alarm, remedies=self._remedies(alarm))  # computed for these only: a rule may fire at every line
@@ -433,7 +434,7 @@ class Monitor:
 def _difference(now: LossProfile, before: LossProfile) -> tuple[float, float]:
     """Loss per unit of mask rate of `now` less that of `before`, and the latter, at the mask rates that both have.
 
-    Each bin counts by how much is known about it: the harmonic mean of its corrupted residues.
+    Bins are weighted by the harmonic mean of their corrupted residues: inverse variance, if each residue has the same.
     """
     both = (now.drawn > 0) & (before.drawn > 0) & (now.corrupted > 0) & (before.corrupted > 0)
     if not both.any():

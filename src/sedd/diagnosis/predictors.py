@@ -1,9 +1,9 @@
-"""What a fixed predictor loses at each mask rate: one that knows nothing, one that knows the letters, a trained one.
+"""The loss of a fixed predictor at each mask rate: an untrained model, the unigram model, a trained model.
 
 The training loss at any difficulty is the integral of P(m), the loss per unit of mask rate, over the mask rates that
 the difficulty draws (`sedd.diffusion.loss_profile`). For `absorb` with the normalised head P is the cross-entropy, ln n
 and H1 for the first two; in every other case P is computed here from the library's own score entropy, exactly, by
-listing what a residue can become.
+summing over all pairs of a clean and a corrupted token.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Array = NDArray[np.float64]
 CELLS = 6
 """Cells of the quadrature in each bin of mask rate."""
 MOST_SYMBOLS = 256
-"""In larger alphabets listing what a residue can become takes too long; where there is a closed form, no matter."""
+"""Largest alphabet for which the sum over all pairs is computed; a closed form has no limit."""
 MOST_AT_ONCE = 4_000_000
-"""Numbers in one chunk of the quadrature."""
+"""Elements in one chunk of the quadrature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Predictor:
     integral: Array
     """Integral of P from 0 to each point, nats per residue."""
     known: Array | None = None
-    """(BINS,) of a trained model: whether it was measured in each bin; where it was not, the nearest bin stands in."""
+    """(BINS,) of a trained model: whether each bin was measured; the others have the value of the nearest bin."""
 
     def loss(self, low: float, high: float) -> float:
         """Expected training loss with mask rates between `low` and `high`, nats per residue."""
@@ -56,33 +56,33 @@ class Predictor:
 
 
 def untrained(graph: Graph, model: Model) -> Predictor:
-    """A freshly made network, whose output is 0: every letter is as likely as any other."""
+    """The uniform predictor: a new network, whose output is 0."""
     even = np.full(graph.n, 1.0 / graph.n)
     parametrization = Parametrization.of(model)
     return _constant(graph, parametrization, torch.zeros(parametrization.outputs(graph)), even)
 
 
 def unigram(graph: Graph, frequencies: Array) -> Predictor:
-    """The best predictor that sees no other residue: it knows how often each letter occurs, `frequencies` (n,)."""
+    """The unigram model: predicts the token frequencies (n,), the best predictor that sees no other residue."""
     known = np.maximum(frequencies, 1e-12)
     return _constant(graph, Parametrization(), torch.from_numpy(np.log(known)).float(), frequencies)
 
 
 def predictable(graph: Graph, model: Model) -> bool:
-    """Whether `both_predictors` takes no more than moments."""
+    """Whether `both_predictors` takes no longer than moments: the alphabet is small, or there is a closed form."""
     return graph.n <= MOST_SYMBOLS or _is_cross_entropy(graph, Parametrization.of(model))
 
 
 def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
-    """`untrained` and `unigram`."""
+    """The predictors `untrained` and `unigram`, by name."""
     return {"untrained": untrained(graph, model), "unigram": unigram(graph, frequencies)}
 
 
 def of_profile(values: Array) -> Predictor:
-    """A model with this loss profile, (BINS,), NaN where it was not measured: there the nearest bin stands in.
+    """A model with the loss profile `values`, (BINS,); NaN, not measured, is replaced by the nearest bin.
 
     Raises:
-        ValueError: if nothing was measured at all.
+        ValueError: if no bin was measured.
     """
     known = np.isfinite(values)
     if not known.any():
@@ -91,17 +91,17 @@ def of_profile(values: Array) -> Predictor:
 
 
 def nearest(values: Array) -> Array:
-    """NaN replaced by the nearest value that is none, the lower one of two as near."""
-    places = np.flatnonzero(np.isfinite(values))
-    distance = np.abs(np.arange(len(values))[:, None] - places)
-    filled: Array = values[places[distance.argmin(1)]]
+    """`values` with each NaN replaced by the nearest finite value, the lower one of two equally near."""
+    finite = np.flatnonzero(np.isfinite(values))
+    distance = np.abs(np.arange(len(values))[:, None] - finite)
+    filled: Array = values[finite[distance.argmin(1)]]
     return filled
 
 
 def entropy(frequencies: Array) -> float:
-    """H1, nats per residue: what the letters alone are worth."""
-    there = frequencies[frequencies > 0]
-    return float(-(there * np.log(there)).sum())
+    """H1, the entropy of the token frequencies, nats per residue."""
+    positive = frequencies[frequencies > 0]
+    return float(-(positive * np.log(positive)).sum())
 
 
 def _is_cross_entropy(graph: Graph, parametrization: Parametrization) -> bool:
@@ -110,7 +110,7 @@ def _is_cross_entropy(graph: Graph, parametrization: Parametrization) -> bool:
 
 
 def _constant(graph: Graph, parametrization: Parametrization, output: Tensor, frequencies: Array) -> Predictor:
-    """A network that always puts out `output`, on letters drawn with `frequencies`."""
+    """A network whose output is always `output`, on tokens drawn with `frequencies`."""
     if _is_cross_entropy(graph, parametrization):
         cross_entropy = -float(frequencies @ torch.log_softmax(output.double(), -1).numpy())
         return Predictor(EDGES, cross_entropy * EDGES)
@@ -132,16 +132,16 @@ def _integrand(
     """P at each mask rate: the expected score entropy over all pairs (x0, x_t), over d(mask rate) / d sigma."""
     n = graph.n
     x0, x_t = graph.transition_pairs()
-    letters = torch.from_numpy(frequencies)[x0]
-    found = []
+    probability = torch.from_numpy(frequencies)[x0]
+    chunks = []
     for rates in torch.split(torch.from_numpy(mask_rates), max(1, MOST_AT_ONCE // (len(x0) * n))):
         sigma = -torch.log1p(-rates)
         rows = len(rates)
-        there = sigma.float()
+        noise = sigma.float()
         noisy, clean = x_t.expand(rows, -1), x0.expand(rows, -1)
-        scores = parametrization.log_score(output.expand(rows, len(x0), -1), noisy, there, graph)
-        per_pair = graph.score_entropy(scores, there, noisy, clean).double()
-        moved = graph.transition_probability(x_t, x0, rates)
-        found.append((per_pair * moved * letters).sum(1) * torch.exp(sigma))
-    result: Array = torch.cat(found).numpy()
+        scores = parametrization.log_score(output.expand(rows, len(x0), -1), noisy, noise, graph)
+        per_pair = graph.score_entropy(scores, noise, noisy, clean).double()
+        transition = graph.transition_probability(x_t, x0, rates)
+        chunks.append((per_pair * transition * probability).sum(1) * torch.exp(sigma))
+    result: Array = torch.cat(chunks).numpy()
     return result

@@ -70,8 +70,8 @@ class Contents:
 
     @property
     def frequencies(self) -> NDArray[np.float64] | None:
-        """(n,): token frequencies; None if they are unknown."""
-        return None if self.diagnosis is None else self.diagnosis.forecast.letters.frequencies
+        """(n,) how often each letter occurs, where it is known."""
+        return None if self.diagnosis is None else self.diagnosis.forecast.statistics.frequencies
 
     @property
     def absorbs(self) -> bool:
