@@ -218,8 +218,8 @@ def test_every_sequence_is_dealt_to_one_process_and_all_have_as_many_parts(seque
     dealt = [micro_batches(plan, accum, rank=rank, size=size) for rank in range(size)]
     assert len({len(mine) for mine in dealt}) == 1
     assert len(dealt[0]) <= accum + len(cuts)
-    real = [piece for mine in dealt for piece in mine if piece.weight]
-    assert all((plan.samples[piece.where] == piece.batch.samples).all() for piece in real)
+    real = [piece for mine in dealt for piece in mine if not piece.is_padding]
+    assert all((plan.samples[piece.positions] == piece.batch.samples).all() for piece in real)
     assert sorted(int(s) for piece in real for s in piece.batch.samples) == plan.samples.tolist()
     assert all([piece.last for piece in mine] == [False] * (len(mine) - 1) + [True] for mine in dealt)
     strata = plan.parts()

@@ -41,8 +41,8 @@ def all_reduce_parts(
     for piece in done:
         here = slice(first, first + len(piece.batch))
         first = here.stop
-        if piece.weight:
-            table[:, piece.where] = parts[:, here]
+        if not piece.is_padding:
+            table[:, piece.positions] = parts[:, here]
     summed = world.all_reduce_sum(np.concatenate([table.ravel(), np.array(letters, np.float64)]))
     table, counts = summed[: table.size].reshape(table.shape), summed[table.size :]
     return table, tuple(int(count) for count in counts)

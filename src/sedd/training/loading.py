@@ -101,10 +101,10 @@ class Loader:
         for piece in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
             part = piece.batch
             batch = self._read(part)
-            if len(letters) and piece.weight:
+            if len(letters) and not piece.is_padding:
                 letters += torch.bincount(batch.tokens[batch.mask], minlength=len(letters))
             draws = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
-            given = corrupt_batch(batch, noise[piece.where], draws, graph=self.graph)
+            given = corrupt_batch(batch, noise[piece.positions], draws, graph=self.graph)
             keys = dropout_keys(config.seed, part.samples)
             micros.append(
                 MicroStep(
