@@ -90,9 +90,15 @@ def test_the_small_preset_trains_on_a_fasta_and_counts_what_was_dropped(tmp_path
 
 def test_schema_is_json_with_every_plugin(tmp_path):
     made = json.loads(sedd_("schema"))
-    kinds = ("difficulty_ramp", "type")
-    options = [definition.get("properties", {}) for definition in made["$defs"].values()]
-    names = {part[kind]["const"] for part in options for kind in kinds if "const" in part.get(kind, {})}
+    sections = made["properties"]
+    choices = [sections[name]["anyOf"] for name in ("curriculum", "noise", "device")]
+    parts = [
+        part["properties"]
+        for choice in (*choices, sections["trackers"]["items"]["anyOf"])
+        for part in choice
+        if "properties" in part
+    ]
+    names = {part.get("difficulty_ramp", part.get("type"))["const"] for part in parts}
     assert names == {plugin.name for plugin in registry().plugins}
     sedd_("schema", tmp_path / "schema.json")
     assert json.loads((tmp_path / "schema.json").read_text()) == made

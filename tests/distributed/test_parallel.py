@@ -180,8 +180,8 @@ def test_every_sequence_is_in_one_micro_batch_and_all_ranks_have_equally_many(se
     by_rank = [micro_batches(plan, accum, rank=rank, size=size) for rank in range(size)]
     assert len({len(own) for own in by_rank}) == 1
     assert len(by_rank[0]) <= accum + len(cuts)
-    real = [micro_batch for own in by_rank for micro_batch in own if micro_batch.weight]
-    assert all((plan.samples[micro_batch.where] == micro_batch.batch.samples).all() for micro_batch in real)
+    real = [micro_batch for own in by_rank for micro_batch in own if not micro_batch.is_padding]
+    assert all((plan.samples[micro_batch.positions] == micro_batch.batch.samples).all() for micro_batch in real)
     assert sorted(int(s) for micro_batch in real for s in micro_batch.batch.samples) == plan.samples.tolist()
     assert all([micro_batch.last for micro_batch in own] == [False] * (len(own) - 1) + [True] for own in by_rank)
     strata = plan.parts()

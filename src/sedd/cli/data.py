@@ -26,7 +26,7 @@ def data_prepare(
         int | None, typer.Option(min=1, help="Processes; by default the available cores, at most 8, for a large FASTA.")
     ] = None,
 ) -> None:
-    """Write a memory-mapped token store, split into `train` and `valid`; a killed one continues where it stopped."""
+    """Write a memory-mapped token store, split into `train` and `valid`."""
     options = [item.removeprefix("data.") for item in overrides or []]  # `data.alphabet=esm` is accepted too
     config = load_config({}, *(f"data.{item}" for item in options))
     with DataProgress() as progress:

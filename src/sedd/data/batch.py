@@ -17,7 +17,7 @@ from sedd.randomness import generator
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What the network sees."""
+    """The sequences of one pass through the network, padded to one length."""
 
     tokens: Tensor
     """(B, L) int64; 0 at pads, which `mask` tells apart."""
@@ -37,13 +37,13 @@ class Batch:
         return self.residues == self.mask.numel()
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on another device. The counts are taken along, so that asking for them never waits for it."""
+        """A copy on `device`. The counts are copied too, so that reading them does not wait for the device."""
         moved = Batch(*(t.to(device, non_blocking=True) for t in (self.tokens, self.mask, self.samples)))
         moved.__dict__.update(residues=self.residues, full=self.full)
         return moved
 
     def pin_memory(self) -> Batch:
-        """The same in memory that a GPU can read by itself."""
+        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
         moved = Batch(*(t.pin_memory() for t in (self.tokens, self.mask, self.samples)))
         moved.__dict__.update(residues=self.residues, full=self.full)
         return moved
@@ -69,7 +69,7 @@ def load(source: Sequences, batch: GlobalBatch, *, seed: int, max_length: int, p
 
 
 def crop(sequence: NDArray[Any], *, seed: int, sample: int, max_length: int) -> NDArray[Any]:
-    """At most `max_length` residues; where is decided by (seed, sample), so that each epoch shows another part."""
+    """At most `max_length` residues, from an offset drawn with (seed, sample): each epoch shows another part."""
     if len(sequence) <= max_length:
         return sequence
     start = int(generator(seed, "crop", sample).integers(len(sequence) - max_length + 1))

@@ -29,20 +29,20 @@ LEAST_SYNTHETIC_VALID = 256
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a run trains on and what it is measured with."""
+    """The sequences of a run: for training, and held out for evaluation."""
 
     train: Sequences
-    """What gradients come from."""
+    """Training sequences."""
     valid: Sequences
-    """Held out; what the bound is measured on."""
+    """Held-out sequences, on which the bound is evaluated."""
     alphabet: Alphabet
-    """What the ids mean."""
+    """Symbols of the ids."""
     token_counts: NDArray[np.int64]
     """(n,): how often each symbol occurs in `train`."""
     exact_nll: float | None
     """Exact -log p per residue of `valid` in nats, where it is known."""
     summary: str
-    """What was read, kept, repaired and dropped, for people."""
+    """Human-readable tally: how many records were read, kept, repaired and dropped."""
 
     def __post_init__(self) -> None:
         for name, part in self._parts():
@@ -51,7 +51,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Tells data sets apart, as plain data."""
+        """Sizes and hashes that distinguish data sets, as JSON values."""
         parts = {name: {"sequences": len(part), "identity": identity(part)} for name, part in self._parts()}
         return {**parts, "alphabet": self.alphabet.to_dict()}
 
@@ -60,7 +60,7 @@ class Dataset:
 
 
 def identity(source: Sequences) -> str:
-    """A hash of the sequences: of all where the source knows it (a store does), else of 4,096 spread evenly."""
+    """A hash of the sequences: of all if the source records it (a store does), else of 4,096 spread evenly."""
     known = getattr(source, "identity", None)
     if isinstance(known, str):
         return known
@@ -94,10 +94,10 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
 
 
 def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
-    """All sequences of a file, nothing set aside, read as `data` says and in the letters of `alphabet`.
+    """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`.
 
     Raises:
-        DataError: as `open_data`, and if a letter is not in the alphabet.
+        DataError: as `open_data`, and if a symbol is not in the alphabet.
     """
     path = Path(name).expanduser()
     if is_store(path / "train") and is_store(path / "valid"):
@@ -114,7 +114,7 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
     if store.alphabet != alphabet:
         raise DataError(
             f"{name}: read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
-            f"{alphabet.name!r} of {alphabet.n}; give data in the letters that the model was trained on"
+            f"{alphabet.name!r} of {alphabet.n}; give data in the alphabet that the model was trained with"
         )
     return store
 
@@ -122,7 +122,7 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
 def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
     store = train.train
     if valid.alphabet != store.alphabet:
-        raise DataError(f"{valid.path}: its alphabet is {valid.alphabet.name!r}, that of {store.path} another one")
+        raise DataError(f"{valid.path}: its alphabet {valid.alphabet.name!r} differs from that of {store.path}")
     return Dataset(store, valid, store.alphabet, store.token_counts, None, summary)
 
 
@@ -137,7 +137,7 @@ def _synthetic(data: Data, seed: int) -> Dataset:
     valid = SyntheticSource(**options | {"sequences": held}, seed=seed, part="valid")
     summary = (
         f"synthetic: {len(train):,} sequences of {train.lengths.min()} to {train.lengths.max()} residues, "
-        f"{len(valid):,} for validation; entropy of the source {train.entropy:.4f} nats per residue (letters alone: "
+        f"{len(valid):,} for validation; entropy of the source {train.entropy:.4f} nats per residue (unigram: "
         f"{train.chain.letter_entropy:.4f})"
     )
     return Dataset(train, valid, train.alphabet, train.token_counts, valid.nll(), summary)
@@ -177,10 +177,10 @@ def _open_store(path: Path, options: PrepareOptions) -> Prepared:
 
 
 def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
-    """Options that decided the store and that the run states otherwise.
+    """Options of the store that differ from those of the run.
 
-    What is held out was decided when the store was made. A run with a held-out file of its own does not care, and one
-    that names no cluster file accepts the clusters of the store.
+    The split was made with the store: it is not compared for a run with a held-out file of its own, and a run without
+    a cluster file accepts the clusters of the store.
     """
     recorded, wanted = dict(store.manifest["options"]), options.to_dict()
     unimportant = {"symbols", "symbols_also_in"}
@@ -190,9 +190,9 @@ def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
         unimportant.add("clusters")
     if not recorded.get("holdout"):
         unimportant.add("holdout")  # nothing was held out: there is a better message for that
-    for each in (recorded, wanted):
+    for options_of_one in (recorded, wanted):
         for key in unimportant:
-            each.pop(key, None)
+            options_of_one.pop(key, None)
     return differences(recorded, wanted)
 
 
@@ -201,7 +201,7 @@ def _cache_directory(data: Data) -> Path:
 
 
 def _cache_name(path: Path, options: PrepareOptions) -> str:
-    """Another one for each file, state of the file, and set of options."""
+    """A directory name that is unique to the file, its state, and the options."""
     state = path.stat()
     identity = [FORMAT, str(path.resolve()), state.st_size, state.st_mtime_ns, options.to_dict()]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -209,7 +209,7 @@ def _cache_name(path: Path, options: PrepareOptions) -> str:
 
 
 def _nearest(path: Path) -> str:
-    """Existing names that look like it."""
+    """Advice for a missing file: similar names that exist."""
     parent = path.parent
     if not parent.is_dir():
         return f"; the directory {parent} does not exist either."

@@ -1,7 +1,7 @@
-"""Which part of a step each process computes.
+"""The micro-batches of an optimizer step that one process of the group computes.
 
-A step is cut where its lengths differ, and into at least `accum` times as many parts as there are processes, which
-are dealt out in turn: neighbours in length stay together, and each process has as much of every length.
+A step is cut where its lengths differ, and into at least `accum * size` parts, which are dealt to the processes in
+turn: neighbours in length stay together, and each process gets as much of every length.
 """
 
 from __future__ import annotations
@@ -15,31 +15,35 @@ from sedd.data.order import GlobalBatch
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A part of a step that this process computes at once: a micro-batch."""
+    """Sequences of a step that a process computes in one pass through the network."""
 
     batch: GlobalBatch
-    where: slice
-    """Its place among the sequences of the step."""
-    weight: int
-    """What its loss counts: 1, or 0 for a stand-in, which only keeps the processes together."""
+    positions: slice
+    """Their positions among the sequences of the step."""
+    is_padding: bool
+    """Whether its loss counts 0: it only gives this process as many passes as the others have."""
     last: bool
-    """Whether the gradients are put together after it."""
+    """Whether it is the last of the step, after which gradients are reduced."""
 
 
 def micro_batches(plan: GlobalBatch, accum: int, *, rank: int, size: int) -> list[MicroBatch]:
-    """The micro-batches of this process: as many for each, because each one ends in work for all."""
+    """The micro-batches of process `rank` of `size`.
+
+    All processes get the same number, because every pass may end in a collective operation. Where the parts do not
+    divide evenly, the last round is filled with padding: the first sequence of the step, which does not count.
+    """
     strata = plan.parts()
-    each = -(-accum // len(strata)) * size
-    parts = [part for stratum in strata for part in stratum.split(each)]
+    parts_per_stratum = -(-accum // len(strata)) * size
+    parts = [part for stratum in strata for part in stratum.split(parts_per_stratum)]
     ends = np.cumsum([len(part) for part in parts]).tolist()
     rounds = -(-len(parts) // size)
     mine = []
     for turn in range(rounds):
         number = turn * size + rank
-        stand_in = number >= len(parts)
-        part = _first_of(parts[0]) if stand_in else parts[number]
-        end = len(part) if stand_in else ends[number]
-        mine.append(MicroBatch(part, slice(end - len(part), end), int(not stand_in), turn + 1 == rounds))
+        is_padding = number >= len(parts)
+        part = _first_of(parts[0]) if is_padding else parts[number]
+        end = len(part) if is_padding else ends[number]
+        mine.append(MicroBatch(part, slice(end - len(part), end), is_padding, last=turn + 1 == rounds))
     return mine
 
 

@@ -33,7 +33,7 @@ _SURVEY = 4096
 
 
 class Sequences(Protocol):
-    """What can be trained on: any object with a length and integer arrays as items.
+    """Sequences to train on: any object with a length and integer arrays as items.
 
     With an array `lengths` (or a method `lengths_at(indices)`), planning does not have to read the sequences.
     """
@@ -45,7 +45,7 @@ class Sequences(Protocol):
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where in the stream a run is: the next batch is `batch` of `window`."""
+    """Position of a run in the stream: the next batch is `batch` of `window`."""
 
     window: int = 0
     batch: int = 0
@@ -63,13 +63,13 @@ class GlobalBatch:
     """The samples of one optimizer step (or of a part of it), shortest first."""
 
     samples: Ints
-    """Global sample indices: what random draws are keyed by. Unique for ever."""
+    """Global sample indices: what random draws are keyed by. Never repeated."""
     indices: Ints
     """Items of the source."""
     lengths: Ints
     """Residues of each, after cropping to `max_length`."""
     cuts: tuple[int, ...] = ()
-    """Where much longer sequences begin."""
+    """Positions where much longer sequences begin."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -80,7 +80,7 @@ class GlobalBatch:
         return int(self.lengths.sum())
 
     def parts(self) -> list[GlobalBatch]:
-        """What lies between the cuts: sequences of similar length, to be computed together."""
+        """The parts between the cuts: sequences of similar length, to be computed together."""
         return self._cut(self.cuts)
 
     def split(self, most: int) -> list[GlobalBatch]:
@@ -143,17 +143,21 @@ class Batches:
         return plan[cursor.batch], Cursor(cursor.window + 1, 0) if last else Cursor(cursor.window, cursor.batch + 1)
 
     def window(self, number: int) -> list[GlobalBatch]:
-        """The batches of a window in the order of training; the last one asked for is kept."""
+        """The batches of a window in the order of training; the last one is cached."""
         if self._planned[0] != number:
             self._planned = (number, self._plan(number))
         return self._planned[1]
 
     def _plan(self, number: int) -> list[GlobalBatch]:
+        # Window w holds the samples w*W, ..., (w+1)*W - 1 of the stream. It is a function of (seed, w) alone: no state
+        # has to be saved, and neither accumulation nor the number of workers changes the order.
         samples = np.arange(number * self.window_samples, (number + 1) * self.window_samples, dtype=np.int64)
         indices = self.items(samples)
         lengths = self._lengths(indices)
         count = self._count(lengths)
         random = generator(self.seed, "window", number)
+        # Sorting by length inside a window alone would give batches of one length, whose gradients are biased towards
+        # that length. So every batch takes one chunk of each stratum of lengths, and which chunks meet is random.
         strata = []
         for stratum in np.split(np.argsort(lengths, kind="stable"), self._strata):
             chunks = np.split(stratum, self._cuts(lengths[stratum], count))
@@ -168,11 +172,13 @@ class Batches:
 
     def items(self, samples: Ints) -> Ints:
         """The item that each global sample index stands for."""
+        # epoch = sample // n, item = Permutation(epoch)(sample mod n). A Feistel permutation computes any item on its
+        # own: a shuffled table would take 8 bytes per sequence in every process, and a seek would redo the shuffle.
         epochs, positions = np.divmod(samples, self.n)
         items = np.empty_like(samples)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            items[here] = Permutation(self.n, self.seed, int(epoch))(positions[here])
+            chosen = epochs == epoch
+            items[chosen] = Permutation(self.n, self.seed, int(epoch))(positions[chosen])
         return items
 
     def _count(self, lengths: Ints) -> int:
@@ -185,6 +191,7 @@ class Batches:
         """Where a sorted stratum is cut into `count` chunks: at equal numbers of sequences, or of residues."""
         if self.batch_residues is None:
             return np.arange(1, count) * (len(lengths) // count)
+        # Chunk k of c ends where the cumulative residues reach k/c of the total.
         total = np.cumsum(lengths)
         cuts: Ints = np.searchsorted(total, np.arange(1, count) * (total[-1] / count)) + 1
         return np.minimum(cuts, len(lengths))
@@ -193,25 +200,27 @@ class Batches:
         return np.minimum(lengths_of(self.source, indices), self.max_length).astype(np.int64)
 
     def _sequences_for(self, residues: int) -> int:
-        """How many sequences have about so many residues; from a sample that depends on the seed only."""
-        some = Permutation(self.n, self.seed, 0)(np.arange(min(self.n, _SURVEY), dtype=np.int64))
-        return max(1, round(residues / max(1.0, float(self._lengths(some).mean()))))
+        """Number of sequences with about this many residues, estimated from a sample that depends on the seed only."""
+        sample = Permutation(self.n, self.seed, 0)(np.arange(min(self.n, _SURVEY), dtype=np.int64))
+        return max(1, round(residues / max(1.0, float(self._lengths(sample).mean()))))
 
 
 def lengths_of(source: Sequences, indices: Ints) -> Ints:
-    """Residues of some items, without reading them where the source knows."""
+    """Residues of the items at `indices`; the items are read only if the source has no lengths."""
     if (lengths_at := getattr(source, "lengths_at", None)) is not None:
-        found = lengths_at(indices)
-    elif (lengths := getattr(source, "lengths", None)) is not None:  # asked for second: a store computes them all
-        found = np.asarray(lengths)[indices]
+        result = lengths_at(indices)
+    elif (lengths := getattr(source, "lengths", None)) is not None:  # tried second: a store computes them all
+        result = np.asarray(lengths)[indices]
     else:
-        found = [len(source[int(i)]) for i in indices]
-    return np.asarray(found, np.int64)
+        result = [len(source[int(i)]) for i in indices]
+    return np.asarray(result, np.int64)
 
 
 def length_counts(source: Sequences, survey: Ints) -> tuple[Ints, Ints]:
-    """The lengths that occur, ascending, and how many sequences have each: of all where the source knows (a store
-    does), without reading anything of them; else of the items in `survey`."""
+    """The lengths that occur, ascending, and how many sequences have each.
+
+    They are those of all sequences if the source records them (a store does), else of the items in `survey`.
+    """
     known = getattr(source, "length_counts", None)
     if known is not None:
         lengths, counts = known
@@ -221,7 +230,10 @@ def length_counts(source: Sequences, survey: Ints) -> tuple[Ints, Ints]:
 
 
 def _worthwhile(chunks: list[Ints]) -> tuple[int, ...]:
-    """Of the ends of chunks, given by the sorted lengths in each, those where a batch should be cut."""
+    """The ends of chunks at which a batch is cut, from the sorted lengths in each chunk.
+
+    A cut saves pads if the chunk before it is narrower than `_NARROWER` times the next one, and costs another pass.
+    """
     lengths = np.concatenate(chunks)
     cuts: list[int] = []
     longest = lengths[-1]

@@ -1,4 +1,4 @@
-"""What a forecast has to know of the data: how often each letter occurs, and how long sequences are."""
+"""The statistics of the data that a forecast needs: token frequencies and the mean length."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from sedd.data.synthetic import FREQUENCIES
 from sedd.errors import ConfigError
 
 SURVEY = 4096
-"""Sequences whose lengths are looked at, where the data do not know how often each length occurs."""
+"""Sequences from which the mean length is estimated, if the data set does not record its length counts."""
 USUAL_LENGTH = 300.0
-"""Residues in a protein, where no data say otherwise."""
+"""Mean residues in a protein, assumed without data."""
 
 
 @dataclass(frozen=True, eq=False)
 class DataStatistics:
-    """Letter frequencies and the mean length of sequences."""
+    """Token frequencies and the mean length of sequences."""
 
     frequencies: NDArray[np.float64]
     """(n,), summing to 1."""
     length: float
     """Mean length of a sequence after cropping, residues."""
     source: str
-    """Where the numbers come from, for people."""
+    """Human-readable origin of the numbers."""
 
     @staticmethod
     def of(dataset: Dataset, *, longest: int) -> DataStatistics:
-        """Those of the training part of a data set; sequences are cropped to `longest`."""
+        """Statistics of the training part of a data set, whose sequences are cropped to `longest` residues."""
         counts = dataset.token_counts.astype(np.float64)
         indices = np.unique(np.linspace(0, len(dataset.train) - 1, SURVEY).astype(np.int64))
         lengths, number = length_counts(dataset.train, indices)
@@ -41,10 +41,10 @@ class DataStatistics:
 
     @staticmethod
     def usual(config: Config) -> DataStatistics:
-        """Those of proteins in general, for a forecast without data.
+        """Statistics of proteins in general, for a forecast without data.
 
         Raises:
-            ConfigError: if the alphabet is that of a text, which only the text knows.
+            ConfigError: if the alphabet is that of a text, which depends on the text.
         """
         if config.data.alphabet == "text":
             raise ConfigError(
@@ -59,10 +59,10 @@ class DataStatistics:
         )
 
     def among(self, symbols: int) -> DataStatistics:
-        """The same letters in an alphabet of `symbols`, the others of which never occur.
+        """These statistics in a larger alphabet of `symbols` symbols; the additional ones have frequency 0.
 
         Raises:
-            ConfigError: if these are fewer than the letters.
+            ConfigError: if `symbols` is below the present number.
         """
         more = symbols - len(self.frequencies)
         if more < 0:

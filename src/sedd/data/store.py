@@ -21,7 +21,7 @@ from sedd.errors import DataError
 FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
 LENGTHS = "length_counts"
-"""In the manifest: how many sequences have each length. Older stores lack it."""
+"""In the manifest: how many sequences have each length. Stores of early versions lack it."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
 REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
@@ -87,7 +87,7 @@ class TokenStore:
 
     @cached_property
     def length_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """The lengths that occur, ascending, and how many sequences have each; None in a store that does not know."""
+        """The lengths that occur, ascending, and how many sequences have each; None if they are not recorded."""
         known = self.manifest.get(LENGTHS)
         if known is None:
             return None

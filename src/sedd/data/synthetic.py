@@ -1,4 +1,4 @@
-"""Protein-like sequences whose entropy is known exactly, so that a bound can be held against the truth.
+"""Protein-like sequences whose entropy is known exactly, so that a bound can be compared with the true value.
 
 A stationary Markov chain over the 20 letters. Its joint distribution of neighbours is J(x, y) = u(x) K(x, y) v(y), with
 
@@ -58,8 +58,7 @@ class SyntheticSource:
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         self._tokens = np.empty(int(self._offsets[-1]), dtype=np.uint8)
         for block, first in enumerate(range(0, sequences, _BLOCK)):
-            here = slice(first, first + _BLOCK)
-            letters = self.chain.draw(self.lengths[here], generator(seed, f"synthetic {part}", block))
+            letters = self.chain.draw(self.lengths[first : first + _BLOCK], generator(seed, f"synthetic {part}", block))
             start, end = self._offsets[first], self._offsets[min(first + _BLOCK, sequences)]
             self._tokens[start:end] = letters
         self._tokens.flags.writeable = False

@@ -1,4 +1,4 @@
-"""A user's own sequences as a `Dataset`: some set aside, letters counted, every item checked once."""
+"""A user's own sequences as a `Dataset`: every item checked once, tokens counted, a part held out."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
     if alphabet is None:
         if data.alphabet == "text":
             raise DataError(
-                "your own data with data.alphabet=text: build a sedd.Dataset, whose alphabet says what the ids mean"
+                "your own data with data.alphabet=text: build a sedd.Dataset, which has an alphabet of its own"
             )
         alphabet = {"protein": PROTEIN, "esm": ESM}[data.alphabet]
     lengths = np.empty(len(source), np.int64)
     hashes = np.empty(len(source), np.uint64)
-    letters = np.zeros(alphabet.n, np.int64)
+    token_counts = np.zeros(alphabet.n, np.int64)
     for index in range(len(source)):
         ids = _checked(source[index], index, alphabet)
         lengths[index], hashes[index] = len(ids), _hash(ids, seed)
-        letters += np.bincount(ids, minlength=alphabet.n)
+        token_counts += np.bincount(ids, minlength=alphabet.n)
     held = _held(hashes, data.holdout)
     train, valid = (
         Subset(source, alphabet, part, lengths[part]) for part in (np.flatnonzero(~held), np.flatnonzero(held))
     )
     for index in valid.indices:
-        letters -= np.bincount(_ids(source[int(index)], alphabet), minlength=alphabet.n)
+        token_counts -= np.bincount(_ids(source[int(index)], alphabet), minlength=alphabet.n)
     summary = f"your data: {len(train):,} sequences to train on, {len(valid):,} held out"
-    return Dataset(train, valid, alphabet, letters, None, summary)
+    return Dataset(train, valid, alphabet, token_counts, None, summary)
 
 
 def _held(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
-    """Which items are set aside: those of low hash, at least one and not all."""
+    """Mask of the held-out items: those with the lowest hashes, at least one and not all."""
     distinct = np.unique(hashes)
     if len(distinct) < 2:
         raise DataError(

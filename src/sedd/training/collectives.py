@@ -41,8 +41,8 @@ def all_reduce_parts(
     for micro_batch in micro_batches:
         columns = slice(first, first + len(micro_batch.batch))
         first = columns.stop
-        if micro_batch.weight:
-            table[:, micro_batch.where] = parts[:, columns]
+        if not micro_batch.is_padding:
+            table[:, micro_batch.positions] = parts[:, columns]
     summed = world.all_reduce_sum(np.concatenate([table.ravel(), np.array(token_counts, np.float64)]))
     table, counts = summed[: table.size].reshape(table.shape), summed[table.size :]
     return table, tuple(int(count) for count in counts)

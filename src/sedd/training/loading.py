@@ -108,10 +108,10 @@ class Loader:
         for micro_batch in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):
             part = micro_batch.batch
             batch = self._read(part)
-            if len(counts) and micro_batch.weight:
+            if len(counts) and not micro_batch.is_padding:
                 counts += torch.bincount(batch.tokens[batch.mask], minlength=len(counts))
             uniforms = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
-            corrupted = corrupt_batch(batch, noise[micro_batch.where], uniforms, graph=self.graph)
+            corrupted = corrupt_batch(batch, noise[micro_batch.positions], uniforms, graph=self.graph)
             keys = dropout_keys(config.seed, part.samples)
             if self.pin_memory:
                 corrupted, keys = corrupted.pin_memory(), keys.pin_memory()

@@ -385,7 +385,7 @@ class Trainer:
                         # On GPUs attention is faster without one: worth a second compilation.
                         always_mask=self.compiled and self.device.type == "cpu",
                     )
-                scaled = loss.total * (micro.micro_batch.weight * self.parallel.loss_scale) / work.residues
+                scaled = loss.total * ((not micro.micro_batch.is_padding) * self.parallel.loss_scale) / work.residues
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             parts.append(loss.parts)
         return torch.cat(parts, 1)

@@ -1,6 +1,6 @@
-"""The residue policy: from a record as it stands in the file to zero or more sequences over the alphabet.
+"""The residue policy: from a record of the file to zero or more sequences over the alphabet.
 
-Records without any trouble, nearly all of them, leave after one `bytes.translate`.
+Clean records, nearly all of them, return after one `bytes.translate`.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Cleaner:
         self._split = re.compile(b"[^" + alphabet.letters + b"]+") if alphabet.letters else None
 
     def __call__(self, record: Record) -> list[bytes]:
-        """The sequences that `record` leads to; an empty list where it is dropped.
+        """The sequences of `record` after cleaning; an empty list if it is dropped.
 
         Raises:
-            DataError: with file and line, where the policy says `error`.
+            DataError: with file and line, if the policy is `error`.
         """
         tally, where = self.tally, None
         tally.read += 1
@@ -141,7 +141,7 @@ class Cleaner:
         if not record.name:
             count(self.tally.noted, "unnamed", self._where(record))
         for piece in pieces:
-            # Few proteins begin with five nucleotide letters, so that the whole is looked at rarely.
+            # Few proteins begin with five nucleotide letters, so that complete sequences are examined rarely.
             maybe = len(piece) >= SURELY_NOT_PROTEIN and not piece[:5].translate(None, NUCLEOTIDES)
             if maybe and not piece.translate(None, NUCLEOTIDES):
                 count(self.tally.noted, "nucleotides", self._where(record))

@@ -1,4 +1,4 @@
-"""What decides the content of a prepared store, besides the source itself."""
+"""The options that determine the content of a prepared store, besides the source itself."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PrepareOptions:
 
 
 def file_identity(path: Path | None) -> dict[str, Any] | None:
-    """Name, size and sha256 of a file that has a part in the options."""
+    """Name, size and sha256 of a file that is named in the options."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What became of every sequence of a file: counted by kind, each kind with its first example."""
+"""Counts of the records of a file: kept, repaired, dropped, noted; each kind with its first example."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Tally:
         return sum(kind.count for kind in self.dropped.values())
 
     def add(self, later: Tally) -> None:
-        """Count in what became of sequences further on in the file."""
+        """Add the tally of records further on in the file."""
         self.read += later.read
         self.kept += later.kept
         self.sequences += later.sequences
