@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,6 @@ class Contents:
     """Whether the curriculum is installed; otherwise the diagnosis assumes a constant one."""
     config_text: str | None = field(repr=False)
     """The text of `config.yaml`."""
-    data: Mapping[str, Any] = field(repr=False)
-    """The `data` line of the metrics; empty without one."""
     exact: float | None
     """Exact -log p of the held-out sequences, nats per residue; None if unknown, or if the bound is of fewer."""
     parameters: int | None
@@ -82,9 +81,8 @@ class Contents:
     def step(self) -> int:
         """The last recorded optimizer step."""
         history = self.history
-        evaluated = [bound.step for bound in history.bounds]
-        skipped = [skip.step for skip in history.skipped]
-        return max([*(line.step for line in history.lines), *evaluated, *skipped], default=0)
+        steps = ([record.step for record in part] for part in (history.lines, history.bounds, history.skipped))
+        return max(chain.from_iterable(steps), default=0)
 
     @property
     def finite_bounds(self) -> list[BoundRecord]:
@@ -104,24 +102,28 @@ def gather(run: Path) -> Contents:
         CheckpointError: if it is not a run directory, or its metrics are damaged.
     """
     directory = RunDirectory(run)
-    if not directory.config_file.is_file() and not directory.metrics_file.is_file():
+    has_config, has_metrics = directory.config_file.is_file(), directory.metrics_file.is_file()
+    if not has_config and not has_metrics:
         reason = "has neither config.yaml nor metrics.jsonl" if run.is_dir() else "is not a directory"
         raise CheckpointError(f"{run} {reason}; give a run directory, such as runs/mine")
     missing: list[str] = []
-    records = directory.read_metrics()
-    diagnosis, known = _diagnosis(run, records, missing)
-    history = diagnosis.history if diagnosis is not None else History.read(run) if records else History()
-    empty: dict[str, Any] = {}
-    last_bound = next((record for record in reversed(records) if record["kind"] == "bound"), empty)
+    if not directory.read_metrics():
+        history, diagnosis, known = History(), None, False
+        missing.append("Nothing was logged yet: the first numbers come after training.log_every steps.")
+    elif not has_config:
+        history, diagnosis, known = directory.history(), None, False
+        missing.append("There is no config.yaml: the report has no forecast and no rules, only the recorded numbers.")
+    else:
+        diagnosis, known = _diagnosis(directory, missing)
+        history = directory.history() if diagnosis is None else diagnosis.history
     return Contents(
         name=run.resolve().name,
         history=history,
         verdict=diagnosis.verdict if diagnosis is not None else _recorded_verdict(history),
         diagnosis=diagnosis,
         curriculum_known=known,
-        config_text=_text(directory.config_file),
-        data=next((record for record in records if record["kind"] == "data"), empty),
-        exact=_exact(None if diagnosis is None else diagnosis.config, last_bound),
+        config_text=directory.config_file.read_text(encoding="utf-8", errors="replace") if has_config else None,
+        exact=_exact(None if diagnosis is None else diagnosis.config, history),
         parameters=_parameters(directory.checkpoints),
         samples=read_samples(directory.samples),
         environment=directory.environment(),
@@ -129,32 +131,23 @@ def gather(run: Path) -> Contents:
     )
 
 
-def _diagnosis(run: Path, records: Sequence[object], missing: list[str]) -> tuple[Diagnosis | None, bool]:
+def _diagnosis(directory: RunDirectory, missing: list[str]) -> tuple[Diagnosis | None, bool]:
     """The outcome of `sedd.diagnose`, and whether the curriculum is installed; appends to `missing`."""
-    if not records:
-        missing.append("Nothing was logged yet: the first numbers come after training.log_every steps.")
-        return None, False
-    if not RunDirectory(run).config_file.is_file():
-        missing.append("There is no config.yaml: the report has no forecast and no rules, only the recorded numbers.")
-        return None, False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page shows this advice
         try:
-            return diagnose(run), True
+            return diagnose(directory.path), True
         except CheckpointError:
             raise
         except SeddError as error:
             usable = not isinstance(error, ConfigError)
             missing.append(f"{'' if usable else 'The configuration cannot be used: '}{error}")
         try:
-            return diagnose(run, config=_without_curriculum(run)), False
+            # Losses at fixed mask rate do not depend on the curriculum.
+            config = load_config(directory.config() | {"curriculum": {"difficulty_ramp": "constant"}})
+            return diagnose(directory.path, config=config), False
         except (SeddError, TypeError):
             return None, False
-
-
-def _without_curriculum(run: Path) -> Config:
-    """The configuration with a constant curriculum; losses at fixed mask rate do not depend on the curriculum."""
-    return load_config(RunDirectory(run).config() | {"curriculum": {"difficulty_ramp": "constant"}})
 
 
 def _recorded_verdict(history: History) -> Verdict:
@@ -167,16 +160,12 @@ def _recorded_verdict(history: History) -> Verdict:
     return Verdict("little signal", "This run cannot be judged yet. What is missing is listed below.", alarms)
 
 
-def _text(file: Path) -> str | None:
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
-
-
-def _exact(config: Config | None, last_bound: Mapping[str, Any]) -> float | None:
+def _exact(config: Config | None, history: History) -> float | None:
     """The exact value, which only the built-in synthetic data have."""
-    if config is None or config.data.train != "synthetic" or last_bound.get("bound_cropped", 1):
+    if config is None or config.data.train != "synthetic" or not history.bounds or history.bounds[-1].cropped != 0:
         return None
     dataset = open_data(config.data, seed=config.seed)
-    return dataset.exact_nll if last_bound.get("bound_sequences") == len(dataset.valid) else None
+    return dataset.exact_nll if history.bounds[-1].sequences == len(dataset.valid) else None
 
 
 def _parameters(checkpoints: Path) -> int | None:

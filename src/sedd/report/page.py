@@ -160,9 +160,9 @@ def key_numbers(contents: Contents) -> list[Number]:
         numbers.append(Number("training residues", _large(last.residues)))
     if contents.parameters is not None:
         numbers.append(Number("parameters", _large(contents.parameters)))
-    if contents.data:
-        length = f"of {contents.data['mean_length']:.0f} residues on average"
-        numbers.append(Number("training sequences", f"{contents.data['sequences']:,}", length))
+    if history.data is not None:
+        length = f"of {history.data.mean_length:.0f} residues on average"
+        numbers.append(Number("training sequences", f"{history.data.sequences:,}", length))
     trouble = [f"{len(history.skipped):,} skipped"] if history.skipped else []
     trouble += [f"{len(contents.rollbacks):,} rolled back"] if contents.rollbacks else []
     if trouble:
