@@ -23,8 +23,9 @@ import sedd
 from sedd.diagnosis.monitor import Monitor
 from sedd.diffusion.graphs import Absorb, Uniform
 from sedd.diffusion.loss_profile import LossProfile
+from sedd.runs.metrics import TrainRecord
 from sedd.runs.state import Window
-from sedd.training import trainer as training
+from sedd.training import step
 
 spent: dict[str, float] = defaultdict(float)
 
@@ -46,10 +47,10 @@ def watch() -> None:
     """Time everything that is there for the profile and the monitor."""
     for graph in (Absorb, Uniform):
         graph.mask_rate_drawn = timed("profile: on the device", graph.mask_rate_drawn)  # type: ignore[method-assign]
-    torch.bincount = timed("letters", torch.bincount)
-    training._binned = timed("profile: bins", training._binned)
-    training.widths = timed("profile: bins", training.widths)  # type: ignore[attr-defined]  # where it is used
-    training.train_line = timed("the line", training.train_line)  # type: ignore[attr-defined]  # where it is used
+    torch.bincount = timed("token counts", torch.bincount)
+    step.by_mask_rate = timed("profile: bins", step.by_mask_rate)
+    step.widths = timed("profile: bins", step.widths)  # type: ignore[attr-defined]  # where it is used
+    TrainRecord.to_dict = timed("the record", TrainRecord.to_dict)  # type: ignore[method-assign]
     LossProfile.ema_update = timed("profile: weighted sums", LossProfile.ema_update)  # type: ignore[method-assign]
     Window.add = timed("profile: window", Window.add)  # type: ignore[method-assign]
     Monitor.observe = timed("monitor", Monitor.observe)  # type: ignore[method-assign]
@@ -69,7 +70,7 @@ def main() -> None:
     blocks: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = sedd.Trainer(config, run=Path(folder) / "run")
-        step, began = trainer._step, [time.perf_counter()]
+        one_step, began = trainer._step, [time.perf_counter()]
 
         def counted() -> sedd.StepReport:
             if trainer.state.step and trainer.state.step % 20 == 0:
@@ -77,7 +78,7 @@ def main() -> None:
                 blocks.append({name: value / (now - began[0]) for name, value in spent.items()})
                 spent.clear()
                 began[0] = now
-            return step()
+            return one_step()
 
         trainer._step = counted  # type: ignore[method-assign]  # a stopwatch around it
         watch()

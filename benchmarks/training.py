@@ -31,7 +31,7 @@ from overhead import spent, timed
 from reference import ChunkedRows, PaddedRows, Reference, Shape
 
 import sedd
-from sedd.training import trainer as training
+from sedd.training import step as training
 
 
 def random_rows(length: int, *, count: int = 2000) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ import torch
 import sedd
 from sedd.distributed.group import RankInfo, World, check_device_count
 from sedd.plugins.backends import Cpu, Cuda
+from sedd.training.collectives import check_ranks_agree
 from tests.conftest import TINY
 from tests.processes import environment
 
@@ -47,7 +48,7 @@ def test_ranks_with_different_configurations_or_data_are_rejected(change, differ
     other = (config | change, data) if change else (config, {"train": {}})
     trainer.world = FakeWorld(RankInfo(0, 2), [(config, data), other])
     with pytest.raises(sedd.errors.DistributedError, match=f"process 1 of 2 .*{difference}"):
-        trainer._check_group()
+        check_ranks_agree(trainer.world, trainer.config, data, sequences=64)
 
 
 def test_a_machine_needs_a_device_for_each_of_its_processes():

@@ -21,7 +21,7 @@ from sedd.diffusion.schedule import Schedule
 from sedd.distributed.optimizer_state import optimizer_state
 from sedd.plugins.contracts import Backend
 from sedd.runs import checkpoint
-from sedd.training.recording import Recorder
+from sedd.training.recording import Recorder, records_of
 from sedd.training.tracking import TrackerSessions
 from tests.conftest import TINY
 from tests.processes import environment
@@ -122,7 +122,7 @@ def test_metrics_written_after_the_last_checkpoint_are_not_kept_twice(tiny, tmp_
     trainer = sedd.Trainer(config, run=tmp_path / "run")
     trainer.run.begin(config, resume=False)
     for report in trainer.steps():
-        for record in trainer._record(report):
+        for record in records_of(trainer, report):
             trainer.run.append(record)
         if report.step == 4:
             trainer.save()

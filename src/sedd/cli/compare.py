@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from sedd.cli.app import app
-from sedd.cli.console import DataProgress, duration, margin, out, print_json, print_saved, print_table, table
+from sedd.cli.console import err, margin, out, print_json, print_saved, print_table, table
 from sedd.comparison.bound_curves import CLOCKS, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
 from sedd.comparison.paired import PairedDifference, paired
 from sedd.comparison.recorded import NEGLIGIBLE
+from sedd.data.prepare.progress import DataProgress, duration
 from sedd.report.comparison_plot import plot
 from sedd.runs.differences import Difference
 
@@ -42,7 +43,7 @@ def compare_runs(
     pairs: dict[str, PairedDifference] = {}
     if pair:
         paths = dict(zip(comparison.runs, runs, strict=True))
-        with DataProgress() as progress:
+        with DataProgress(err) as progress:
             pairs = {
                 name: paired(runs[0], paths[name], sequences=sequences, masks=masks, device=device, progress=progress)
                 for name in comparison.compared[1:]

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import app
-from sedd.cli.console import DataProgress, err, out
+from sedd.cli.console import err, out
 from sedd.config.run_file import load_config
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare, verify
+from sedd.data.prepare.progress import DataProgress
 
 data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -29,7 +30,7 @@ def data_prepare(
     """Write a memory-mapped token store, split into `train` and `valid`."""
     options = [item.removeprefix("data.") for item in overrides or []]  # `data.alphabet=esm` is accepted too
     config = load_config({}, *(f"data.{item}" for item in options))
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         prepared = prepare(
             source, store, options=PrepareOptions.from_config(config.data), progress=progress, workers=workers
         )

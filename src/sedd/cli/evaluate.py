@@ -14,9 +14,10 @@ import typer
 from rich.markup import escape
 
 from sedd.cli.app import RunPath, app
-from sedd.cli.console import DataProgress, margin, number, out, print_json, print_table, progress_bar, table
+from sedd.cli.console import err, margin, number, out, print_json, print_table, progress_bar, table
 from sedd.cli.quality import show_quality
 from sedd.data import Sequences, open_data, open_whole
+from sedd.data.prepare.progress import DataProgress
 from sedd.errors import DataError
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.names import names_in
@@ -79,7 +80,7 @@ def evaluate(
         show_quality(run, reference=data, samples=samples, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         evaluated = _held_out(model, run, progress) if data is None else _of_file(model, run, data, progress)
     available = len(evaluated.sequences)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))

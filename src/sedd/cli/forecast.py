@@ -15,9 +15,10 @@ from rich import box
 from rich.table import Table
 
 from sedd.cli.app import Device, Overrides, app
-from sedd.cli.console import DataProgress, duration, err, number, out, print_json, print_saved, table
+from sedd.cli.console import err, number, out, print_json, print_saved, table
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
+from sedd.data.prepare.progress import DataProgress, duration
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
 from sedd.diagnosis.external_curve import read_curve
 from sedd.diagnosis.forecast import Forecast, Row
@@ -59,7 +60,7 @@ def forecast_run(
     rows = [] if steps is None else [_step(text, "--steps") for text in steps.split(",")]
     if measure and throughput is not None:
         raise ConfigError("--throughput and --measure: give one of the two")
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         dataset = dataset_of(loaded, data, progress=progress)
     measurement = ""
     if measure:

@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 
 from sedd.cli.app import app
-from sedd.cli.console import DataProgress, out, print_json, print_saved
+from sedd.cli.console import err, out, print_json, print_saved
 from sedd.config.sections import Data
 from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
 from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.progress import DataProgress
 from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
@@ -103,7 +104,7 @@ def _judge_file(
         raise DataError(f"{file}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     options = Data(min_length=1)
     sequences = _read(file, PROTEIN)
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         natural = open_whole(options, reference, PROTEIN, progress=progress)
         training = None if train is None else open_whole(options, train, PROTEIN, progress=progress)
     return _judge(sequences, natural, training, alphabet=PROTEIN, longest=None, align=align, seed=seed)
@@ -114,7 +115,7 @@ def _judge_run(
 ) -> Quality:
     model = load(run, device=device)
     natural, training = _own_data(model, run) if reference is None or train is None else (None, None)
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         if reference is not None:
             natural = open_whole(model.config.data, reference, model.alphabet, progress=progress)
         if train is not None:
@@ -130,7 +131,7 @@ def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences
     Raises:
         DataError: if its configuration gives other data now.
     """
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
     if dataset.fingerprint != model.trained_on:
         raise DataError(

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import Device, Overrides, app
-from sedd.cli.console import DataProgress, err, out
+from sedd.cli.console import err, out
 from sedd.config.run_file import load_config
 from sedd.data import open_data
+from sedd.data.prepare.progress import DataProgress
 from sedd.devices import choose
 from sedd.diagnosis.alarms import in_words
 from sedd.distributed.supervise import Supervisor, reject_torchrun
@@ -58,7 +59,7 @@ def train(
     if supervise is not None:
         arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
         raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
-    with DataProgress() as progress:
+    with DataProgress(err) as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     if len(dataset.valid) < MIN_HELD_OUT:
         warnings.warn(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,12 @@ class TrainState:
     """Exponentially weighted loss by mask rate."""
     window: Window = field(default_factory=Window)
     """Sums for the next train record."""
+
+    def with_bound(self, step: int, nats: float) -> TrainState:
+        """The state after an evaluation at `step`; notes the held-out bound, nats per residue, if it is the lowest."""
+        if not math.isfinite(nats) or (self.best_bound is not None and nats >= self.best_bound):
+            return self
+        return replace(self, best_bound=nats, best_step=step)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back, bit for bit."""

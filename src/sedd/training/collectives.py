@@ -11,11 +11,14 @@ from itertools import islice
 
 import numpy as np
 
+from sedd.config.config import Config
 from sedd.data.batch import Batch
 from sedd.data.micro_batches import MicroBatch
 from sedd.diffusion.parametrization import Network
 from sedd.distributed.group import SINGLE_PROCESS, World
+from sedd.errors import ConfigError, DistributedError
 from sedd.evaluation.bound import Estimator, Part
+from sedd.runs.differences import blocking_differences
 from sedd.sampling.generation import Generation, Request
 
 
@@ -74,3 +77,33 @@ def generate_texts(generation: Generation, request: Request, world: World) -> li
             texts[sample.index] = generation.alphabet.decode(sample.tokens)
     gathered = {index: text for part in world.all_gather_object(texts) for index, text in part.items()}
     return [gathered[index] for index in range(count)]
+
+
+def check_ranks_agree(world: World, config: Config, fingerprint: object, *, sequences: int) -> None:
+    """Check that all ranks train the same run, and that each has work.
+
+    Args:
+        world: the ranks.
+        config: of this rank.
+        fingerprint: of this rank's data.
+        sequences: in an optimizer step.
+
+    Raises:
+        ConfigError: if there are more ranks than sequences in a step.
+        DistributedError: if a rank has another configuration or other data than the first one.
+    """
+    if sequences < world.size:
+        raise ConfigError(
+            f"{world.size} processes, and {sequences} sequences in an optimizer step: some would have nothing to do. "
+            f"Raise training.batch_size or training.accum, or start at most {sequences} processes",
+            keys=["training.batch_size", "training.accum"],
+        )
+    everybody = world.all_gather_object((config.as_dict(), fingerprint))
+    first_config, first_data = everybody[0]
+    for rank, (other, data) in enumerate(everybody):
+        changed = [difference.key for difference in blocking_differences(first_config, other)]
+        if changed or data != first_data:
+            what = f"configuration ({', '.join(changed)})" if changed else "data"
+            raise DistributedError(
+                f"process {rank} of {world.size} has another {what} than process 0; give all the same"
+            )

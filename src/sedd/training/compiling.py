@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sedd.config.config import Config
+from sedd.distributed.group import World
 from sedd.errors import DeviceError, SeddWarning
 from sedd.plugins.contracts import Backend
 
@@ -97,6 +98,18 @@ def compile_blocks(network: nn.Module) -> None:
     torch._dynamo.config.optimize_ddp = False
     for block in compilable_blocks(network):
         block.compile(dynamic=True)
+
+
+def compile_network(
+    config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device, world: World
+) -> bool:
+    """Compile the blocks of a network in place if `training.compile` asks for it; returns whether they are compiled."""
+    wanted = should_compile(config, network, residues=residues, backend=backend, device=device)
+    # A compiler may be missing on one machine: all ranks compile, or none.
+    compiles = all(world.all_gather_object(wanted))
+    if compiles:
+        compile_blocks(network)
+    return compiles
 
 
 def with_eager_fallback(network: nn.Module, compiled: Callable[[], T], *, eager: Callable[[], T]) -> T:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
 from sedd.data import Dataset
@@ -13,8 +15,13 @@ from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import RunDirectory
-from sedd.runs.metrics import DataRecord
+from sedd.runs.metrics import BoundRecord, DataRecord, SkippedRecord, TrainRecord
+from sedd.runs.state import Window
+from sedd.runs.step_report import StepReport
 from sedd.training.tracking import TrackerSessions
+
+if TYPE_CHECKING:
+    from sedd.training.trainer import Trainer
 
 
 class NullRecorder:
@@ -68,3 +75,31 @@ class Recorder:
     def verdict(self) -> Verdict:
         """The verdict of the monitor so far."""
         return self.monitor.verdict()
+
+
+@contextmanager
+def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder | NullRecorder]:
+    """Record a run from its current step on: the first rank locks the run directory and drops later records."""
+    if not trainer.world.is_main:
+        yield NullRecorder()
+        return
+    config, run = trainer.config, trainer.run
+    with run.lock():
+        run.rewind(trainer.state.step, trainer.state.skipped)
+        with TrackerSessions(config.trackers, run.path, config.as_dict()) as trackers:
+            yield Recorder(run, config, trainer.data, trackers, say)
+
+
+def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
+    """The records of a step for the metrics file; a training record empties the window that it sums up."""
+    training, state = trainer.config.training, trainer.state
+    if report.skipped:
+        return [SkippedRecord(report.step, report.skipped_total).to_dict()]
+    records = []
+    if report.step % training.log_every == 0 or report.step == training.n_iters:
+        record = TrainRecord.of(report, state, trainer.data.token_counts, trainer.backend.memory())
+        records.append(record.to_dict())
+        trainer.state = replace(state, window=Window())
+    if report.bound is not None:
+        records.append(BoundRecord.of(report, state).to_dict())
+    return records

@@ -1,0 +1,43 @@
+"""What a trainer is made of before its first step: the data, the network, and whether the network is compiled."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.types import Device
+
+from sedd.config.config import Config
+from sedd.data import Dataset, Sequences, open_data
+from sedd.data.prepare.progress import DataProgress
+from sedd.data.user import user_dataset
+from sedd.diffusion.process import Process
+from sedd.errors import ConfigError
+from sedd.model.transformer import Transformer
+from sedd.plugins.contracts import Backend
+from sedd.randomness import seed_for
+
+
+def open_dataset(config: Config, data: Dataset | Sequences | None, *, show: bool) -> Dataset:
+    """The data of a run: those of `config.data`, or the user's own `data`. Shows progress where files are prepared."""
+    if isinstance(data, Dataset):
+        return data
+    if data is not None:
+        return user_dataset(data, config.data, seed=config.seed)
+    with DataProgress(enabled=show) as progress:
+        return open_data(config.data, seed=config.seed, progress=progress)
+
+
+def make_network(
+    config: Config, process: Process, model: nn.Module | None, backend: Backend, device: Device
+) -> nn.Module:
+    """The network to train, on its device: the built-in transformer, or the user's own `model`.
+
+    Raises:
+        ConfigError: if it has no parameters to train.
+    """
+    if model is None:
+        backend.seed(seed_for(config.seed, "weights"))
+        model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+    model = model.to(device)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+    return model
