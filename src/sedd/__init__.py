@@ -5,9 +5,17 @@
 >>> sedd.Trainer(config).fit()  # doctest: +SKIP
 """
 
-import logging
+# torch reads this variable when it is imported
 
-import sedd._openmp  # noqa: F401  # before torch
+import logging
+import os
+
+# OpenMP threads spin before they sleep: by default for milliseconds. On cores that other programs also use, a waiting
+# thread then keeps the thread that it waits for from running, and small steps take several times as long. 1,000
+# iterations (the default of libgomp if there are more threads than cores) were as fast on idle cores.
+if "OMP_WAIT_POLICY" not in os.environ:  # a policy chosen by the user stays
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from sedd.comparison.compare import Comparison, compare
 from sedd.config.config import Config
 from sedd.config.run_file import load_config

@@ -421,3 +421,27 @@ def test_every_combination_trains_and_evaluates(tiny, graph, head, mode):
     assert all(np.isfinite(report.loss) for report in reports)
     assert reports[-1].bound is not None
     assert len(trainer.sample(3, length=6)) == 3
+
+
+def test_fit_until_a_step_saves_there_and_goes_on_as_if_it_had_not_stopped(tiny, tmp_path):
+    config = tiny("checkpoint.every=1000", "training.eval_every=1000")
+    straight, paused = (sedd.Trainer(config, run=tmp_path / name) for name in ("straight", "paused"))
+    straight.fit(progress=False)
+    paused.fit(until=5, progress=False)
+    assert paused.state.step == 5
+    assert [path.name for path in checkpoint.listing(paused.run.checkpoints)] == ["step-00000005"]
+    paused.fit(until=100, progress=False)
+    assert contents(tmp_path / "straight") == contents(tmp_path / "paused")
+    assert lines(tmp_path / "straight") == lines(tmp_path / "paused")
+
+
+def test_the_model_of_a_trainer_samples_like_it_and_does_not_follow_later_training(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.fit(until=4, progress=False)
+    model, samples = trainer.model, trainer.sample(3, seed=1)
+    assert model.step == 4
+    assert model.sample(3, seed=1) == samples
+    trainer.fit(progress=False)
+    assert model.sample(3, seed=1) == samples
+    bound = trainer.model.bound(trainer.data.valid, masks=2, count=50)
+    assert bound == sedd.load(trainer.run.path, which="latest").bound(trainer.data.valid, masks=2, count=50)

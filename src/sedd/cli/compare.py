@@ -14,7 +14,7 @@ from sedd.cli.app import app
 from sedd.cli.console import err, margin, out, print_json, print_saved, print_table, table
 from sedd.comparison.bound_curves import CLOCKS, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
-from sedd.comparison.paired import PairedDifference, paired
+from sedd.comparison.paired import PairedDifference
 from sedd.comparison.recorded import NEGLIGIBLE
 from sedd.data.prepare.progress import DataProgress, duration
 from sedd.report.comparison_plot import plot
@@ -37,21 +37,14 @@ def compare_runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What differs between runs, what may be compared, and whose held-out bound is better."""
-    comparison = compare(*runs)
+    with DataProgress(err) as progress:
+        comparison = compare(*runs, paired=pair, sequences=sequences, masks=masks, device=device, progress=progress)
     if to is not None:
         plot(comparison, to)
-    pairs: dict[str, PairedDifference] = {}
-    if pair:
-        paths = dict(zip(comparison.runs, runs, strict=True))
-        with DataProgress(err) as progress:
-            pairs = {
-                name: paired(runs[0], paths[name], sequences=sequences, masks=masks, device=device, progress=progress)
-                for name in comparison.compared[1:]
-            }
     if as_json:
-        more = {"paired": {name: difference.to_json() for name, difference in pairs.items()}} if pair else {}
-        print_json(comparison.to_dict() | more)
+        print_json(comparison.to_dict() | ({"paired": {}} if pair and not comparison.paired else {}))
         return
+    pairs = comparison.paired
     for name, difference in pairs.items():
         out.print(_paired_sentence(comparison.runs[0], name, difference), markup=False)
     out.print(f"From the metrics alone: {comparison.sentence}" if pairs else comparison.sentence, markup=False)

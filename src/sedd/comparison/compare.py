@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Curve, Point, align
 from sedd.comparison.comparable import Rule, rules, same_graph, same_training_data, shared_range
+from sedd.comparison.paired import PairedDifference
+from sedd.comparison.paired import paired as paired_difference
 from sedd.comparison.recorded import RecordedRun, read_runs
+from sedd.data.prepare.preparing import Progress
 from sedd.errors import CheckpointError
 from sedd.runs.differences import Difference, config_differences
 
@@ -44,6 +47,8 @@ class Comparison:
     other run has to be extrapolated. Empty if the runs have no such point in common."""
     full_points: Mapping[Clock, tuple[Point, ...]] = field(repr=False)
     """The full bounds at equal `steps`, `residues` and `seconds`."""
+    paired: Mapping[str, PairedDifference] = field(default_factory=dict, repr=False)
+    """With `compare(paired=True)`: the difference to the first run of each other compared run, by name."""
 
     @property
     def sentence(self) -> str:
@@ -75,6 +80,7 @@ class Comparison:
             "whole_at_equal": {
                 clock: [point.to_dict() for point in points] for clock, points in self.full_points.items()
             },
+            **({"paired": {name: gap.to_dict() for name, gap in self.paired.items()}} if self.paired else {}),
         }
 
     def _refusal(self) -> str:
@@ -111,18 +117,31 @@ class Comparison:
         return "all mask rates" + (", including some that not all runs were trained on" if self.untrained_range else "")
 
 
-def compare(*runs: str | Path) -> Comparison:
-    """Compare runs by their metrics files; nothing is evaluated.
+def compare(
+    *runs: str | Path,
+    paired: bool = False,
+    sequences: int = 1_000,
+    masks: int = 8,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare runs by their metrics files, and with `paired` by their best checkpoints as well.
 
-    The intervals of differences are those of independent evaluations. All runs are evaluated on the same sequences with
-    the same noise, so these intervals are too wide; `sedd.comparison.paired.paired` evaluates the best checkpoints of
-    two runs and computes the narrower interval of the paired difference.
+    The intervals of differences from metrics files are those of independent evaluations. With `paired` both models are
+    evaluated on the same held-out sequences with the same noise, which gives a much narrower interval.
 
     Args:
         runs: directories of at least two runs; the others are compared with the first.
+        paired: whether to evaluate the best checkpoints of the runs whose bounds may be compared.
+        sequences: with `paired`, at most this many held-out sequences.
+        masks: with `paired`, noise levels per sequence.
+        device: with `paired`, a device backend by name.
+        progress: called while data are prepared, with bytes done, bytes in total and sequences.
 
     Raises:
-        CheckpointError: if there are fewer than two runs, one is given twice, or one has no metrics or no bound yet.
+        CheckpointError: if there are fewer than two runs, one is given twice, or one has no metrics or no bound yet;
+            with `paired` also if one has no checkpoint.
+        DataError: with `paired`, if the held-out sequences of two runs differ or are no longer available.
 
     Examples:
         >>> from sedd.comparison.compare import compare
@@ -139,7 +158,13 @@ def compare(*runs: str | Path) -> Comparison:
                 f"{run.directory.path}: no held-out bound was recorded yet; the first comes after training.eval_every="
                 f"{run.option('training.eval_every')} optimizer steps. Wait for it, or omit this run"
             )
-    return _compared(recorded)
+    comparison = _compared(recorded)
+    if not paired:
+        return comparison
+    paths = dict(zip(comparison.runs, runs, strict=True))
+    options: Any = {"sequences": sequences, "masks": masks, "device": device, "progress": progress}
+    gaps = {name: paired_difference(runs[0], paths[name], **options) for name in comparison.compared[1:]}
+    return replace(comparison, paired=gaps)
 
 
 def _compared(runs: Sequence[RecordedRun]) -> Comparison:

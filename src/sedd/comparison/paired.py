@@ -52,7 +52,7 @@ class PairedDifference:
         """95 % interval of `shared`."""
         return self.shared - Z95 * self.shared_stderr, self.shared + Z95 * self.shared_stderr
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data; no number where one is not finite."""
         numbers = {name: value for name, value in asdict(self).items() if name not in ("first", "other")}
         bounds = {"first_nats": self.first.nats, "other_nats": self.other.nats}
