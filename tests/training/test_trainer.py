@@ -104,7 +104,7 @@ def test_a_run_that_stops_and_resumes_equals_one_that_does_not_bit_for_bit(tiny,
     first.run.begin(config, resume=False)
     recorder = Recorder(first.run, config, first.data, TrackerSessions((), stopped, {}), print)
     for report in first.steps():
-        for record in first._record(report):
+        for record in records_of(first, report):
             recorder.write(record)
         if report.step == 5:
             break
@@ -245,7 +245,7 @@ def test_a_skipped_step_after_the_last_checkpoint_is_recorded_once(tiny, tmp_pat
     first = sedd.Trainer(config, model=Brittle({5}), run=tmp_path / "run")
     first.run.begin(config, resume=False)
     for report in first.steps():
-        for record in first._record(report):
+        for record in records_of(first, report):
             first.run.append(record)
         if report.step == 4 and not report.skipped:
             first.save()
