@@ -64,7 +64,15 @@ class RankLostError(DistributedError):
 
 
 class SamplingError(SeddError, ValueError):
-    """A request for samples that the model cannot fulfil."""
+    """A request for samples that the model cannot fulfil.
+
+    Attributes:
+        about: the option, template or file that is wrong, where it is one.
+    """
+
+    def __init__(self, message: str, *, about: str | None = None) -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class SeddWarning(UserWarning):

@@ -27,7 +27,7 @@ from sedd.plugins.registry import registry
 from sedd.runs import checkpoint
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.rows import Projector
+from sedd.sampling.sample_batch import Constraint
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Pretrained:
 
     @property
     def generation(self) -> Generation:
-        """The same model as a source of samples one by one, with their costs; `sedd sample` streams from it."""
+        """Draws samples one by one, with their costs and in constant memory; `sedd sample` uses it."""
         return Generation(
             self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths
         )
@@ -66,17 +66,18 @@ class Pretrained:
         *,
         length: int | None = None,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
         """Generate sequences from nothing.
 
         Args:
             count: how many.
-            length: residues in each; by default drawn from the lengths of the training data.
+            length: residues of each; by default drawn from the lengths of the training data.
             seed: the same seed gives the same samples, whatever the batch size.
-            project: a constraint, called after each step as `project(tokens, free)` with token ids, (B, L), and where
-                they are not given, (B, L) bool; returns the token ids to go on with. Masked residues have the id n.
+            constraint: called after each step as `constraint(tokens, to_draw)` with token ids, (batch, length), and
+                True at residues that are to be drawn, (batch, length). Returns the token ids to continue with. Masked
+                residues have the id n.
             options: keys of the `sampling` section for this call: `predictor`, `steps`, `tokens_per_step`,
                 `noise_removal`, `temperature`, `top_p`, `batch_size`.
 
@@ -84,37 +85,37 @@ class Pretrained:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
         generation = self.generation
-        return generation.texts(generation.sample(count, length=length, seed=seed, project=project, **options))
+        return generation.texts(generation.sample(count, length=length, seed=seed, constraint=constraint, **options))
 
     def infill(
         self,
         templates: Sequence[str],
         *,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
-        """Fill in templates; given residues stay as they are.
+        """Fill in templates; fixed residues stay as they are.
 
-        With `absorb` the rest is drawn from the model's distribution given them, as exactly as the predictor draws.
-        With `uniform` that distribution is approached as `sweeps` grow.
+        With `absorb` the residues are drawn from the model's conditional distribution given the fixed ones, as exactly
+        as the predictor draws. With `uniform` they tend to that distribution as `sweeps` grow.
 
         Args:
             templates: such as `MK__AC?`: `_`, `?`, `.` or `<mask>` where a residue is to be drawn.
-            num_per_template: samples of each, one after the other.
+            num_samples: samples of each template, one after the other.
             seed: the same seed gives the same samples.
-            project: a constraint, as for `sample`.
+            constraint: as for `sample`.
             options: as for `sample`, and `sweeps`.
 
         Raises:
             SamplingError: if a template is empty, has nothing to draw, is too long, or has more to draw than the noise
-                of the model reaches.
+                of the model allows.
             DataError: if a letter is not in the alphabet.
         """
         generation = self.generation
         return generation.texts(
-            generation.infill(templates, num_per_template=num_per_template, seed=seed, project=project, **options)
+            generation.infill(templates, num_samples=num_samples, seed=seed, constraint=constraint, **options)
         )
 
     def redesign(
@@ -122,19 +123,19 @@ class Pretrained:
         sequences: Sequence[str],
         *,
         share: float = 0.3,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
-        """Draw a random share of the residues of each sequence anew; the others stay as they are.
+        """Redraw a random share of the residues of each sequence; the others stay as they are.
 
         Args:
-            sequences: whole ones, without marks.
-            share: of the residues, rounded down, at least one; other residues for each sample.
-            num_per_template: samples of each, one after the other.
+            sequences: complete, without marks.
+            share: of the residues, rounded down, at least one; chosen anew for each sample.
+            num_samples: samples of each sequence, one after the other.
             seed: the same seed gives the same samples.
-            project: a constraint, as for `sample`.
+            constraint: as for `sample`.
             options: as for `infill`.
 
         Raises:
@@ -144,7 +145,7 @@ class Pretrained:
         generation = self.generation
         return generation.texts(
             generation.redesign(
-                sequences, share=share, num_per_template=num_per_template, seed=seed, project=project, **options
+                sequences, share=share, num_samples=num_samples, seed=seed, constraint=constraint, **options
             )
         )
 
@@ -280,7 +281,7 @@ def load(
             "network of your own, pass it: sedd.load(run, model=...)"
         ) from None
     network.eval().requires_grad_(False).to(place)
-    lengths = LengthDistribution.from_json(saved.state["lengths"])
+    lengths = LengthDistribution.from_dict(saved.state["lengths"])
     step = int(saved.state["train"]["step"])
     return Pretrained(config, network, process, alphabet, lengths, backend, place, step, saved.state["data"])
 

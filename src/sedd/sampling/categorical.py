@@ -1,6 +1,6 @@
 """Drawing a symbol from log-weights.
 
-The usual Gumbel-max trick with uniforms in float32 is wrong in the tails: a float32 uniform is at most 1 - 2^-24, so its
+The usual Gumbel-max trick with float32 uniforms is wrong in the tails: such a uniform is at most 1 - 2^-24, so that its
 Gumbel noise is at most 16.6, and coarse below that. It acts like a temperature below 1 (Zheng et al. 2024);
 `benchmarks/sampling.py --noise` measures how much. So symbols are drawn by inversion: the weights may be float32, whose
 error is relative and harmless, but the uniform and the cumulative sum are float64.

@@ -139,9 +139,7 @@ class Generation:
         parsed = [parse_sequence(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
         redesigns = RandomRedesigns(parsed, num_samples, share, self.process.graph.n, seed)
         self._check([redesigns[num_samples * index] for index in range(len(parsed))], names)
-        return Request(
-            redesigns, self._options(options), seed, _without_spaces(names), constraint, {"redesign": share}
-        )
+        return Request(redesigns, self._options(options), seed, _without_spaces(names), constraint, {"redesign": share})
 
     def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
         """The samples of a request from index `first`, batch by batch, in constant memory."""

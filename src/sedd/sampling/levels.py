@@ -1,4 +1,4 @@
-"""Noise levels: where each sequence starts, the levels of the steps down to none, and what the noise of a model allows."""
+"""Noise levels: where each sequence starts, the levels of the steps, and what the noise of a model allows."""
 
 from __future__ import annotations
 

@@ -72,11 +72,11 @@ class Sampler:
         Raises:
             SamplingError: if the model cannot draw a template, or the predictor does not fit the graph.
         """
-        name = self.options.predictor
-        if PREDICTORS[name].needs_mask and not self.process.graph.has_mask:
+        predictor = self.options.predictor
+        if PREDICTORS[predictor].needs_mask and not self.process.graph.has_mask:
             raise SamplingError(
-                f"predictor={name} unmasks residues: it needs a model with graph.type=absorb, and this one has uniform. "
-                "Use ancestral",
+                f"predictor={predictor} unmasks residues: it needs a model with graph.type=absorb, and this one has "
+                "uniform. Use ancestral",
                 about="predictor",
             )
         for index in range(len(templates)):

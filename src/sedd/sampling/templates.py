@@ -130,8 +130,8 @@ def _encoded(letters: str, alphabet: Alphabet, name: str, text: str) -> Ids:
         wrong = next(letter for letter in letters if letter not in known)
         position = text.upper().find(wrong) if wrong not in text else text.find(wrong)
         raise DataError(
-            f"{name}: {wrong!r} at position {position + 1} is not in the model's alphabet {alphabet.name!r}, and not a mark for "
-            f"a residue to draw ({' '.join(_marks(alphabet))})"
+            f"{name}: {wrong!r} at position {position + 1} is not in the model's alphabet {alphabet.name!r}, and "
+            f"not a mark for a residue to draw ({' '.join(_marks(alphabet))})"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """`first_hitting`: unmask one residue at a time, at the times at which the process itself unmasks (Zheng et al. 2024).
 
-With `absorb`, a position that is masked at mask rate m is unmasked at a rate that is uniform on [0, m], independently of
-its symbol and of all other positions. So the next of k masked positions is unmasked at the mask rate
+With `absorb`, a position that is masked at mask rate m is unmasked at a rate that is uniform on [0, m], whatever its
+symbol, and independently of all other positions. So the next of k masked positions is unmasked at the mask rate
 
     m' = m u^(1/k),   u uniform on [0, 1),
 
@@ -67,9 +67,9 @@ class FirstHitting(Predictor):
             batch.update(tokens)
             report(max(0.0, 1.0 - int(batch.masked().sum()) / total))
         raise SamplingError(
-            f"{len(batch)} sequences still have masks after {MAX_EVALUATIONS_PER_RESIDUE} evaluations per residue; does "
-            "the constraint mask residues again? Let it return real symbols, or take a predictor with a fixed number "
-            "of steps, such as ancestral",
+            f"{len(batch)} sequences still have masks after {MAX_EVALUATIONS_PER_RESIDUE} evaluations per residue; "
+            "does the constraint mask residues again? Let it return real symbols, or take a predictor with a fixed "
+            "number of steps, such as ancestral",
             about="constraint",
         )
 

@@ -52,12 +52,12 @@ class StepPredictor(Predictor):
                 return
             sigma_t, sigma_s = levels[batch.indices, step], levels[batch.indices, step + 1]
             log_score = score_model(batch, sigma_t)
-            levels_on_device = (_to(sigma_t, batch.device), _to(sigma_s, batch.device))
-            if bool((sigma_s == 0).all()):
-                # An approximate step onto sigma = 0 could leave masks; the posterior leaves none.
-                weights = graph.posterior(log_score, batch.tokens, *levels_on_device)
+            removes_all = bool((sigma_s == 0).all())
+            sigma_t, sigma_s = _to(sigma_t, batch.device), _to(sigma_s, batch.device)
+            if removes_all:  # an approximate step onto sigma = 0 could leave masks; the posterior leaves none
+                weights = graph.posterior(log_score, batch.tokens, sigma_t, sigma_s)
             else:
-                weights = self.transition(graph, log_score, batch.tokens, *levels_on_device)
+                weights = self.transition(graph, log_score, batch.tokens, sigma_t, sigma_s)
             batch.update(categorical(torch.log(weights), batch.uniforms()))
             report((step + 1) / steps)
 
