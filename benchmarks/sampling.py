@@ -12,8 +12,8 @@ The first draws sequences of 256 residues from the built-in source with every pr
 * the Kullback-Leibler divergence of the letter pairs of SEQUENCES sequences, 200 by default, from those of the source,
   10^-3 nats per pair, with the bias of a finite sample taken off, and its standard error; and what the sequences cost
   under the source beyond its entropy, 10^-3 nats per residue. The model is the source itself, whose conditional
-  distributions are known (for `uniform`, those of a hidden Markov chain: what is seen of a residue is the residue or,
-  with the chance that the noise says, any letter), so all of it is the sampler's error.
+  distributions are known (for `uniform`, those of a hidden Markov chain: a noisy residue is the residue or,
+  with the probability of the noise, any symbol), so all of it is the sampler's error.
 
 The second prints how much too often or too rarely a masked residue becomes each letter where a symbol is drawn as the
 maximum of log-weights plus Gumbel noise from float32 uniforms, exactly, by summing over all 2^24 of them.
@@ -74,23 +74,23 @@ class Source:
 
     def __call__(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, 20) log p(x0 | the other residues)."""
-        seen = self.likelihood(tokens, sigma)
-        left, right = torch.empty_like(seen), torch.empty_like(seen)
+        evidence = self.likelihood(tokens, sigma)
+        left, right = torch.empty_like(evidence), torch.empty_like(evidence)
         left[:, 0], right[:, -1] = self.first, 1.0
         for i in range(1, tokens.shape[1]):
-            message = (left[:, i - 1] * seen[:, i - 1]) @ self.transition
+            message = (left[:, i - 1] * evidence[:, i - 1]) @ self.transition
             left[:, i] = message / message.sum(-1, keepdim=True)
-            message = (right[:, -i] * seen[:, -i]) @ self.transition.T
+            message = (right[:, -i] * evidence[:, -i]) @ self.transition.T
             right[:, -i - 1] = message / message.sum(-1, keepdim=True)
         return torch.log(left * right).float()
 
     def likelihood(self, tokens: Tensor, sigma: Tensor) -> Tensor:
         """(B, L, 20): p(x_t | x0) of each symbol x0, up to a factor."""
-        letters = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
+        indicators = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
         if self.graph.has_mask:
-            return letters + self.graph.contributes(tokens).double()[..., None]
+            return indicators + self.graph.contributes(tokens).double()[..., None]
         kept = torch.exp(-sigma.double())[:, None, None]
-        return kept * letters + (1.0 - kept) / 20
+        return kept * indicators + (1.0 - kept) / 20
 
 
 def untrained(config: sedd.Config, graph: Graph) -> Network:

@@ -21,7 +21,7 @@ def distance(law: Tensor, truth: Tensor) -> float:
 
 
 def law(sampler: Sampler, toy: Toy, template: tuple[int, ...] | None = None) -> Tensor:
-    """Distribution of the samples of a `StepPredictor`, (n^L,); in `template`, n marks what is drawn, by default all."""
+    """Distribution of samples of a `StepPredictor`, (n^L,); in `template`, n marks what is drawn, by default all."""
     process, options = sampler.process, sampler.options
     graph, network = process.graph, toy.network(process.graph, process.parametrization)
     fixed = torch.tensor([toy.n] * toy.length if template is None else template)

@@ -33,7 +33,7 @@ from tests.toys import Toy, chi_square, counts, process_of
 
 KINDS = ("absorb", "uniform")
 TOY = Toy.random(3, 3, seed=4, contrast=1.5)
-FREE = 3
+DRAW = 3
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Copies:
 
 
 def conditional(template: tuple[int, ...]) -> Tensor:
-    """p(x | the given residues), (n^L,)."""
+    """p(x | the fixed residues), (n^L,)."""
     p = TOY.p.double().clone()
-    for place, value in enumerate(template):
-        if value != FREE:
+    for position, value in enumerate(template):
+        if value != DRAW:
             other = [index for index in range(TOY.n) if index != value]
-            p.index_fill_(place, torch.tensor(other), 0.0)
+            p.index_fill_(position, torch.tensor(other), 0.0)
     return (p / p.sum()).flatten()
 
 
@@ -77,7 +77,7 @@ def filled(
     return counts(torch.from_numpy(np.stack([sample.tokens for sample in samples])), 3)
 
 
-TEMPLATES = [(FREE, 1, FREE), (0, FREE, 1), (2, FREE, FREE), (FREE, FREE, 0)]
+TEMPLATES = [(DRAW, 1, DRAW), (0, DRAW, 1), (2, DRAW, DRAW), (DRAW, DRAW, 0)]
 
 
 # What is drawn -------------------------------------------------------------------------------------------------------
@@ -139,10 +139,10 @@ def test_uniform_comes_to_the_conditional_by_sweeps(template: tuple[int, ...]) -
 def test_a_model_whose_noise_stops_early_fills_in_exactly_within_its_reach() -> None:
     noise = LogLinear(sigma_max=0.5)
     for predictor in ("first_hitting", "ancestral"):
-        found = filled("absorb", (0, FREE, 1), 5_000, noise=noise, predictor=predictor)
-        assert chi_square(found, 5_000 * conditional((0, FREE, 1))) > 1e-3
+        found = filled("absorb", (0, DRAW, 1), 5_000, noise=noise, predictor=predictor)
+        assert chi_square(found, 5_000 * conditional((0, DRAW, 1))) > 1e-3
     with pytest.raises(SamplingError, match=r"2 of 3 .*67%.*sigma_max=0\.5.* 1 of 3"):
-        filled("absorb", (FREE, FREE, 1), 10, noise=noise)
+        filled("absorb", (DRAW, DRAW, 1), 10, noise=noise)
 
 
 def test_steps_start_at_the_noise_at_which_as_many_residues_are_masked_as_are_drawn() -> None:
@@ -191,7 +191,7 @@ TEXTS = st.text(alphabet="ACDEFGHIKLMNPQRSTVWY_?.", min_size=1, max_size=16).fil
 
 @settings(max_examples=25, deadline=None)
 @given(templates=st.lists(TEXTS, min_size=1, max_size=4), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
-def test_given_residues_never_change(
+def test_fixed_residues_never_change(
     models: dict[str, sedd.Pretrained], templates: list[str], kind: str, seed: int
 ) -> None:
     predictors = ("euler", "analytic", "ancestral", *(("first_hitting",) if kind == "absorb" else ()))

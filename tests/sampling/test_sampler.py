@@ -160,9 +160,9 @@ def test_several_tokens_per_step_cost_less_and_lose_the_order_between_them() -> 
     toy = Toy.random(3, 3, seed=4, contrast=1.5)
     sampler = toy_sampler(toy, "absorb", predictor="first_hitting", tokens_per_step=3)
     found = drawn(sampler, toy, 20_000)
-    letters = [toy.p.sum(tuple(j for j in range(3) if j != i)) for i in range(3)]
-    apart = letters[0][:, None, None] * letters[1][None, :, None] * letters[2][None, None, :]
-    assert chi_square(found, 20_000 * apart.flatten()) > 1e-3
+    marginals = [toy.p.sum(tuple(j for j in range(3) if j != i)) for i in range(3)]
+    independent = marginals[0][:, None, None] * marginals[1][None, :, None] * marginals[2][None, None, :]
+    assert chi_square(found, 20_000 * independent.flatten()) > 1e-3
     assert chi_square(found, 20_000 * toy.p.flatten()) < 1e-3
     network = toy.network(sampler.process.graph, sampler.process.parametrization)
     for count, nfe in ((1, 3), (2, 2), (3, 1), (50, 1)):
@@ -286,17 +286,17 @@ def test_samples_that_were_drawn_before_are_left_out_and_change_nothing() -> Non
 def test_each_step_costs_at_most_one_evaluation_and_noise_removal_one_more(removal: bool, calls: int) -> None:
     toy = Toy.random(3, 3)
     sampler = toy_sampler(toy, "uniform", noise=Linear(sigma_max=9.0), steps=6, noise_removal=removal)
-    exact, reported = toy.network(sampler.process.graph, sampler.process.parametrization), []
+    exact, sigmas = toy.network(sampler.process.graph, sampler.process.parametrization), []
 
     def network(tokens: Tensor, sigma: Tensor, mask: Tensor | None) -> Tensor:
-        reported.append(float(sigma[0]))
+        sigmas.append(float(sigma[0]))
         return exact(tokens, sigma, mask)
 
     samples = list(sampler(network, blanks([3] * 4, sampler), seed=0))
-    assert len(reported) == calls
+    assert len(sigmas) == calls
     assert {sample.nfe for sample in samples} == {calls}
-    assert reported == sorted(reported, reverse=True)
-    assert reported[0] == pytest.approx(9.0)
+    assert sigmas == sorted(sigmas, reverse=True)
+    assert sigmas[0] == pytest.approx(9.0)
 
 
 def test_256_residues_take_a_quarter_of_the_evaluations_of_1024_steps_and_less_with_two_at_a_time() -> None:
@@ -406,7 +406,7 @@ def test_categorical_never_draws_what_has_no_weight() -> None:
 
 
 def test_gumbel_noise_in_float32_draws_rare_symbols_too_rarely_and_inversion_does_not() -> None:
-    """Tryptophan, 1.1 % of residues, beside staying mevaluated, in one of 131,072 steps: all uniforms, so the exact law."""
+    """Tryptophan, 1.1 % of residues, beside staying masked, in one of 131,072 steps; exact, over all 2^24 uniforms."""
     weight = 0.011 / 131_072
     u = np.arange(2**24, dtype=np.float32) * np.float32(2.0**-24)
     with np.errstate(divide="ignore"):

@@ -111,23 +111,23 @@ def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
     if not text:
         raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC", about=name)
     pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
-    letters = "".join(pieces[::2])
-    if letters.upper() != letters and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
-        letters = letters.upper()
+    symbols = "".join(pieces[::2])
+    if symbols.upper() != symbols and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
+        symbols = symbols.upper()
     if len(pieces) == 1:
-        return _encoded(letters, alphabet, name, text).astype(np.int64)
+        return _encoded(symbols, alphabet, name, text).astype(np.int64)
     fixed = np.concatenate([np.append(np.full(len(piece), True), False) for piece in pieces[::2]])[:-1]
     ids = np.full(len(fixed), alphabet.mask_id, np.int64)
-    ids[fixed] = _encoded(letters, alphabet, name, text)
+    ids[fixed] = _encoded(symbols, alphabet, name, text)
     return ids
 
 
-def _encoded(letters: str, alphabet: Alphabet, name: str, text: str) -> Ids:
+def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
     try:
-        return alphabet.encode(letters)
+        return alphabet.encode(symbols)
     except DataError:
         known = {symbol for symbol in alphabet.symbols if len(symbol) == 1}
-        wrong = next(letter for letter in letters if letter not in known)
+        wrong = next(symbol for symbol in symbols if symbol not in known)
         position = text.upper().find(wrong) if wrong not in text else text.find(wrong)
         raise DataError(
             f"{name}: {wrong!r} at position {position + 1} is not in the model's alphabet {alphabet.name!r}, and "
