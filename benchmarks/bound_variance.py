@@ -24,7 +24,7 @@ import sedd
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.noising import noise_state
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.randomness import generator
 
 SMALL = (

@@ -11,7 +11,8 @@ from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.graphs.absorb import _at_least
 from sedd.diffusion.parametrization import Parametrization
-from sedd.evaluation.bound import Bound, Estimator
+from sedd.evaluation.bound import Bound
+from sedd.evaluation.estimator import Estimator
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise

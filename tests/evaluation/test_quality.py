@@ -325,7 +325,7 @@ def test_few_sequences_prove_nothing():
 
 def test_the_same_seed_gives_the_same_numbers():
     training, samples, held = index_of(*proteins(30)), proteins(40, seed=1), proteins(80, seed=2)
-    first, again, other = (judge(samples, held, training=training, seed=seed).to_json() for seed in (0, 0, 1))
+    first, again, other = (judge(samples, held, training=training, seed=seed).to_dict() for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -386,7 +386,7 @@ def test_every_number_is_finite_and_in_range(samples, held, training):
             top = {"nats": math.log(20), "share": 1.0 + 1e-9, "of the mean length": 30.0}[row.unit]
             assert 0.0 <= number <= top, row
         assert all(math.isfinite(half) for half in (row.samples_half, row.held_out_half, row.shuffled_half))
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 # What people see -----------------------------------------------------------------------------------------------------
@@ -563,11 +563,11 @@ def test_every_number_of_a_line_of_samples_is_documented(tiny: Tiny, tmp_path):
 def test_a_line_of_samples_carries_the_whole_outcome_and_trackers_get_its_numbers(tiny: Tiny, tmp_path):
     sedd.Trainer(tiny(*OFTEN, "trackers=[{type: csv}]"), run=tmp_path / "run").fit(progress=False)
     line = curve(tmp_path / "run", "samples")[-1]
-    found = Quality.from_json(line["quality"])
-    assert json.loads(json.dumps(found.to_json())) == line["quality"]
+    found = Quality.from_dict(line["quality"])
+    assert json.loads(json.dumps(found.to_dict())) == line["quality"]
     assert found.numbers() == {key: line[key] for key in found.numbers()}
     tracked = (tmp_path / "run" / "metrics.csv").read_text()
     assert f"8,samples_repeats_held_out,{found.row('repeats').held_out}" in tracked
     assert "quality" not in tracked
     with pytest.raises(ValueError, match="rows"):
-        Quality.from_json({"samples": 3})
+        Quality.from_dict({"samples": 3})

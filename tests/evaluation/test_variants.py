@@ -13,7 +13,7 @@ import torch
 import sedd
 from sedd.data import PROTEIN, Alphabet
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.mutations import Mutation, parse, read_mutations, read_wild_types, wild_type
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.plugins.backends import Cpu

@@ -48,7 +48,7 @@ def compare_runs(
                 for name in comparison.compared[1:]
             }
     if as_json:
-        more = {"paired": {name: difference.to_json() for name, difference in pairs.items()}} if pair else {}
+        more = {"paired": {name: difference.to_dict() for name, difference in pairs.items()}} if pair else {}
         print_json(comparison.to_dict() | more)
         return
     for name, difference in pairs.items():

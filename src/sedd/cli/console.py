@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Column, Table
 
 from sedd.errors import LOST
-from sedd.evaluation.scatter import Z95
+from sedd.evaluation.statistics import Z95
 
 out = Console(highlight=False, soft_wrap=True)
 """Results, on standard output."""

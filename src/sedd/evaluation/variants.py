@@ -24,9 +24,9 @@ from torch import Tensor
 
 from sedd.data.alphabet import Ids
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.mutations import Mutation
-from sedd.evaluation.scatter import pair_variance
+from sedd.evaluation.statistics import pair_variance
 
 Array = NDArray[np.float64]
 
@@ -115,5 +115,5 @@ def _sum(log_p: Tensor, wild: Ids, mutation: Mutation) -> float:
 def _by_level(estimator: Estimator, network: Network, sequences: Sequence[Ids]) -> Array:
     """(sequences, masks): bound of each from every noise level, nats per sequence; the noise is the same for all."""
     tokens = torch.from_numpy(np.stack(sequences))
-    found: Array = estimator.in_place_of_first(network, tokens) * tokens.shape[1]
+    found: Array = estimator.with_shared_noise(network, tokens) * tokens.shape[1]
     return found

@@ -83,13 +83,13 @@ class Quality:
             f"{short}."
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self) | {"sentence": self.sentence}
 
     @classmethod
-    def from_json(cls, found: Any) -> Self:
-        """What `to_json` made, read from a file.
+    def from_dict(cls, found: Any) -> Self:
+        """What `to_dict` made, read from a file.
 
         Raises:
             ValueError: if it is something else; names what is wrong.
