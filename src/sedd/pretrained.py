@@ -16,7 +16,8 @@ from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.diffusion.process import Process
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
-from sedd.evaluation.bound import Bound, Estimator
+from sedd.evaluation.bound import Bound
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
 from sedd.evaluation.variants import VariantScore, scores
@@ -153,19 +154,26 @@ class Pretrained:
         """Upper bound on -log p, nats per residue, over all residues of some sequences.
 
         Args:
-            sequences: in the letters of the alphabet; longer ones than `model.length` are cropped.
+            sequences: in symbols of the alphabet; longer ones than `model.length` are cropped.
             masks: stratified noise levels per sequence; more of them lower the variance.
             seed: keys the noise.
 
         Raises:
-            DataError: if there are no sequences, or a letter is not in the alphabet.
+            DataError: if there are no sequences, or a symbol is not in the alphabet.
         """
         if isinstance(sequences, str) or not sequences or not all(sequences):
             raise DataError("nelbo needs a list with at least one sequence, and none may be empty")
         return self.bound([self.alphabet.encode(text) for text in sequences], masks=masks, seed=seed)
 
     def bound(self, data: Sequences, *, masks: int = 8, count: int | None = None, seed: int = 0) -> Bound:
-        """The same for token ids: any object with `len` and integer arrays as items, at most `count` of them."""
+        """Upper bound on -log p, nats per residue, over sequences of token ids.
+
+        Args:
+            data: any object with `len` and integer arrays as items; longer ones than `model.length` are cropped.
+            masks: stratified noise levels per sequence; more of them lower the variance.
+            count: number of sequences, at most; of more sequences, a keyed choice.
+            seed: keys the noise and the choice of sequences.
+        """
         return self._estimator(data, masks, count, seed)(self.network)
 
     def likelihood(
@@ -175,28 +183,38 @@ class Pretrained:
         masks: int = 8,
         count: int | None = None,
         seed: int = 0,
-        letters: Any = None,
-        letters_from: str = "the training data",
+        token_counts: Any = None,
+        token_counts_source: str = "the training data",  # noqa: S107  # tokens of sequences, no password
         controls: bool = True,
-        each: Callable[[Sequence[SequenceBound]], object] | None = None,
+        on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
     ) -> Likelihood:
-        """The same with an interval, by mask rate, and beside controls; memory does not grow with the data.
+        """Upper bound on -log p with a 95 % interval, by mask rate, and beside controls.
+
+        Memory does not grow with the number of sequences.
 
         Args:
-            data: any object with `len` and integer arrays as items.
+            data: token ids: any object with `len` and integer arrays as items.
             masks: noise levels per sequence.
-            count: at most so many sequences; a keyed choice where there are more.
-            seed: keys the noise, the choice and the order of the shuffled control.
-            letters: (n,) letter counts of the training data (`Dataset.token_counts`); without them, those of `data`.
-            letters_from: where `letters` come from, for people.
-            controls: whether to hold the bound against controls, which takes twice as long.
-            each: called with the bounds of some sequences at a time, in the order of the data.
+            count: number of sequences, at most; of more sequences, a keyed choice.
+            seed: keys the noise, the choice of sequences and the order of the shuffled control.
+            token_counts: (n,) token counts of the training data (`Dataset.token_counts`); by default those of `data`.
+            token_counts_source: a human-readable description of where `token_counts` come from.
+            controls: whether to compute the controls, which takes twice as long.
+            on_sequences: called with the bounds of some sequences at a time, in the order of the data.
+
+        Raises:
+            DataError: if there are no sequences.
         """
         if not len(data):
             raise DataError("there are no sequences to evaluate; give at least one")
         estimator = self._estimator(data, masks, count, seed)
         return likelihood(
-            estimator, self.network, letters=letters, letters_from=letters_from, controls=controls, each=each
+            estimator,
+            self.network,
+            token_counts=token_counts,
+            token_counts_source=token_counts_source,
+            controls=controls,
+            on_sequences=on_sequences,
         )
 
     def score_variants(
@@ -211,7 +229,7 @@ class Pretrained:
         """Compare point mutations of a sequence with the sequence itself; scores above 0 prefer the mutant.
 
         Args:
-            sequence: the wild type, in the letters of the alphabet, at most `model.length` residues.
+            sequence: the wild type, in symbols of the alphabet, at most `model.length` residues.
             mutations: such as `A42G`, positions from 1; several at once joined with `:` or `,`.
             masks: noise levels for the difference of the bounds; more of them lower its standard error.
             bound: whether to compute that difference, which takes `masks` evaluations for each variant.

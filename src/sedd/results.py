@@ -27,7 +27,7 @@ from sedd.runs.metrics import BoundRecord, TrainRecord
 from sedd.runs.state import TrainState
 from sedd.sampling.generation import Choices, Generation, Request
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.rows import Sample
+from sedd.sampling.sample_batch import Sample
 
 __all__ = [
     "BoundRecord",

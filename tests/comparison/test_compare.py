@@ -23,7 +23,7 @@ from sedd.comparison.paired import difference, paired
 from sedd.data import open_data
 from sedd.diffusion.loss_profile import BINS, EDGES, widths
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddError
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.runs.metrics import BoundRecord
 from tests.conftest import TINY
 

@@ -11,7 +11,7 @@ import math
 from sedd.diagnosis.alarms import Alarm, Verdict, rollbacks_of, worst_alarm
 from sedd.diagnosis.attribution import Attribution, between
 from sedd.errors import DataError
-from sedd.evaluation.scatter import Z95
+from sedd.evaluation.statistics import Z95
 from sedd.runs.history import History
 from sedd.runs.metrics import BoundRecord
 
