@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
 from sedd.errors import DataError
 
+UserData = Sequences | Sequence[str]
+"""Sequences as texts or as integer arrays."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subset:
     """Some items of a source, as ids of `alphabet`."""
 
-    source: Sequences
+    source: UserData
     alphabet: Alphabet
     indices: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -33,7 +37,7 @@ class Subset:
         return _ids(self.source[int(self.indices[index])], self.alphabet)
 
 
-def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet | None = None) -> Dataset:
+def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet | None = None) -> Dataset:
     """Wrap any object with `len` whose items are strings or one-dimensional integer arrays.
 
     About `data.holdout` of the sequences are set aside, by a hash of the sequence: copies stay on one side. Ids are
