@@ -7,10 +7,14 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
 import sedd
+import sedd.results
 
 PUBLIC = [
     "Alarm",
