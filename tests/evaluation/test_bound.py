@@ -112,13 +112,13 @@ def real_case(kind: str, **changes: int) -> tuple[Estimator, Transformer]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_batch_size_and_its_pads_change_nothing(kind: str) -> None:
     estimator, network = real_case(kind)
-    whole = estimator(network)
+    complete = estimator(network)
     for size in (1, 7, 16):
         other = replace(estimator, batch_size=size)(network)
-        assert other.nats == pytest.approx(whole.nats, abs=1e-6)
-        assert other.trained == pytest.approx(whole.trained, abs=1e-6)
-        assert other.stderr == pytest.approx(whole.stderr, abs=1e-6)
-        assert (other.sequences, other.residues) == (whole.sequences, whole.residues)
+        assert other.nats == pytest.approx(complete.nats, abs=1e-6)
+        assert other.trained == pytest.approx(complete.trained, abs=1e-6)
+        assert other.stderr == pytest.approx(complete.stderr, abs=1e-6)
+        assert (other.sequences, other.residues) == (complete.sequences, complete.residues)
 
 
 @pytest.mark.parametrize("kind", KINDS)

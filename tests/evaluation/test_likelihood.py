@@ -42,11 +42,11 @@ def test_the_bound_is_that_of_the_estimator_in_one_part_or_many(kind: str, masks
     for name in ("sequences", "residues", "cropped"):
         assert getattr(found, name) == getattr(wanted, name)
     assert found.cropped > 0
-    whole = next(estimator.in_parts(network))
+    complete = next(estimator.in_parts(network))
     parts = list(estimator.in_parts(network, size=7))
     assert len(parts) == 6
-    assert np.concatenate([part.values for part in parts]) == pytest.approx(whole.values, abs=1e-5)
-    assert np.array_equal(np.concatenate([part.items for part in parts]), whole.items)
+    assert np.concatenate([part.values for part in parts]) == pytest.approx(complete.values, abs=1e-5)
+    assert np.array_equal(np.concatenate([part.items for part in parts]), complete.items)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -73,9 +73,9 @@ def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
             f"the wild type has {len(sequence):,} residues, and the model takes {longest:,} (model.length); cut out a "
             f"part of at most {longest:,} around the mutations, and count positions from its first residue"
         )
-    for position, letter in enumerate(sequence, 1):
-        if letter not in alphabet.symbols:
-            raise DataError(f"residue {position} of the wild type is {letter!r}, {_not_in(alphabet)}")
+    for position, symbol in enumerate(sequence, 1):
+        if symbol not in alphabet.symbols:
+            raise DataError(f"residue {position} of the wild type is {symbol!r}, {_not_in(alphabet)}")
     return alphabet.encode(sequence)
 
 
@@ -103,9 +103,9 @@ def _point(point: str, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[in
             "several as A42G:L50P"
         )
     old, number, new = parts[1], int(parts[2]), parts[3]
-    for letter in (old, new):
-        if letter not in alphabet.symbols:
-            raise DataError(f"{mutation}: {letter!r} is {_not_in(alphabet)}")
+    for symbol in (old, new):
+        if symbol not in alphabet.symbols:
+            raise DataError(f"{mutation}: {symbol!r} is {_not_in(alphabet)}")
     if not 1 <= number <= len(wild):
         raise DataError(f"{mutation}: position {number} is outside the wild type, which has residues 1 to {len(wild)}")
     residue = alphabet.decode(wild[number - 1 : number])

@@ -62,15 +62,15 @@ def window_bits(sequences: Packed) -> NDArray[np.float64]:
 
 def repeats(sequences: Packed) -> Flags:
     """Which residues are in repeats, (residues,)."""
-    found = []
+    stretches: list[tuple[int, int]] = []
     for period, shortest in SHORTEST_REPEAT.items():
         same = np.zeros(sequences.residues, bool)
         same[period:] = (sequences.tokens[period:] == sequences.tokens[:-period]) & (
             sequences.owner[period:] == sequences.owner[:-period]
         )
         runs = _runs(same)
-        found += [(first - period, last) for first, last in runs if last - first + period >= shortest]
-    return _covered(found, sequences.residues)
+        stretches += [(first - period, last) for first, last in runs if last - first + period >= shortest]
+    return _covered(stretches, sequences.residues)
 
 
 def _share(sequences: Packed, flags: Flags) -> Ratio:

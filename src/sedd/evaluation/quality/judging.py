@@ -69,9 +69,11 @@ def judge(
     half = min(len(natural) // 2, -(-3 * len(packed) // 2))  # some to spare, in case they are shorter
     drawn = Packed.drawn(natural, alphabet, most=3 * most + half, longest=longest, seed=seed)
     sets = Sets.of(packed, drawn.part(0, half), drawn.part(half, len(drawn)), seed=seed)
-    near = {} if training is None else {name: training.nearest(each) for name, each in sets.all.items()}
+    near = {} if training is None else {name: training.nearest(sequences) for name, sequences in sets.all.items()}
     metrics = [*_distances(sets), *_levels(sets), *_neighbours(sets, near, training if align else None)]
-    weights = {name: bootstrap_weights(len(each), draws, seed=seed, which=name) for name, each in sets.all.items()}
+    weights = {
+        name: bootstrap_weights(len(sequences), draws, seed=seed, which=name) for name, sequences in sets.all.items()
+    }
     weights["shuffled"] = weights["held_out"]  # the same sequences: what depends on their composition alone cancels
     rows = tuple(_row(metric, weights, certain=sets.smallest >= LEAST) for metric in metrics)
     return Quality(
@@ -127,7 +129,7 @@ class Sets:
     @property
     def smallest(self) -> int:
         """Sequences of the smallest set."""
-        return min(len(each) for each in self.all.values())
+        return min(map(len, self.all.values()))
 
 
 @dataclass(frozen=True)
@@ -142,22 +144,24 @@ class Metric:
 
 def _distances(sets: Sets) -> Iterator[Metric]:
     """Metrics that are distances from the reference."""
-    columns = {name: each for name, each in sets.all.items() if name != "reference"}
-    equal = min(each.residues for each in columns.values())
+    columns = {name: sequences for name, sequences in sets.all.items() if name != "reference"}
+    equal = min(sequences.residues for sequences in columns.values())
     # Cut to the last residue: the bias of a divergence depends on how many there are.
-    lengths = {name: LengthDistance(each, sets.reference) for name, each in columns.items()}
+    lengths = {name: LengthDistance(sequences, sets.reference) for name, sequences in columns.items()}
     yield Metric("length_distance", "length distance", "of the mean length", lengths)
     for k, name in ((1, "letter"), (2, "2mer"), (3, "3mer")):
         title = "letter divergence" if k == 1 else f"{k}-mer divergence"
-        found = {column: KmerDivergence(each.cut(equal), sets.reference, k) for column, each in columns.items()}
-        yield Metric(f"{name}_divergence", title, "nats", found)
+        divergences = {
+            column: KmerDivergence(sequences.cut(equal), sets.reference, k) for column, sequences in columns.items()
+        }
+        yield Metric(f"{name}_divergence", title, "nats", divergences)
 
 
 def _levels(sets: Sets) -> Iterator[Metric]:
     """Metrics of each set that are compared with the value of the reference."""
 
     def of(measure: Callable[[Packed], Statistic]) -> dict[str, Statistic]:
-        return {name: measure(each) for name, each in sets.all.items()}
+        return {name: measure(sequences) for name, sequences in sets.all.items()}
 
     if _is_protein(sets.samples.alphabet):
         yield Metric("low_complexity", "low complexity", "share", of(low_complexity_share))
@@ -174,25 +178,25 @@ def _neighbours(sets: Sets, near: Mapping[str, Neighbours], aligned: TrainingInd
     """Metrics of the similarity to the training set."""
     if not near:
         return
-    yield Metric("novelty", "novelty, 5-mers", "share", {name: each.novelty for name, each in near.items()})
-    yield Metric("copies", "close copies", "share", {name: each.copies for name, each in near.items()})
+    yield Metric("novelty", "novelty, 5-mers", "share", {name: neighbours.novelty for name, neighbours in near.items()})
+    yield Metric("copies", "close copies", "share", {name: neighbours.copies for name, neighbours in near.items()})
     if aligned is not None:
-        found = {name: identity(each, near[name], aligned) for name, each in sets.all.items()}
-        yield Metric("identity", "identity to nearest", "share", found)
+        identities = {name: identity(sequences, near[name], aligned) for name, sequences in sets.all.items()}
+        yield Metric("identity", "identity to nearest", "share", identities)
 
 
 def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row:
     values = {name: statistic(weights[name]) for name, statistic in metric.of.items()}
     target = values.get("reference")
-    far = {name: each if target is None else np.abs(each - target) for name, each in values.items()}
+    distances = {name: drawn if target is None else np.abs(drawn - target) for name, drawn in values.items()}
 
     def against(name: str, other: str) -> Answer:
-        gap = far[name] - far[other]
-        if not certain or abs(gap[0]) <= max(Z95 * float(np.std(gap[1:])), 1e-12):
+        difference = distances[name] - distances[other]
+        if not certain or abs(difference[0]) <= max(Z95 * float(np.std(difference[1:])), 1e-12):
             return "cannot tell"
-        return "beats" if gap[0] < 0 else "loses"
+        return "beats" if difference[0] < 0 else "loses"
 
-    half = {name: Z95 * float(np.std(each[1:])) for name, each in values.items()}
+    half_widths = {name: Z95 * float(np.std(drawn[1:])) for name, drawn in values.items()}
     return Row(
         name=metric.name,
         title=metric.title,
@@ -201,9 +205,9 @@ def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row
         held_out=float(values["held_out"][0]),
         shuffled=float(values["shuffled"][0]),
         reference=None if target is None else float(target[0]),
-        samples_half=half["samples"],
-        held_out_half=half["held_out"],
-        shuffled_half=half["shuffled"],
+        samples_half=half_widths["samples"],
+        held_out_half=half_widths["held_out"],
+        shuffled_half=half_widths["shuffled"],
         differ=against("held_out", "shuffled") == "beats",
         against_shuffled=against("samples", "shuffled"),
         against_held_out=against("samples", "held_out"),

@@ -32,7 +32,7 @@ class Row:
     held_out_half: float
     shuffled_half: float
     differ: bool
-    """Whether held-out and shuffled sequences can be told apart by this metric."""
+    """Whether held-out and shuffled sequences differ significantly in this metric."""
     against_shuffled: Answer
     """Whether the samples are nearer to the reference than shuffled sequences are."""
     against_held_out: Answer
