@@ -77,7 +77,8 @@ class CachedScoreModel:
             )
         if bool(torch.isnan(output).any()):
             raise SamplingError(
-                "the network returned NaN; try device.precision=float32, or another checkpoint of the run"
+                "the network returned NaN; try device.precision=float32, or another checkpoint of the run",
+                about="network",
             )
         if complete or batch.output is None:
             batch.output = output
