@@ -26,7 +26,7 @@ def sample(
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="How many sequences; default: 10.")] = None,
     length: Annotated[int | None, typer.Option(min=1, help="Residues; default: lengths of the training set.")] = None,
     template: Annotated[Path | None, typer.Option(help="FASTA of templates such as MK__AC? to fill in.")] = None,
-    num_per_template: Annotated[int, typer.Option(min=1, help="Sequences for each template.")] = 1,
+    num_samples: Annotated[int, typer.Option("--num-per-template", min=1, help="Sequences for each template.")] = 1,
     redesign: Annotated[
         float | None, typer.Option(help="Draw this random share of each sequence of --template anew.")
     ] = None,
@@ -61,7 +61,7 @@ def sample(
             DEFAULT_COUNT if count is None else count, length=length, seed=seed, **options
         )
     else:
-        request = _from_file(model, template, num_per_template, redesign, seed, options)
+        request = _from_file(model, template, num_samples, redesign, seed, options)
     _write(model, request, run, to, resume)
 
 
