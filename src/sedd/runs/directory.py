@@ -107,8 +107,7 @@ class RunDirectory:
                 stack.enter_context(locked(self.path / ".lock", wait=False))
             except LockHeld:
                 raise CheckpointError(
-                    "another process is training this run; wait for it or stop it",
-                    file=self.path,
+                    "another process is training this run; wait for it or stop it", file=self.path
                 ) from None
             yield
 
@@ -149,8 +148,7 @@ class RunDirectory:
             raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
         if not isinstance(config, dict):
             raise CheckpointError(
-                f"expected sections such as `optim:`, got {type(config).__name__}; restore it",
-                file=self.config_file,
+                f"expected sections such as `optim:`, got {type(config).__name__}; restore it", file=self.config_file
             )
         return config
 
