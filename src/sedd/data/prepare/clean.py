@@ -129,10 +129,7 @@ class Cleaner:
     def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str) -> None:
         if action == "error":
             raise DataError(
-                f"{what}. Clean the file, or set {remedy}",
-                file=Path(self.source),
-                line=record.line,
-                record=record.name,
+                f"{what}. Clean the file, or set {remedy}", file=Path(self.source), line=record.line, record=record.name
             )
         if action == "drop":
             raise _Dropped(kind)
