@@ -97,12 +97,7 @@ def evaluate(
             show(done)
 
         likelihood = model.likelihood(
-            evaluated.sequences,
-            masks=masks,
-            count=count,
-            letters=evaluated.token_counts,
-            controls=controls,
-            each=each,
+            evaluated.sequences, masks=masks, count=count, letters=evaluated.token_counts, controls=controls, each=each
         )
     if as_json:
         print_json({"step": model.step, **likelihood.to_json()})

@@ -126,11 +126,7 @@ class Diagnosis:
                 "bounds": [{"step": b.step, "nats": b.nats, "stderr": b.stderr} for b in self.history.bounds],
             }
         normalised_loss = {"step": self.steps, "over_unigram": _plain(self.normalised)}
-        return data | {
-            "normalised": normalised_loss,
-            "assumed": self.assumed,
-            "forecast": self.forecast.to_json(),
-        }
+        return data | {"normalised": normalised_loss, "assumed": self.assumed, "forecast": self.forecast.to_json()}
 
     def __str__(self) -> str:
         return "\n".join(self._text())

@@ -406,14 +406,7 @@ class Monitor:
             return None
         return smallest_preschool_time(self.config, unigram, limit=self.rules.max_rise)
 
-    def _alarm(
-        self,
-        rule: str,
-        cause: Cause,
-        severity: Severity,
-        message: str,
-        numbers: Mapping[str, float],
-    ) -> Alarm:
+    def _alarm(self, rule: str, cause: Cause, severity: Severity, message: str, numbers: Mapping[str, float]) -> Alarm:
         plain = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         return Alarm(self._step, rule, cause, severity, message, plain)
 
