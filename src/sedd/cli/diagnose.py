@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app
+from sedd.cli.app import AsJson, app
 from sedd.cli.console import ExitCode, out, print_json
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
@@ -27,7 +27,7 @@ def diagnose_run(
     ] = None,
     last: Annotated[int | None, typer.Option("--to", min=0, help="To this step; default: the last one.")] = None,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if something is wrong, for scripts.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
     diagnosis = diagnose(run, config=config, symbols=symbols)
