@@ -177,7 +177,7 @@ def test_a_run_that_has_only_begun_is_inconclusive(tmp_path):
         file.truncate()
         file.write(first)
     found = sedd.diagnose(tmp_path / "run")
-    assert (found.whole, found.steepest, found.cumulative) == (None, None, None)
+    assert (found.overall, found.steepest, found.cumulative) == (None, None, None)
     assert found.verdict.kind == "little signal"
     json.dumps(found.to_json())
 
