@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_a_model_that_does_not_change_learns_nothing_whatever_the_difficulty():
     assert found.learning == pytest.approx(0.0, abs=1e-12)
     assert found.difficulty == pytest.approx(found.change)
     assert found.resting_on_assumption == pytest.approx(found.change)
-    assert f"Of this, {found.change:.4f} nats" in str(found)
+    assert str(found).count(f"{found.change:.4f}") == 3  # the change, the difficulty, and what is extrapolated of it
 
 
 def test_at_one_difficulty_everything_is_learning():
@@ -137,13 +138,13 @@ def test_wider_ends_pool_more_lines():
 
 
 @pytest.mark.parametrize(
-    ("lines", "first", "last", "named"),
-    [([], 0, 1, "0 logged steps"), (ramp(1), 0, 1, "1 logged steps"), (ramp(), 510, 520, "steps 510 and 520")],
+    ("lines", "first", "last", "numbers"),
+    [([], 0, 1, ["0"]), (ramp(1), 0, 1, ["1"]), (ramp(), 510, 520, ["510", "520"])],
 )
-def test_a_change_needs_two_lines(lines, first, last, named):
+def test_a_change_needs_two_lines(lines, first, last, numbers):
     with pytest.raises(sedd.DataError) as caught:
         between(lines, first, last)
-    assert named in str(caught.value)
+    assert re.findall(r"\d+", str(caught.value))[: len(numbers)] == numbers
 
 
 def test_an_empty_run_has_no_curve():

@@ -330,7 +330,7 @@ def test_large_alphabets_are_forecast_where_there_is_a_closed_form(tiny):
     for other in ("graph.type=uniform", "model.head=score"):
         with pytest.raises(sedd.ConfigError) as caught:
             sedd.forecast(tiny(other), symbols=300)
-        assert other in str(caught.value)
+        assert caught.value.keys == ("graph.type", "model.head")
 
 
 @pytest.mark.parametrize(("arguments", "error", "named"), WRONG, ids=[str(arguments) for arguments, *_ in WRONG])
@@ -350,7 +350,7 @@ def test_a_run_of_another_graph_is_no_predictor(tiny, tmp_path):
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
     with pytest.raises(sedd.ConfigError) as caught:
         sedd.forecast(tiny("graph.type=uniform"), run=tmp_path / "run")
-    assert "graph.type=absorb" in str(caught.value)
+    assert caught.value.keys == ("graph.type",)
 
 
 def test_a_forecast_as_json_is_plain(tiny):

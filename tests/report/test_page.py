@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sedd.report.contents import gather
-from sedd.report.page import SECTIONS, answer, render
+from sedd.report.page import SECTIONS, render
 from tests.report.conftest import Page, of_kind, page_of
 
 pytestmark = pytest.mark.usefixtures("no_svg")
@@ -37,12 +35,12 @@ def test_the_page_begins_with_the_verdict_then_the_key_numbers_then_the_sections
     assert "missing" not in page.text
 
 
-def test_the_answer_is_the_summary_of_the_verdict_or_its_first_sentence(trained):
+def test_the_page_has_the_summary_of_the_verdict_its_details_and_the_source_of_the_token_frequencies(trained, page):
     contents = gather(trained)
-    verdict = SimpleNamespace(summary="", sentence="One: 1.5. Two. Three.")
-    assert answer(replace(contents, verdict=verdict)) == ("One: 1.5.", "Two. Three.")
-    verdict.summary = "All is well. It learns."
-    assert answer(replace(contents, verdict=verdict)) == ("All is well. It learns.", verdict.sentence)
+    assert contents.verdict.summary in page.text["verdict"]
+    assert contents.verdict.sentence in page.text["story"]
+    assert contents.statistics is not None
+    assert contents.statistics.source in page.text["loss"]
 
 
 def test_nothing_on_the_page_is_loaded_from_elsewhere_and_nothing_can_run(page):

@@ -535,8 +535,8 @@ def test_a_broken_plugin_fails_the_check_of_what_it_violates(cls: type[Part], na
     (check,) = [check for check in checks_for(cls) if str(check) == name]
     with pytest.raises(AssertionError) as caught:
         check()
-    assert cls.__name__ in str(caught.value)
-    assert fact in str(caught.value)
+    _, _, after_the_class = str(caught.value).partition(cls.__name__)
+    assert fact in after_the_class
 
 
 def test_an_error_has_the_options_the_place_the_value_and_the_expectation() -> None:
@@ -576,8 +576,9 @@ def test_an_exempt_check_is_skipped_with_its_reason() -> None:
 
 
 def test_exempting_a_check_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"Falls.*no_such_check"):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the next line tests which one
         checks_for(Falls, exempt={"no_such_check": "typing mistake"})
+    assert str(caught.value).endswith("Falls: no_such_check")
 
 
 def test_the_checks_of_an_unavailable_device_are_skipped() -> None:
@@ -591,7 +592,7 @@ def test_bounds_that_leave_no_valid_instance_are_reported() -> None:
     (check,) = [check for check in checks_for(Falls, instances=nothing) if str(check) == "is_frozen"]
     with pytest.raises(AssertionError) as caught:
         check()
-    assert "Falls" in str(caught.value)
+    assert str(caught.value).startswith(f"{__name__}.Falls: ")
 
 
 @pytest.mark.parametrize("plugin", registry().plugins, ids=lambda plugin: f"{plugin.kind.section}-{plugin.name}")

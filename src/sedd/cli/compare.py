@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sedd.cli.app import app
+from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, margin, out, print_json, print_saved, print_table, table
 from sedd.comparison.bound_curves import CLOCKS, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
@@ -18,7 +18,6 @@ from sedd.comparison.paired import PairedDifference
 from sedd.comparison.recorded import NEGLIGIBLE
 from sedd.data.prepare.progress import DataProgress, duration
 from sedd.report.comparison_plot import plot
-from sedd.runs.differences import Difference
 
 CLOCK_NAMES: dict[Clock, str] = {"steps": "optimizer steps", "residues": "training residues", "seconds": "time"}
 COLOURS = {"yes": "green", "with care": "yellow", "no": "red"}
@@ -34,7 +33,7 @@ def compare_runs(
     masks: Annotated[int, typer.Option(min=1, help="With --paired: noise levels per sequence.")] = 8,
     device: Annotated[str, typer.Option(help="With --paired: device backend.")] = "auto",
     to: Annotated[Path | None, typer.Option("--plot", help="Draw the bounds into this file (PNG).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What differs between runs, what may be compared, and whose held-out bound is better."""
     with DataProgress(err) as progress:
@@ -77,16 +76,12 @@ def _show_differences(comparison: Comparison) -> None:
     )
     for title, rows in groups:
         if rows:
-            print_table(_difference_table(title, rows, comparison.runs))
+            made = table(title, "key", *comparison.runs)
+            for row in rows:
+                made.add_row(row.key, *map(_value, row.values))
+            print_table(made)
     if not any(rows for _, rows in groups):
         out.print("\nThe configurations are equal.")
-
-
-def _difference_table(title: str, rows: Sequence[Difference], runs: Sequence[str]) -> Table:
-    made = table(title, "key", *runs)
-    for row in rows:
-        made.add_row(row.key, *(_value(value) for value in row.values))
-    return made
 
 
 def _show_rules(comparison: Comparison) -> None:

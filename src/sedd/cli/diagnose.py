@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app
+from sedd.cli.app import AsJson, app
 from sedd.cli.console import ExitCode, out, print_json
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
-from sedd.diagnosis.diagnosis import Diagnosis, split_text
+from sedd.diagnosis.diagnosis import Diagnosis, mask_rate_lines
 from sedd.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def diagnose_run(
     ] = None,
     last: Annotated[int | None, typer.Option("--to", min=0, help="To this step; default: the last one.")] = None,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if something is wrong, for scripts.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
     diagnosis = diagnose(run, config=config, symbols=symbols)
@@ -38,8 +38,7 @@ def diagnose_run(
         out.print(str(diagnosis), markup=False)
         if chosen:
             out.print(f"\nFrom step {chosen.first:,} to {chosen.last:,}")
-            for line in split_text(chosen):
-                out.print(line, markup=False)
+            out.print("\n".join((f"  {chosen}", *mask_rate_lines(chosen))), markup=False)
     if fail and diagnosis.verdict.went_wrong:
         raise typer.Exit(ExitCode.PROBLEM)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.markup import escape
 
-from sedd.cli.app import RunPath, app
+from sedd.cli.app import AsJson, RunPath, Weights, Which, app
 from sedd.cli.console import err, margin, number, out, print_json, print_table, progress_bar, table
-from sedd.cli.quality import show_quality
+from sedd.cli.quality import quality
 from sedd.data import Sequences, open_data, open_whole
 from sedd.data.prepare.progress import DataProgress
 from sedd.errors import DataError
@@ -36,15 +35,8 @@ CONTROLS = {
 """What the prediction of each control is based on."""
 
 
-@dataclass(frozen=True, eq=False)
-class _EvaluatedData:
-    """Sequences to evaluate."""
-
-    sequences: Sequences
-    names: Iterator[str] | None
-    """Names of all sequences, where a file has them."""
-    token_counts: np.ndarray | None
-    """Token counts of the training data, where they are known."""
+EvaluatedData = tuple[Sequences, Iterator[str] | None, np.ndarray | None]
+"""Sequences, their names where a file has them, and the token counts of the training data where they are known."""
 
 
 @app.command()
@@ -61,10 +53,8 @@ def evaluate(
     per_sequence: Annotated[
         Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV).")
     ] = None,
-    weights: Annotated[Literal["ema", "model"], typer.Option(help="Averaged or raw weights.")] = "ema",
-    which: Annotated[
-        Literal["best", "latest"], typer.Option(help="Of a run: the checkpoint with the best bound, or the latest.")
-    ] = "best",
+    weights: Weights = "ema",
+    which: Which = "best",
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Evaluate token frequencies and shuffled data too.")
     ] = True,
@@ -72,21 +62,20 @@ def evaluate(
         int | None, typer.Option(min=1, help="Instead of the bound, judge this many samples (`sedd quality`).")
     ] = None,
     device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """The likelihood bound of a trained model, nats per residue, beside controls."""
     if samples is not None:
-        show_quality(run, reference=data, samples=samples, device=device, as_json=as_json)
+        quality(run, reference=data, samples=samples, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
     with DataProgress(err) as progress:
         evaluated = _held_out(model, run, progress) if data is None else _of_file(model, run, data, progress)
-    available = len(evaluated.sequences)
+    store, names, token_counts = evaluated
+    available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
-        write_rows = (
-            None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, evaluated.names))
-        )
+        write_rows = None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, names))
         show = stack.enter_context(progress_bar("evaluating", count))
         done = 0
 
@@ -98,10 +87,10 @@ def evaluate(
             show(done)
 
         likelihood = model.likelihood(
-            evaluated.sequences,
+            store,
             masks=masks,
             count=count,
-            token_counts=evaluated.token_counts,
+            token_counts=token_counts,
             controls=controls,
             on_sequences=on_sequences,
         )
@@ -110,11 +99,11 @@ def evaluate(
         return
     _show(likelihood, model, available=available)
     if per_sequence is not None:
-        ids = "" if evaluated.names is not None else "; ids are numbers in the order of the data, which has no names"
+        ids = "" if names is not None else "; ids are numbers in the order of the data, which has no names"
         _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
-def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], None]) -> _EvaluatedData:
+def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], None]) -> EvaluatedData:
     data = model.config.data
     dataset = open_data(data, seed=model.config.seed, progress=progress)
     if dataset.fingerprint != model.trained_on:
@@ -123,14 +112,14 @@ def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], 
             "name the file to evaluate: sedd evaluate RUN FASTA"
         )
     names = None if data.valid is None else _names(model, data.valid)
-    return _EvaluatedData(dataset.valid, names, dataset.token_counts)
+    return dataset.valid, names, dataset.token_counts
 
 
-def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> _EvaluatedData:
+def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> EvaluatedData:
     store = open_whole(model.config.data, name, model.alphabet, progress=progress)
     folder = run.parent.parent if (run / "manifest.json").exists() else run
     record = RunDirectory(folder).data_record()
-    return _EvaluatedData(store, _names(model, name), None if record is None else np.array(record.token_counts))
+    return store, _names(model, name), None if record is None else np.array(record.token_counts)
 
 
 def _names(model: Pretrained, name: str) -> Iterator[str] | None:

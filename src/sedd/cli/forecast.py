@@ -14,7 +14,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sedd.cli.app import Device, Overrides, app
+from sedd.cli.app import AsJson, Device, Overrides, app
 from sedd.cli.console import err, number, out, print_json, print_saved, table
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
@@ -51,7 +51,7 @@ def forecast_run(
     ] = False,
     device: Device = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this file (PNG).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What the training loss will be at each step even if nothing is learnt: before you train."""
     # The advice on the configuration is printed below, not as warnings.
@@ -109,7 +109,7 @@ def _expected(text: str) -> dict[int, float]:
 
 def _step(text: str, option: str) -> int:
     if not text.strip().isdecimal():
-        raise ConfigError(f"{option} {text!r}: expected optimizer steps, whole numbers such as 0,500,1000")
+        raise ConfigError(f"{option} {text!r}: expected optimizer steps, integers such as 0,500,1000")
     return int(text)
 
 
@@ -131,14 +131,9 @@ def _table(implied: Forecast) -> Table:
 
 
 def _cells(row: Row) -> list[str]:
-    return [
-        f"{row.difficulty:.3f}",
-        f"{100 * row.mask_rate_min:.1f}–{row.mask_rate_max:.1%}",
-        f"{row.lr:.2g}",
-        f"{row.untrained:.3f}",
-        f"{row.unigram:.3f}",
-        *([] if row.run is None else [f"{row.run:.3f}"]),
-    ]
+    losses = [f"{loss:.3f}" for loss in (row.untrained, row.unigram, row.run) if loss is not None]
+    mask_rates = f"{100 * row.mask_rate_min:.1f}–{row.mask_rate_max:.1%}"
+    return [f"{row.difficulty:.3f}", mask_rates, f"{row.lr:.2g}", *losses]
 
 
 def _sentences(implied: Forecast, measurement: str) -> Iterator[str]:
@@ -199,14 +194,8 @@ def measure_throughput(config: Config, dataset: Dataset | None) -> tuple[float, 
     residues = training.batch_residues and max(1, training.batch_residues * accum // training.accum)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)  # on the shortened configuration
-        config = config.replace(
-            training={
-                "accum": accum,
-                "batch_residues": residues,
-                "eval_every": 10**9,
-                "n_iters": max(100, training.n_iters),
-            }
-        )
+        steps = {"eval_every": 10**9, "n_iters": max(100, training.n_iters)}
+        config = config.replace(training={"accum": accum, "batch_residues": residues, **steps})
     trainer = Trainer(config, data=dataset or _synthetic(config))
     began, rates = time.perf_counter(), []
     for report in trainer.steps():
@@ -218,7 +207,6 @@ def measure_throughput(config: Config, dataset: Dataset | None) -> tuple[float, 
 
 
 def _synthetic(config: Config) -> Dataset:
-    """Built-in sequences of up to `model.length` residues."""
     longest = config.model.length
     size = {"sequences": 1000, "min_length": min(60, longest), "max_length": longest}
     synthetic = config.data.synthetic.model_copy(update=size)

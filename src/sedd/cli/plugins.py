@@ -42,9 +42,7 @@ def _options(options: Mapping[str, str]) -> str:
 
 
 @app.command("schema")
-def print_schema(
-    to: Annotated[Path | None, typer.Argument(help="File to write; default: print.")] = None,
-) -> None:
+def print_schema(to: Annotated[Path | None, typer.Argument(help="File to write; default: print.")] = None) -> None:
     """Write the JSON schema of run files, installed plugins included."""
     text = json.dumps(schema(), indent=2)
     if to is None:

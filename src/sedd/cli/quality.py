@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from sedd.cli.app import app
+from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, out, print_json, print_saved
 from sedd.config.sections import Data
 from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
@@ -43,45 +42,14 @@ def quality(
     ] = False,
     device: Annotated[str, typer.Option(help="Of a run: device backend.")] = "auto",
     plot: Annotated[Path | None, typer.Option(help="Draw the numbers into this file (PNG).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How good samples are, beside held-out natural sequences and shuffled ones."""
-    show_quality(
-        subject,
-        reference=reference,
-        train=train,
-        samples=samples,
-        seed=seed,
-        align=align,
-        device=device,
-        plot=plot,
-        as_json=as_json,
-    )
-
-
-def show_quality(
-    subject: Path,
-    *,
-    reference: str | None = None,
-    train: str | None = None,
-    samples: int = 200,
-    seed: int = 0,
-    align: bool = False,
-    device: str = "auto",
-    plot: Path | None = None,
-    as_json: bool = False,
-) -> None:
-    """Judge a FASTA of samples, or a run by `samples` sequences drawn from it, and print the result.
-
-    Raises:
-        SeddError: if an input is missing or invalid; names it.
-    """
     if plot is not None:
         require_matplotlib()
     if align:
         blast_like()
-    judge_subject = _judge_run if subject.is_dir() else _judge_file
-    judged = judge_subject(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    judged = _judge(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
         quality_figure(judged).savefig(plot)
@@ -97,32 +65,31 @@ def show_quality(
         print_saved(plot)
 
 
-def _judge_file(
-    file: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
+def _judge(
+    subject: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
 ) -> Quality:
-    if reference is None:
-        raise DataError(f"{file}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
-    options = Data(min_length=1)
-    sequences = _read(file, PROTEIN)
-    with DataProgress(err) as progress:
-        natural = open_whole(options, reference, PROTEIN, progress=progress)
-        training = None if train is None else open_whole(options, train, PROTEIN, progress=progress)
-    return _judge(sequences, natural, training, alphabet=PROTEIN, longest=None, align=align, seed=seed)
-
-
-def _judge_run(
-    run: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
-) -> Quality:
-    model = load(run, device=device)
-    natural, training = _own_data(model, run) if reference is None or train is None else (None, None)
+    """Judge a FASTA of samples, or a run by `samples` sequences drawn from it."""
+    model = load(subject, device=device) if subject.is_dir() else None
+    natural, training = None, None
+    if model is not None:
+        alphabet, options, longest = model.alphabet, model.config.data, model.config.model.length
+        if reference is None or train is None:
+            natural, training = _own_data(model, subject)
+    elif reference is None:
+        raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
+    else:
+        alphabet, options, longest = PROTEIN, Data(min_length=1), None
+    sequences = [] if model is not None else _read(subject, alphabet)
     with DataProgress(err) as progress:
         if reference is not None:
-            natural = open_whole(model.config.data, reference, model.alphabet, progress=progress)
+            natural = open_whole(options, reference, alphabet, progress=progress)
         if train is not None:
-            training = open_whole(model.config.data, train, model.alphabet, progress=progress)
-    sequences = model.sample(samples, seed=seed)
-    longest = model.config.model.length
-    return _judge(sequences, natural, training, alphabet=model.alphabet, longest=longest, align=align, seed=seed)
+            training = open_whole(options, train, alphabet, progress=progress)
+    if model is not None:
+        sequences = model.sample(samples, seed=seed)
+    assert natural is not None  # noqa: S101  # the run's own, where none is named
+    index = None if training is None else TrainingIndex.of(training, alphabet)
+    return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
 
 
 def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences | None]:
@@ -141,23 +108,8 @@ def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences
     return dataset.valid, dataset.train
 
 
-def _judge(
-    sequences: Sequence[str],
-    natural: Sequences | None,
-    training: Sequences | None,
-    *,
-    alphabet: Alphabet,
-    longest: int | None,
-    align: bool,
-    seed: int,
-) -> Quality:
-    assert natural is not None  # noqa: S101  # the run's own, where none is named
-    index = None if training is None else TrainingIndex.of(training, alphabet)
-    return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
-
-
 def _read(file: Path, alphabet: Alphabet) -> list[str]:
-    """Samples of a FASTA file. Nothing is repaired: a letter outside the alphabet is a fault of the sampler."""
+    """Samples of a FASTA file. Nothing is repaired: a residue outside the alphabet is a fault of the sampler."""
     if not file.exists():
         raise DataError(f"{file}: neither a run nor a FASTA file of samples")
     sequences = []

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from sedd.cli.app import RunPath, app
+from sedd.cli.app import RunPath, Weights, Which, app
 from sedd.cli.console import err, progress_bar
 from sedd.errors import DataError
 from sedd.evaluation.mutations import Row, WildType, read_mutations, read_wild_types
@@ -34,10 +34,8 @@ def score_variants(
         bool, typer.Option("--bound/--no-bound", help="Compute the difference of the bounds; slower by far.")
     ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same masks.")] = 0,
-    weights: Annotated[Literal["ema", "model"], typer.Option(help="Averaged or raw weights.")] = "ema",
-    which: Annotated[
-        Literal["best", "latest"], typer.Option(help="Of a run: the checkpoint with the best bound, or the latest.")
-    ] = "best",
+    weights: Weights = "ema",
+    which: Which = "best",
     device: Annotated[str, typer.Option(help="Device backend.")] = "auto",
 ) -> None:
     """Score point mutations of a sequence; above 0 the model prefers the mutant."""

@@ -215,11 +215,7 @@ def _of_run(path: Path, config: Config | str | Path | None, symbols: int | None)
                 f"{_EXPECTED}"
             ) from None
     return Diagnosis(
-        source=str(path),
-        config=config,
-        verdict=monitor.verdict(),
-        forecast=implied,
-        history=monitor.history,
+        source=str(path), config=config, verdict=monitor.verdict(), forecast=implied, history=monitor.history
     )
 
 

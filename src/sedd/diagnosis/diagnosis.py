@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.diagnosis.alarms import Alarm, Verdict, in_words
+from sedd.diagnosis.alarms import Alarm, Verdict, grouped, in_words
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
@@ -69,7 +69,7 @@ class Diagnosis:
         return self.history.steps if self.external_curve is None else self.external_curve.curve.steps.tolist()
 
     @cached_property
-    def whole(self) -> Attribution | None:
+    def overall(self) -> Attribution | None:
         """The change of the loss from the first line to the last; None where there are fewer than two."""
         lines = self.history.lines
         if self.cumulative is None or len(lines) < 2:
@@ -119,85 +119,61 @@ class Diagnosis:
         if self.external_curve is not None:
             data["curve"] = self.external_curve.to_json()
         else:
+            parts = ("steps", "loss", "difficulty", "learning", "draw")
             data |= {
-                "whole": self.whole.to_json() if self.whole else None,
+                "whole": self.overall.to_json() if self.overall else None,
                 "steepest": self.steepest.to_json() if self.steepest else None,
-                "cumulative": _columns(self.cumulative),
+                "cumulative": self.cumulative and {name: _plain(getattr(self.cumulative, name)) for name in parts},
                 "bounds": [{"step": b.step, "nats": b.nats, "stderr": b.stderr} for b in self.history.bounds],
             }
-        normalised_loss = {"step": self.steps, "over_unigram": _plain(self.normalised)}
-        return data | {
-            "normalised": normalised_loss,
-            "assumed": self.assumed,
-            "forecast": self.forecast.to_json(),
-        }
+        data["normalised"] = {"step": self.steps, "over_unigram": _plain(self.normalised)}
+        return data | {"assumed": self.assumed, "forecast": self.forecast.to_json()}
 
     def __str__(self) -> str:
-        return "\n".join(self._text())
+        return "\n\n".join("\n".join(block) for block in self._blocks())
 
-    def _text(self) -> Iterator[str]:
-        yield self.verdict.summary
-        yield ""
-        yield f"Verdict: {in_words(self.verdict.kind)}. {self.verdict.sentence}"
+    def _blocks(self) -> Iterator[Iterable[str]]:
+        yield [self.summary]
+        yield [f"Verdict: {in_words(self.verdict.kind)}. {self.verdict.sentence}"]
         if self.alarms:
-            yield ""
-            yield "Alarms"
-            yield from grouped(self.alarms)
+            yield ["Alarms", *_alarm_lines(self.alarms)]
         if self.external_curve is not None:
-            yield ""
-            yield from _curve_table(self.external_curve)
-        if self.whole is not None:  # the verdict has its sum
-            yield ""
-            yield f"Mask rates with the largest change from step {self.whole.first:,} to {self.whole.last:,}"
-            yield from moved_text(self.whole)
-        if self.steepest is not None and self.whole is not None and not _equal_steps(self.steepest, self.whole):
-            yield ""
-            yield "Largest climb"
-            yield from split_text(self.steepest)
+            yield _curve_table(self.external_curve)
+        change, climb = self.overall, self.steepest
+        if change is not None:  # its sum is part of the verdict
+            title = f"Mask rates with the largest change from step {change.first:,} to {change.last:,}"
+            yield [title, *mask_rate_lines(change)]
+            if climb is not None and (climb.first, climb.last) != (change.first, change.last):
+                yield ["Largest climb", f"  {climb}", *mask_rate_lines(climb)]
         if self.external_curve is None and self.steps:
-            yield ""
-            yield "Loss over that of the unigram model (1 at any difficulty: token frequencies alone)"
-            shown = _spread(len(self.steps))
-            yield "  step " + " ".join(f"{self.steps[i]:>9,}" for i in shown)
-            yield "       " + " ".join(f"{self.normalised[i]:>9.3f}" for i in shown)
-        yield ""
-        yield "Assumptions"
-        yield from (f"  {sentence}" for sentence in self.assumed)
+            shown = evenly_spaced(len(self.steps), SHOWN)
+            yield [
+                "Loss over that of the unigram model (1 at any difficulty: token frequencies alone)",
+                "  step " + " ".join(f"{self.steps[i]:>9,}" for i in shown),
+                "       " + " ".join(f"{self.normalised[i]:>9.3f}" for i in shown),
+            ]
+        yield ["Assumptions", *(f"  {sentence}" for sentence in self.assumed)]
 
 
-def grouped(alarms: Sequence[Alarm]) -> Iterator[str]:
-    """Lines of text on alarms: for each rule and cause the first alarm, the last one, and the remedies."""
-    groups: dict[tuple[str, str], list[Alarm]] = {}
-    for alarm in alarms:
-        groups.setdefault((alarm.rule, alarm.cause), []).append(alarm)
-    for (rule, cause), group in groups.items():
+def _alarm_lines(alarms: Sequence[Alarm]) -> Iterator[str]:
+    """For each rule and cause the first alarm, the last one, and the remedies."""
+    for severity, group in grouped(alarms):
         times = f", {len(group)} times" if len(group) > 1 else ""
-        severest = max(group, key=lambda alarm: ("info", "warning", "critical").index(alarm.severity))
-        yield f"  {in_words(rule)}: {severest.severity}, cause {cause}{times}"
+        yield f"  {in_words(group[0].rule)}: {severity}, cause {group[0].cause}{times}"
         for alarm in group if len(group) == 1 else (group[0], group[-1]):
             yield f"    step {alarm.step:,}: {alarm.message}"
         yield from (f"    - {remedy}" for remedy in group[-1].remedies)
 
 
-def split_text(split: Attribution) -> Iterator[str]:
-    """Lines of text on an attribution, with the mask rates of its largest parts."""
-    yield f"  {split}"
-    yield from moved_text(split)
-
-
-def moved_text(split: Attribution) -> Iterator[str]:
-    """Lines of text on the mask rates of the largest parts."""
+def mask_rate_lines(split: Attribution) -> Iterator[str]:
+    """Lines of text on the mask rates with the largest parts of a change."""
     for low, high, difficulty, learning in split.moved():
         yield f"    mask rates {low:.1%} to {high:.1%}: difficulty {difficulty:+.4f}, learning {learning:+.4f}"
 
 
-def _equal_steps(a: Attribution, b: Attribution) -> bool:
-    return (a.first, a.last) == (b.first, b.last)
-
-
 def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
     yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'ratio':>6} {'unigram':>9} {'ratio':>6}"
-    for i in _spread(len(fit.curve)):
+    for i in evenly_spaced(len(fit.curve), SHOWN):
         yield (
             f"  {fit.curve.steps[i]:>9,} {fit.difficulty[i]:>10.3f} {fit.curve.losses[i]:>9.4f} "
             f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>6.2f} {fit.unigram[i]:>9.4f} "
@@ -205,15 +181,9 @@ def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
         )
 
 
-def _spread(count: int) -> list[int]:
-    """At most `SHOWN` indices below `count`, the first and the last among them."""
-    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, SHOWN))})
-
-
-def _columns(parts: Cumulative | None) -> dict[str, list[float | None]] | None:
-    if parts is None:
-        return None
-    return {name: _plain(getattr(parts, name)) for name in ("steps", "loss", "difficulty", "learning", "draw")}
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` of the indices below `count`, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
 
 
 def _plain(values: Array) -> list[float | None]:

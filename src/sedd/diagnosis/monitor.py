@@ -21,11 +21,11 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.diagnosis import remedies
-from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict, verdict
+from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
 from sedd.diagnosis.attribution import attribute
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.rises import RISE_STEPS, rise_window, smallest_preschool_time
-from sedd.diagnosis.summary import summary
+from sedd.diagnosis.verdict import verdict
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.history import History
 from sedd.runs.metrics import TrainRecord
@@ -101,7 +101,11 @@ class Monitor:
                 self._count(self.history.lines[-1])
                 if len(self.history.lines) > 1:
                     self._steps.append(_difference(self.history.lines[-1].bins, self.history.lines[-2].bins)[0])
-                found = [alarm for rule in self._line_rules() for alarm in rule]
+                rules = (
+                    self._profile, self._token_frequencies, self._rise, self._max_loss, self._oscillation,
+                    self._unigram_only,
+                )  # fmt: skip
+                found = [alarm for rule in rules for alarm in rule()]
                 self._keep_best()
             case "bound":
                 judged, found = frozenset({"patience"}), list(self._patience())
@@ -113,9 +117,7 @@ class Monitor:
 
     def verdict(self) -> Verdict:
         """The verdict on the run so far."""
-        noise = self.noise()
-        found = verdict(self.history, self.alarms, noise, firing=self._firing)
-        return replace(found, summary=summary(self.history, found, noise=noise))
+        return verdict(self.history, self.alarms, self.noise(), firing=self._firing)
 
     # The comparison at fixed mask rate -----------------------------------------------------------------------------
 
@@ -161,14 +163,6 @@ class Monitor:
         for line in self.history.lines:
             self._count(line)
         self._best = None
-
-    def _line_rules(self) -> Iterator[Iterator[Alarm]]:
-        yield self._profile()
-        yield self._token_frequencies()
-        yield self._rise()
-        yield self._max_loss()
-        yield self._oscillation()
-        yield self._unigram_only()
 
     # Rules ---------------------------------------------------------------------------------------------------------
 
@@ -406,14 +400,7 @@ class Monitor:
             return None
         return smallest_preschool_time(self.config, unigram, limit=self.rules.max_rise)
 
-    def _alarm(
-        self,
-        rule: str,
-        cause: Cause,
-        severity: Severity,
-        message: str,
-        numbers: Mapping[str, float],
-    ) -> Alarm:
+    def _alarm(self, rule: str, cause: Cause, severity: Severity, message: str, numbers: Mapping[str, float]) -> Alarm:
         plain = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         return Alarm(self._step, rule, cause, severity, message, plain)
 

@@ -21,6 +21,7 @@ from sedd.config.sections import Model
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Parametrization
+from sedd.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -82,11 +83,11 @@ def of_profile(values: Array) -> Predictor:
     """A model with the loss profile `values`, (BINS,); NaN, not measured, is replaced by the nearest bin.
 
     Raises:
-        ValueError: if no bin was measured.
+        DataError: if no bin was measured.
     """
     known = np.isfinite(values)
     if not known.any():
-        raise ValueError("the profile is empty: nothing was trained yet")
+        raise DataError("the profile is empty: nothing was trained yet")
     return Predictor(EDGES, np.concatenate([[0.0], np.cumsum(nearest(values) * np.diff(EDGES))]), known)
 
 

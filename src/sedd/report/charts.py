@@ -71,7 +71,7 @@ def off_the_chart(chart: Chart) -> tuple[float, float] | None:
 
 
 def _rollback_steps(contents: Contents) -> tuple[float, ...]:
-    return tuple(float(event["step"]) for event in contents.rollbacks)
+    return tuple(float(rollback.step) for rollback in contents.history.rollbacks)
 
 
 # Loss ----------------------------------------------------------------------------------------------------------------
@@ -218,11 +218,12 @@ def bound_chart(contents: Contents) -> Chart | None:
 
 def bound_levels(contents: Contents) -> list[Level]:
     """What the bound is compared with: uniform predictor, unigram model, and the exact value where it is known."""
-    if contents.frequencies is None:
+    if contents.statistics is None:
         return []
+    frequencies = contents.statistics.frequencies
     levels = [
-        Level(NAMES["untrained"], float(np.log(len(contents.frequencies))), "curriculum"),
-        Level(NAMES["unigram"], entropy(contents.frequencies), "curriculum", "line"),
+        Level(NAMES["untrained"], float(np.log(len(frequencies))), "curriculum"),
+        Level(NAMES["unigram"], entropy(frequencies), "curriculum", "line"),
     ]
     return levels if contents.exact is None else [*levels, Level("exact value", contents.exact, "model", "dotted")]
 

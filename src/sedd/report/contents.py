@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import open_data
+from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.alarms import Alarm, Verdict
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.diagnosis import Diagnosis
@@ -68,9 +66,9 @@ class Contents:
         return {} if self.diagnosis is None else self.diagnosis.forecast.predictors
 
     @property
-    def frequencies(self) -> NDArray[np.float64] | None:
-        """(n,) how often each letter occurs, where it is known."""
-        return None if self.diagnosis is None else self.diagnosis.forecast.statistics.frequencies
+    def statistics(self) -> DataStatistics | None:
+        """Token frequencies and lengths of the training data, and their source; None if unknown."""
+        return None if self.diagnosis is None else self.diagnosis.forecast.statistics
 
     @property
     def absorbs(self) -> bool:
@@ -88,11 +86,6 @@ class Contents:
     def finite_bounds(self) -> list[BoundRecord]:
         """The evaluations whose bound is finite."""
         return [bound for bound in self.history.bounds if math.isfinite(bound.nats)]
-
-    @property
-    def rollbacks(self) -> list[Mapping[str, Any]]:
-        """The records of rollbacks to an earlier checkpoint."""
-        return [event for event in self.history.events if event["kind"] == "rollback"]
 
 
 def gather(run: Path) -> Contents:
@@ -155,9 +148,8 @@ def _recorded_verdict(history: History) -> Verdict:
     alarms = tuple(Alarm.from_json(event) for event in history.events if event["kind"] == "alarm")
     for alarm in alarms:
         if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
-            sentence = f"Training went wrong at step {alarm.step:,}: {alarm.message}."
-            return Verdict(alarm.cause, sentence, alarms)
-    return Verdict("little signal", "This run cannot be judged yet. What is missing is listed below.", alarms)
+            return Verdict(alarm.cause, "", alarms, f"Training went wrong at step {alarm.step:,}: {alarm.message}.")
+    return Verdict("little signal", "", alarms, "This run cannot be judged yet. What is missing is listed below.")
 
 
 def _exact(config: Config | None, history: History) -> float | None:

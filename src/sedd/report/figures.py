@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sedd.diagnosis.diagnosis import evenly_spaced
 from sedd.report.charts import (
     attribution_chart,
     bound_chart,
@@ -113,11 +114,6 @@ def _heat_table(heat: Heat) -> Table:
         for (low, high), values in zip(pairwise(ROWS), heat.values, strict=True)
     )
     return Table(("mask rate", *steps), rows)
-
-
-def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most `most` of the indices below `count`, the first and the last among them."""
-    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
 
 
 def _number(value: float) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
 
 from jinja2 import Environment, StrictUndefined
 
-from sedd.diagnosis.alarms import Alarm, Kind
+from sedd.data.prepare.progress import duration
+from sedd.diagnosis.alarms import Kind, grouped
 from sedd.diagnosis.attribution import Attribution
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.charts import MOST_POINTS, bound_levels
@@ -46,7 +44,7 @@ TONES: dict[Kind, tuple[str, str]] = {
 }
 NOISE_CAUSE: str = "little signal"
 """Cause of an alarm that Monte Carlo error explains."""
-SEVERITIES = {"info": "good", "warning": "wait", "critical": "bad"}
+SEVERITY_TONES = {"info": "good", "warning": "wait", "critical": "bad"}
 
 
 @dataclass(frozen=True)
@@ -58,32 +56,19 @@ class Number:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class AlarmGroup:
-    """Alarms of one rule and cause."""
-
-    first: Alarm
-    worst: Alarm
-    last: Alarm
-    count: int
-
-
 def render(contents: Contents) -> str:
     """The complete page. It holds no script and loads nothing."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
     template = environment.from_string(_resource("page.html.jinja"))
-    lead, story = answer(contents)
     shown = [alarm for alarm in contents.verdict.alarms if alarm.cause != NOISE_CAUSE]
     judged = judged_samples(contents)
-    attribution = None if contents.diagnosis is None else contents.diagnosis.whole
+    attribution = None if contents.diagnosis is None else contents.diagnosis.overall
     return template.render(
         css=_resource("page.css"),
         sections=SECTIONS,
         contents=contents,
         tone=TONES[contents.verdict.kind],
-        lead=lead,
-        story=story,
         numbers=key_numbers(contents),
         figures=figures(contents),
         heat=heat_map(contents),
@@ -93,7 +78,7 @@ def render(contents: Contents) -> str:
         levels=bound_levels(contents),
         alarms=grouped(shown),
         noise_alarms=len(contents.verdict.alarms) - len(shown),
-        severities=SEVERITIES,
+        severity_tones=SEVERITY_TONES,
         judged=judged[-1] if judged else None,
         quality_table=quality_table(judged[-1]) if judged else None,
         quality_legend=LEGEND.replace("`", ""),
@@ -103,16 +88,6 @@ def render(contents: Contents) -> str:
 
 def _resource(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
-
-
-def answer(contents: Contents) -> tuple[str, str]:
-    """What the page begins with, and the longer explanation (empty where there is none)."""
-    verdict = contents.verdict
-    summary = getattr(verdict, "summary", "")
-    if summary:
-        return summary, verdict.sentence
-    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z])", verdict.sentence.strip(), maxsplit=1)
-    return first, "".join(rest)
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -164,7 +139,7 @@ def key_numbers(contents: Contents) -> list[Number]:
         length = f"of {history.data.mean_length:.0f} residues on average"
         numbers.append(Number("training sequences", f"{history.data.sequences:,}", length))
     trouble = [f"{len(history.skipped):,} skipped"] if history.skipped else []
-    trouble += [f"{len(contents.rollbacks):,} rolled back"] if contents.rollbacks else []
+    trouble += [f"{len(history.rollbacks):,} rolled back"] if history.rollbacks else []
     if trouble:
         numbers.append(Number("steps", ", ".join(trouble)))
     return numbers
@@ -195,29 +170,3 @@ def _large(value: int) -> str:
         if value >= size:
             return f"{value / size:.3g} {name}"
     return f"{value:,}"
-
-
-def duration(seconds: float) -> str:
-    """A human-readable duration."""
-    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.3g} seconds"
-
-
-# Alarms --------------------------------------------------------------------------------------------------------------
-
-
-def grouped(alarms: Sequence[Alarm]) -> list[AlarmGroup]:
-    """Alarms of the same rule and cause together, in the order in which they first fired."""
-    order = list(dict.fromkeys((alarm.rule, alarm.cause) for alarm in alarms))
-
-    def place(alarm: Alarm) -> int:
-        return order.index((alarm.rule, alarm.cause))
-
-    severities = list(SEVERITIES)
-    groups = [list(group) for _, group in groupby(sorted(alarms, key=place), key=place)]
-    return [
-        AlarmGroup(group[0], max(group, key=lambda alarm: severities.index(alarm.severity)), group[-1], len(group))
-        for group in groups
-    ]

@@ -135,10 +135,4 @@ def copies_are_equal(part: Part, draw: Draw) -> None:
 
 
 ON_CLASS = (name_can_be_chosen_in_a_run_file, class_says_what_it_is, numbers_are_bounded_in_the_type)
-CHECKS = (
-    is_frozen,
-    unknown_options_are_refused,
-    options_survive_a_run_file,
-    can_be_pickled,
-    copies_are_equal,
-)
+CHECKS = (is_frozen, unknown_options_are_refused, options_survive_a_run_file, can_be_pickled, copies_are_equal)
