@@ -8,16 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, Verdict, grouped, in_words
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.predictors import Array
 from sedd.runs.history import History
-
-Array = NDArray[np.float64]
 
 SHOWN = 8
 """Columns or rows of a printed table."""

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
@@ -21,7 +20,6 @@ from sedd.diffusion.schedule import Schedule
 from sedd.errors import ConfigError
 from sedd.plugins.contracts import checked_difficulty
 
-Array = NDArray[np.float64]
 Level = Literal["above untrained", "above unigram", "below unigram", "below any known model"]
 
 FLAT = 0.01
@@ -122,11 +120,8 @@ class Forecast:
         rules, found = self.config.monitoring, []
         rise = self.rises["unigram"]
         if rise.per_1000 > rules.max_rise:
-            remedy = (
-                f"preschool_time {self.preschool_time:,} keeps it under"
-                if self.preschool_time
-                else "no preschool_time keeps it under"
-            )
+            needed = f"{self.preschool_time:,}" if self.preschool_time else None
+            remedy = f"preschool_time {needed} keeps it under" if needed else "no preschool_time keeps it under"
             found.append(
                 f"The rule 'no more than {rules.max_rise:g} nats per 1,000 steps' will fire: the curriculum alone "
                 f"raises the loss by up to {rise.per_1000:.2f}, between steps {rise.first:,} and {rise.last:,} "
@@ -149,7 +144,7 @@ class Forecast:
 
     def judge(self, expected: Mapping[int, float]) -> list[str]:
         """How expected or observed losses {step: nats per residue} compare with the forecast, one sentence each."""
-        return [self._judge(step, loss) for step, loss in sorted(expected.items())]
+        return [f"step {step:,}: {loss:.4g} is {self._judge(step, loss)}" for step, loss in sorted(expected.items())]
 
     def level(self, step: int, loss: float) -> Level:
         """Between which predictors a loss at an optimizer step lies."""
@@ -172,7 +167,7 @@ class Forecast:
             "below any known model": f"better than any known model: perplexity {perplexity:.1f} per masked residue, "
             "where the largest protein models have 6.4 with 15 % masked",
         }
-        return f"step {step:,}: {loss:.4g} is {judgements[self.level(step, loss)]}"
+        return judgements[self.level(step, loss)]
 
     def to_json(self) -> dict[str, Any]:
         """The forecast as plain data."""
@@ -258,9 +253,8 @@ def scatter(config: Config, graph: Graph, statistics: DataStatistics, difficulty
     per_step = max(1, round(_residues_per_step(config, statistics) / statistics.length))
     length = max(1, round(statistics.length))
     random = np.random.default_rng(0)
-    u = np.stack(
-        [path_positions(0, np.arange(first, first + per_step)) for first in range(0, steps * per_step, per_step)]
-    )
+    starts = range(0, steps * per_step, per_step)
+    u = np.stack([path_positions(0, np.arange(start, start + per_step)) for start in starts])
     state = noise_state(config.noise, torch.from_numpy(u).flatten(), difficulty=difficulty, mode=config.curriculum.mode)
     sigma, dsigma = state.sigma.double().numpy(), state.dsigma.double().numpy()
     if graph.has_mask:
@@ -292,8 +286,5 @@ def _phases(config: Config, seconds_per_step: float | None) -> tuple[Phase, ...]
     settled = min(max(ramp, config.monitoring.patience), end)
     phases = (("ramp", 0, ramp), ("full difficulty", ramp, settled), ("convergence", settled, end))
     hours = None if seconds_per_step is None else seconds_per_step / 3600.0
-    return tuple(
-        Phase(name, first, last, None if hours is None else (last - first) * hours)
-        for name, first, last in phases
-        if last > first
-    )
+    lengths = ((name, first, last, hours and (last - first) * hours) for name, first, last in phases)
+    return tuple(Phase(*phase) for phase in lengths if phase[2] > phase[1])

@@ -184,37 +184,28 @@ class Monitor:
             change, since = worst
             critical = change.exceeds(MIN_RELATIVE_CRITICAL) or over_untrained > 1.0 + MIN_RELATIVE_WARNING
             cause = self._cause(since)
-            yield self._alarm(
-                "profile",
-                cause,
-                "critical" if critical and cause != "data" else "warning",
+            message = (
                 f"at the same mask rates the loss is {change.nats:.3f} nats per {self._unit} worse than around step "
                 f"{since:,} ({change.level:.3f} then; Monte Carlo error is at most {Z_CHANGE * change.stderr:.3f})"
-                + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else ""),
-                {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since},
+                + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else "")
             )
+            numbers = {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since}
+            severity: Severity = "critical" if critical and cause != "data" else "warning"
+            yield self._alarm("profile", cause, severity, message, numbers)
         elif len(lines) >= RECENT and over_untrained > UNTRAINED_RATIO:
             cause = self._cause(lines[0].step)
-            yield self._alarm(
-                "profile",
-                cause,
-                "critical",
-                f"the loss is {over_untrained:.2f} times that of an untrained model",
-                {"over_untrained": over_untrained, "since": lines[0].step},
-            )
+            message = f"the loss is {over_untrained:.2f} times that of an untrained model"
+            numbers = {"over_untrained": over_untrained, "since": lines[0].step}
+            yield self._alarm("profile", cause, "critical", message, numbers)
 
     def _token_frequencies(self) -> Iterator[Alarm]:
-        """The token frequencies of the data changed."""
         if self.frequencies_changed():
             now, usual = self._frequency_shift()
-            yield self._alarm(
-                "letters",
-                "data",
-                "warning",
+            message = (
                 f"the token frequencies of the last sequences differ from those of the training set by {now:.3f} nats "
-                f"per residue (Kullback-Leibler divergence; median so far {usual:.4f})",
-                {"shift": now, "usual": usual},
+                f"per residue (Kullback-Leibler divergence; median so far {usual:.4f})"
             )
+            yield self._alarm("letters", "data", "warning", message, {"shift": now, "usual": usual})
 
     def frequencies_changed(self) -> bool:
         """Whether the token frequencies of the last lines differ from the earlier ones."""
@@ -246,21 +237,14 @@ class Monitor:
         cause: Cause = "curriculum" if found.difficulty >= found.learning else "learning"
         if cause == "learning" and not any(rule == "profile" for rule, _ in self._firing):
             return  # only `profile` tests the learning part against its Monte Carlo error
-        yield self._alarm(
-            "max_rise",
-            cause,
-            "info" if cause != "learning" else "warning",
+        message = (
             f"the loss climbs by {per_1000:.2f} nats per 1,000 steps (limit {self.rules.max_rise:g}); from step "
             f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, Monte Carlo error "
-            f"{found.draw:+.3f}",
-            {
-                "per_1000": per_1000,
-                "difficulty": found.difficulty,
-                "learning": found.learning,
-                "draw": found.draw,
-                "since": found.first,
-            },
+            f"{found.draw:+.3f}"
         )
+        parts = {name: getattr(found, name) for name in ("difficulty", "learning", "draw")}
+        numbers = {"per_1000": per_1000, **parts, "since": found.first}
+        yield self._alarm("max_rise", cause, "info" if cause != "learning" else "warning", message, numbers)
 
     def _max_loss(self) -> Iterator[Alarm]:
         """The loss is over `monitoring.max_loss`."""
@@ -271,14 +255,13 @@ class Monitor:
         worse = over_untrained > 1.0 + MIN_RELATIVE_CRITICAL
         if not worse and line.bins.drawn.sum() > 1.2 * line.bins.expected.sum():
             return  # Monte Carlo error: larger mask rates were drawn than expected
-        yield self._alarm(
-            "max_loss",
-            self._cause(line.step) if worse else "curriculum",
-            "warning" if worse else "info",
+        message = (
             f"the loss is {line.loss:.2f} (limit {self.rules.max_loss:g}); an untrained model would have "
-            f"{line.loss / over_untrained:.2f} with the same masks",
-            {"loss": line.loss, "over_untrained": over_untrained, "since": line.step},
+            f"{line.loss / over_untrained:.2f} with the same masks"
         )
+        numbers = {"loss": line.loss, "over_untrained": over_untrained, "since": line.step}
+        cause = self._cause(line.step) if worse else "curriculum"
+        yield self._alarm("max_loss", cause, "warning" if worse else "info", message, numbers)
 
     def _oscillation(self) -> Iterator[Alarm]:
         """The loss scatters by more than `monitoring.max_oscillation`, and does so at fixed mask rate too."""
@@ -292,14 +275,12 @@ class Monitor:
         at_fixed_rate = _scatter(over_unigram) if np.isfinite(over_unigram).all() else 0.0
         if at_fixed_rate <= 0.5 * measured:
             return  # Monte Carlo error of the mask rates
-        yield self._alarm(
-            "max_oscillation",
-            "instability",
-            "warning",
+        message = (
             f"the loss scatters by {measured:.0%} from line to line (limit {self.rules.max_oscillation:.0%}); at fixed "
-            f"mask rate by {at_fixed_rate:.0%}",
-            {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step},
+            f"mask rate by {at_fixed_rate:.0%}"
         )
+        numbers = {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step}
+        yield self._alarm("max_oscillation", "instability", "warning", message, numbers)
 
     def _unigram_only(self) -> Iterator[Alarm]:
         """The model is no better than the unigram model, and does not improve."""
@@ -312,14 +293,12 @@ class Monitor:
         tolerance = max(2.0 * self.noise() / math.sqrt(half) / max(change.level, 1e-12), UNIGRAM_MARGIN)
         if over_unigram > 1.0 - tolerance and change.nats > -3.0 * change.stderr:
             since = self.history.lines[-half].step
-            yield self._alarm(
-                "letters_only",
-                "learning",
-                "info",
+            message = (
                 f"since step {since:,} the model is no better than the token frequencies alone (its loss is "
-                f"{over_unigram:.4f} times that of the unigram model), and it does not improve",
-                {"over_unigram": over_unigram, "since": since},
+                f"{over_unigram:.4f} times that of the unigram model), and it does not improve"
             )
+            numbers = {"over_unigram": over_unigram, "since": since}
+            yield self._alarm("letters_only", "learning", "info", message, numbers)
 
     def _patience(self) -> Iterator[Alarm]:
         """The held-out bound has not improved for `monitoring.patience` steps."""
@@ -327,14 +306,12 @@ class Monitor:
         best = min(bounds, key=lambda bound: bound.nats)
         last = bounds[-1]
         if last.step - best.step >= self.rules.patience:
-            yield self._alarm(
-                "patience",
-                "learning",
-                "warning",
+            message = (
                 f"the held-out bound has not improved since step {best.step:,} ({best.nats:.4f} nats per residue; now "
-                f"{last.nats:.4f})",
-                {"best": best.nats, "now": last.nats, "since": best.step},
+                f"{last.nats:.4f})"
             )
+            numbers = {"best": best.nats, "now": last.nats, "since": best.step}
+            yield self._alarm("patience", "learning", "warning", message, numbers)
 
     def _skipped(self) -> Iterator[Alarm]:
         """Steps are skipped because their gradient is not finite."""
@@ -344,13 +321,9 @@ class Monitor:
         if recent < RECENT:
             return
         share = recent / (recent + min(span, max(step, 1)))
-        yield self._alarm(
-            "skipped",
-            "instability",
-            "critical" if share > 0.2 else "warning",
-            f"{recent} of the last {recent + min(span, step):,} steps were skipped: their gradient was not finite",
-            {"skipped": recent, "share": share, "since": max(0, step - span)},
-        )
+        message = f"{recent} of the last {recent + min(span, step):,} steps were skipped: their gradient was not finite"
+        numbers = {"skipped": recent, "share": share, "since": max(0, step - span)}
+        yield self._alarm("skipped", "instability", "critical" if share > 0.2 else "warning", message, numbers)
 
     # Causes and remedies -------------------------------------------------------------------------------------------
 
@@ -376,7 +349,6 @@ class Monitor:
         return "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
 
     def _remedies(self, alarm: Alarm) -> tuple[str, ...]:
-        """What to do about an alarm."""
         match alarm.rule, alarm.cause:
             case "max_rise", "curriculum":
                 return remedies.of_rise(self.config, self._preschool_time)

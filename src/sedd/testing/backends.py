@@ -92,10 +92,6 @@ def seed_makes_draws_repeat(part: Backend, draw: Draw) -> None:
 
 
 CHECKS = (
-    available_answers_true_or_false,
-    process_group_is_named,
-    device_can_hold_a_tensor,
-    autocast_is_a_context,
-    memory_is_whole_numbers_by_name,
-    seed_makes_draws_repeat,
-)
+    available_answers_true_or_false, process_group_is_named, device_can_hold_a_tensor, autocast_is_a_context,
+    memory_is_whole_numbers_by_name, seed_makes_draws_repeat,
+)  # fmt: skip

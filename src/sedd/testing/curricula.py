@@ -94,12 +94,8 @@ def difficulty_never_jumps(part: Curriculum, draw: Draw) -> None:
         if not isinstance(curriculum, Ramp):
             allowed = 1e-3
         if change > allowed:
-            fail(
-                curriculum,
-                f"step {step}",
-                f"difficulty jumps by {change:.3g} in one step",
-                f"at most {allowed:.3g}, from the slope of the ramp",
-            )
+            jump, expected = f"difficulty jumps by {change:.3g} in one step", f"at most {allowed:.3g}"
+            fail(curriculum, f"step {step}", jump, f"{expected}, from the slope of the ramp")
 
 
 def _stretched(part: Curriculum, time: int) -> Curriculum | None:
@@ -155,11 +151,7 @@ def shape_runs_from_zero_to_one(part: Ramp, draw: Draw) -> None:
 
 
 CHECKS = (
-    difficulty_is_a_float_between_zero_and_one,
-    difficulty_never_falls,
-    difficulty_depends_on_nothing_but_the_step,
-    difficulty_is_exactly_one_from_preschool_time_on,
-    difficulty_works_for_any_preschool_time,
-    difficulty_never_jumps,
-)
+    difficulty_is_a_float_between_zero_and_one, difficulty_never_falls, difficulty_depends_on_nothing_but_the_step,
+    difficulty_is_exactly_one_from_preschool_time_on, difficulty_works_for_any_preschool_time, difficulty_never_jumps,
+)  # fmt: skip
 RAMP_CHECKS = (shape_runs_from_zero_to_one,)

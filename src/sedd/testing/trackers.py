@@ -31,7 +31,6 @@ def _empty_run() -> Iterator[Path]:
 
 
 def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS) -> None:
-    """One session, from open to close."""
     session = ask(part, "", "a session", "open", run, dict(_CONFIG))
     try:
         for step in range(steps):
@@ -84,9 +83,6 @@ def metrics_are_only_read(part: Tracker, draw: Draw) -> None:
 
 
 CHECKS = (
-    a_run_is_opened_logged_and_closed,
-    a_run_that_fails_at_once_is_closed,
-    a_resumed_run_is_opened_again,
-    writes_stay_in_the_run_directory,
-    metrics_are_only_read,
-)
+    a_run_is_opened_logged_and_closed, a_run_that_fails_at_once_is_closed, a_resumed_run_is_opened_again,
+    writes_stay_in_the_run_directory, metrics_are_only_read,
+)  # fmt: skip
