@@ -111,13 +111,7 @@ class Attribution:
 
 
 def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int) -> Attribution:
-    """Split the difference of the losses of two groups of steps.
-
-    Args:
-        before: sums over the earlier steps.
-        after: sums over the later ones.
-        first: optimizer step of the earlier group.
-        last: optimizer step of the later group.
+    """Split the difference of the losses of two groups of steps: sums `before` around `first`, `after` around `last`.
 
     Raises:
         DataError: if one of the groups has no loss by mask rate.

@@ -107,7 +107,7 @@ class Diagnosis:
             )
         return [
             *assumptions,
-            "Losses: nats per residue, each that of a single step or of the steps just before it.",
+            "Losses: nats per residue, each of one step or the mean of the steps just before it.",
             "A curve alone cannot be split into difficulty and learning, and its loss is not a held-out bound.",
         ]
 

@@ -127,11 +127,7 @@ class ExternalCurveFit:
 def mismatched_loss(predictor: Predictor, difficulty: float, low: float, high: float) -> float:
     """Loss of a fixed predictor in a trainer that corrupts with d sigma, but weights and conditions with sigma.
 
-    Args:
-        predictor: loss per unit of mask rate, with `absorb`.
-        difficulty: d.
-        low: least mask rate at full difficulty.
-        high: largest one.
+    With `absorb`; d is the difficulty, `low` and `high` the smallest and the largest mask rate at full difficulty.
     """
     edges = np.linspace(low, high, 2001)
     middle = (edges[1:] + edges[:-1]) / 2
@@ -204,14 +200,14 @@ def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trai
 # The verdict ----------------------------------------------------------------------------------------------------------
 
 
-def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
+def judge(fit: ExternalCurveFit, forecast: Forecast) -> Verdict:
     """The verdict on the curve, with the rules of `monitoring` that it breaks."""
-    broken = _not_finite(found)
+    broken = _not_finite(fit)
     if broken is not None:
         answer = f"The run broke: {broken.message}. A curve of losses alone does not show why."
         return Verdict("instability", f"Something is wrong: {broken.message}.", (broken,), answer)
-    worse = _divergence(found)
-    alarms = (*([] if worse is None else [worse]), *_rules(found, forecast, diverges=worse is not None))
+    worse = _divergence(fit)
+    alarms = (*([] if worse is None else [worse]), *_rules(fit, forecast, diverges=worse is not None))
     if worse is not None:
         answer = (
             f"The model got worse: since step {worse.numbers['since']:,.0f} the loss grew "
@@ -220,7 +216,7 @@ def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
         )
         sentence = f"Something is wrong, and it is the model, not the curriculum: {worse.message}."
         return Verdict("learning", sentence, alarms, answer)
-    count, standing = len(found.curve), _standing(found)
+    count, standing = len(fit.curve), _standing(fit)
     if count < MIN_POINTS:
         few = f"{count} losses are too few"
         answer = f"It is not clear yet whether anything is wrong: {few}. Give at least {MIN_POINTS}."
@@ -228,18 +224,18 @@ def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
     if any(alarm.cause == "curriculum" for alarm in alarms):
         opening = "Nothing is wrong: the loss rises because the curriculum gets harder."
         answer = "The loss rises because the task gets harder: the loss of an untrained model rises in the same way."
-        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
     answer = "Nothing in the curve shows a divergence."
-    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
 
 
-def learnt(found: ExternalCurveFit) -> Learnt:
+def learnt(fit: ExternalCurveFit) -> Learnt:
     """What the curve shows that the model has learnt."""
-    over_unigram = _pooled(np.log(found.over_unigram))[0]
+    over_unigram = _pooled(np.log(fit.over_unigram))[0]
     fallen, end = float(over_unigram[0] - over_unigram[-1]), math.exp(float(over_unigram[-1]))
     if fallen > MIN_RELATIVE_LEARNING and end < 1.0 - MIN_RELATIVE_LEARNING:
         return "more"
-    if fallen > MIN_RELATIVE_LEARNING and end * found.unigram[-1] < (1.0 - MIN_RELATIVE_LEARNING) * found.untrained[-1]:
+    if fallen > MIN_RELATIVE_LEARNING and end * fit.unigram[-1] < (1.0 - MIN_RELATIVE_LEARNING) * fit.untrained[-1]:
         return "frequencies"
     return "nothing visible"
 
@@ -258,21 +254,21 @@ def _noise(values: Array) -> float:
     return float(around.std() / math.sqrt(1.5))
 
 
-def _not_finite(found: ExternalCurveFit) -> Alarm | None:
-    not_finite = ~np.isfinite(found.curve.losses)
+def _not_finite(fit: ExternalCurveFit) -> Alarm | None:
+    not_finite = ~np.isfinite(fit.curve.losses)
     if not not_finite.any():
         return None
-    step = int(found.curve.steps[not_finite.argmax()])
+    step = int(fit.curve.steps[not_finite.argmax()])
     message = f"the loss is not finite from step {step:,} on"
     remedy = "go back to a checkpoint from before, with gradient clipping and a lower learning rate"
     return Alarm(step, "max_loss", "instability", "critical", message, {}, (remedy,))
 
 
-def _divergence(found: ExternalCurveFit) -> Alarm | None:
+def _divergence(fit: ExternalCurveFit) -> Alarm | None:
     """The model got worse: the loss grew more than the hypothesis explains."""
-    logs, steps = np.log(found.over_untrained), found.curve.steps
-    at_full = found.difficulty >= 1.0
-    ratio = found.over_untrained[-1]
+    logs, steps = np.log(fit.over_untrained), fit.curve.steps
+    at_full = fit.difficulty >= 1.0
+    ratio = fit.over_untrained[-1]
     if at_full.sum() >= MIN_POINTS:
         pooled, count = _pooled(logs[at_full])
         lowest = int(pooled.argmin())
@@ -283,7 +279,7 @@ def _divergence(found: ExternalCurveFit) -> Alarm | None:
                 f"at full difficulty, where no curriculum explains it, the loss grew {math.exp(growth):.2f} times "
                 f"since step {since:,}, to {ratio:.2f} times that of an untrained model"
             )
-            return _worse(found, since, growth, message)
+            return _worse(fit, since, growth, message)
     pooled, _ = _pooled(logs)
     growth, since_start = float(pooled[-1] - pooled.min()), float(pooled[-1] - pooled[0])
     if min(growth, since_start) > LOG_GROWTH_ON_RAMP:
@@ -292,21 +288,21 @@ def _divergence(found: ExternalCurveFit) -> Alarm | None:
             f"the loss grew {math.exp(growth):.2f} times more since step {since:,} than the curriculum explains, to "
             f"{ratio:.2f} times that of an untrained model"
         )
-        return _worse(found, since, growth, message)
+        return _worse(fit, since, growth, message)
     return None
 
 
-def _worse(found: ExternalCurveFit, since: int, growth: float, message: str) -> Alarm:
-    numbers = {"growth": math.exp(growth), "over_untrained": float(found.over_untrained[-1]), "since": float(since)}
+def _worse(fit: ExternalCurveFit, since: int, growth: float, message: str) -> Alarm:
+    numbers = {"growth": math.exp(growth), "over_untrained": float(fit.over_untrained[-1]), "since": float(since)}
     remedy = f"go back to a checkpoint at or before step {since:,}, with a lower learning rate"
-    return Alarm(int(found.curve.steps[-1]), "profile", "learning", "critical", message, numbers, (remedy,))
+    return Alarm(int(fit.curve.steps[-1]), "profile", "learning", "critical", message, numbers, (remedy,))
 
 
-def _rules(found: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
+def _rules(fit: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
     """The rules of `monitoring` that a curve alone can break, unless Monte Carlo error explains it."""
-    rules, steps, losses = forecast.config.monitoring, found.curve.steps, found.curve.losses
+    rules, steps, losses = forecast.config.monitoring, fit.curve.steps, fit.curve.losses
     severity: Severity = "warning" if diverges else "info"
-    rises = _rises(found)
+    rises = _rises(fit)
     over = [rise for rise in rises if rise[2] > rules.max_rise]
     first, last, per_1000, expected = max(over, key=lambda rise: rise[2], default=(0, 0, 0.0, 0.0))
     if over and (diverges or expected > 0.5 * per_1000):
@@ -321,15 +317,15 @@ def _rules(found: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> It
         yield Alarm(over[0][1], "max_rise", cause, severity, message, numbers, advice)
     high = np.flatnonzero(losses > rules.max_loss)
     if len(high) and diverges:
-        loss, untrained = float(losses[high[0]]), float(found.untrained[high[0]])
+        loss, untrained = float(losses[high[0]]), float(fit.untrained[high[0]])
         message = f"the loss is {loss:.2f} (limit {rules.max_loss:g}); that of an untrained model is {untrained:.2f}"
         numbers = {"loss": loss, "untrained": untrained}
         yield Alarm(int(steps[high[0]]), "max_loss", "learning", severity, message, numbers)
 
 
-def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
+def _rises(fit: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
     """First and last step of every stretch of about 1,000 steps, and the climbs of loss and hypothesis per 1,000."""
-    steps, losses = found.curve.steps, found.curve.losses
+    steps, losses = fit.curve.steps, fit.curve.losses
     rises = []
     for a in range(len(steps) - 1):
         b = max(a + 1, int(np.searchsorted(steps, steps[a] + RISE_STEPS)))
@@ -338,29 +334,29 @@ def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
                 break
             b = len(steps) - 1
         per_1000 = RISE_STEPS / float(steps[b] - steps[a])
-        climb, expected = losses[b] - losses[a], found.factor * (found.untrained[b] - found.untrained[a])
+        climb, expected = losses[b] - losses[a], fit.factor * (fit.untrained[b] - fit.untrained[a])
         rises.append((int(steps[a]), int(steps[b]), float(climb) * per_1000, float(expected) * per_1000))
     return rises
 
 
-def _standing(found: ExternalCurveFit) -> str:
+def _standing(fit: ExternalCurveFit) -> str:
     """The ratios of the losses to the untrained and the unigram model, in words."""
-    ratio, end = found.over_untrained, math.exp(float(_pooled(np.log(found.over_unigram))[0][-1]))
-    text = f"Compared with {_TRAINERS[found.trainer]}"
-    others = [name for name in found.scatter if name != found.trainer]
-    if others and found.scatter[others[0]] != found.scatter[found.trainer]:
-        text += f" (scatter {found.scatter[found.trainer]:.0%}; {others[0]}: {found.scatter[others[0]]:.0%})"
+    ratio, end = fit.over_untrained, math.exp(float(_pooled(np.log(fit.over_unigram))[0][-1]))
+    text = f"Compared with {_TRAINERS[fit.trainer]}"
+    others = [name for name in fit.scatter if name != fit.trainer]
+    if others and fit.scatter[others[0]] != fit.scatter[fit.trainer]:
+        text += f" (scatter {fit.scatter[fit.trainer]:.0%}; {others[0]}: {fit.scatter[others[0]]:.0%})"
     text += f", the losses are {ratio.min():.2f} to {ratio.max():.2f} times those of an untrained model. "
-    match learnt(found):
+    match learnt(fit):
         case "more":
             return text + f"Learning is visible: the last losses are {end:.2f} times those of the unigram model."
         case "frequencies":
             return text + "The model has learnt the token frequencies; more is not visible yet."
     text += "So nothing diverged, and no learning is visible either."
-    if end < 1.0 - MIN_RELATIVE_LEARNING and found.curve.steps[0] > 0:
-        text += f" What it learnt before step {found.curve.steps[0]:,} is not clear from a constant factor."
-    elif abs(math.log(found.factor)) > MIN_RELATIVE_LEARNING:
-        text += f" A constant factor of about {found.factor:.2f} remains."
+    if end < 1.0 - MIN_RELATIVE_LEARNING and fit.curve.steps[0] > 0:
+        text += f" What it learnt before step {fit.curve.steps[0]:,} is not clear from a constant factor."
+    elif abs(math.log(fit.factor)) > MIN_RELATIVE_LEARNING:
+        text += f" A constant factor of about {fit.factor:.2f} remains."
     return text
 
 

@@ -117,30 +117,30 @@ class Forecast:
     @property
     def false_alarms(self) -> list[str]:
         """The rules in `monitoring` that will fire although nothing is wrong, one sentence each."""
-        rules, found = self.config.monitoring, []
+        rules, sentences = self.config.monitoring, []
         rise = self.rises["unigram"]
         if rise.per_1000 > rules.max_rise:
             needed = f"{self.preschool_time:,}" if self.preschool_time else None
             remedy = f"preschool_time {needed} keeps it under" if needed else "no preschool_time keeps it under"
-            found.append(
+            sentences.append(
                 f"The rule 'no more than {rules.max_rise:g} nats per 1,000 steps' will fire: the curriculum alone "
                 f"raises the loss by up to {rise.per_1000:.2f}, between steps {rise.first:,} and {rise.last:,} "
                 f"({remedy})."
             )
         highest = max(row.untrained for row in (*self.rows, self.full))
         if highest > rules.max_loss:
-            found.append(
+            sentences.append(
                 f"The rule 'no loss over {rules.max_loss:g}' will fire: that of an untrained model is {highest:.2f}."
             )
         lines = math.sqrt(self.config.training.log_every)
         for when, share in self.scatter.items():
             if share / lines > rules.max_oscillation:
-                found.append(
+                sentences.append(
                     f"The logged losses will oscillate by more than {rules.max_oscillation:.0%} at {when} difficulty: "
                     f"their Monte Carlo error alone is {share / lines:.0%}. Use curriculum.mode=truncate, a larger "
                     "batch or a larger training.log_every."
                 )
-        return found
+        return sentences
 
     def judge(self, expected: Mapping[int, float]) -> list[str]:
         """How expected or observed losses {step: nats per residue} compare with the forecast, one sentence each."""
@@ -198,14 +198,10 @@ def make_forecast(
     trained: Predictor | None = None,
     throughput: float | None = None,
 ) -> Forecast:
-    """Compute a forecast. `sedd.forecast` is this with the data found for you.
+    """The forecast of a configuration for given statistics of the data; `sedd.forecast` finds them.
 
-    Args:
-        config: of the run.
-        statistics: token frequencies and mean length of the training data.
-        steps: optimizer steps of the rows; by default a few that show the shape.
-        trained: the profile of a trained model, as a third predictor.
-        throughput: residues per second, for durations.
+    `steps` are the optimizer steps of the rows, by default a few that show the shape; `trained` is the profile of a
+    trained model, as a third predictor; `throughput` in residues per second gives durations.
 
     Raises:
         ConfigError: if a step is negative, or the alphabet has more than 256 symbols and there is no closed form.

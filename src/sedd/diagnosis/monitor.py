@@ -93,11 +93,11 @@ class Monitor:
         """Take in one line of the metrics file; returns the alarms that it raises."""
         self.history.append(record)
         self._step = record["step"]
-        found: list[Alarm] = []
-        judged: frozenset[str] = frozenset()  # rules that were evaluated, and may stop firing
+        raised: list[Alarm] = []
+        evaluated: frozenset[str] = frozenset()  # rules that may stop firing
         match record["kind"]:
             case "train":
-                judged = EVERY_LINE
+                evaluated = EVERY_LINE
                 self._count(self.history.lines[-1])
                 if len(self.history.lines) > 1:
                     self._steps.append(_difference(self.history.lines[-1].bins, self.history.lines[-2].bins)[0])
@@ -105,15 +105,15 @@ class Monitor:
                     self._profile, self._token_frequencies, self._rise, self._max_loss, self._oscillation,
                     self._unigram_only,
                 )  # fmt: skip
-                found = [alarm for rule in rules for alarm in rule()]
+                raised = [alarm for rule in rules for alarm in rule()]
                 self._keep_best()
             case "bound":
-                judged, found = frozenset({"patience"}), list(self._patience())
+                evaluated, raised = frozenset({"patience"}), list(self._patience())
             case "skipped":
-                judged, found = frozenset({"skipped"}), list(self._skipped())
+                evaluated, raised = frozenset({"skipped"}), list(self._skipped())
             case "rollback":
                 self._go_back(record)
-        return self._new(found, judged)
+        return self._new(raised, evaluated)
 
     def verdict(self) -> Verdict:
         """The verdict on the run so far."""
@@ -182,10 +182,11 @@ class Monitor:
         over_untrained = self._over("untrained", now)
         if worst is not None and worst[0].exceeds(MIN_RELATIVE_WARNING):
             change, since = worst
+            unit = "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
             critical = change.exceeds(MIN_RELATIVE_CRITICAL) or over_untrained > 1.0 + MIN_RELATIVE_WARNING
             cause = self._cause(since)
             message = (
-                f"at the same mask rates the loss is {change.nats:.3f} nats per {self._unit} worse than around step "
+                f"at the same mask rates the loss is {change.nats:.3f} nats per {unit} worse than around step "
                 f"{since:,} ({change.level:.3f} then; Monte Carlo error is at most {Z_CHANGE * change.stderr:.3f})"
                 + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else "")
             )
@@ -228,22 +229,22 @@ class Monitor:
             return
         distance = lines[-1].step - lines[start].step
         before = sum((line.bins for line in lines[start : start + RECENT]), LossProfile())
-        found = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
-        per_1000 = found.change * RISE_STEPS / distance
-        if per_1000 <= self.rules.max_rise or found.change <= 0:
+        split = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
+        per_1000 = split.change * RISE_STEPS / distance
+        if per_1000 <= self.rules.max_rise or split.change <= 0:
             return
-        if found.draw > max(found.difficulty, found.learning):
+        if split.draw > max(split.difficulty, split.learning):
             return  # Monte Carlo error
-        cause: Cause = "curriculum" if found.difficulty >= found.learning else "learning"
+        cause: Cause = "curriculum" if split.difficulty >= split.learning else "learning"
         if cause == "learning" and not any(rule == "profile" for rule, _ in self._firing):
             return  # only `profile` tests the learning part against its Monte Carlo error
         message = (
             f"the loss climbs by {per_1000:.2f} nats per 1,000 steps (limit {self.rules.max_rise:g}); from step "
-            f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, Monte Carlo error "
-            f"{found.draw:+.3f}"
+            f"{split.first:,}: difficulty {split.difficulty:+.3f}, learning {split.learning:+.3f}, Monte Carlo error "
+            f"{split.draw:+.3f}"
         )
-        parts = {name: getattr(found, name) for name in ("difficulty", "learning", "draw")}
-        numbers = {"per_1000": per_1000, **parts, "since": found.first}
+        parts = {name: getattr(split, name) for name in ("difficulty", "learning", "draw")}
+        numbers = {"per_1000": per_1000, **parts, "since": split.first}
         yield self._alarm("max_rise", cause, "info" if cause != "learning" else "warning", message, numbers)
 
     def _max_loss(self) -> Iterator[Alarm]:
@@ -344,10 +345,6 @@ class Monitor:
             return math.nan
         return float(bins.loss.sum() / max(float(bins.drawn @ predictor.values), 1e-12))
 
-    @property
-    def _unit(self) -> str:
-        return "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
-
     def _remedies(self, alarm: Alarm) -> tuple[str, ...]:
         match alarm.rule, alarm.cause:
             case "max_rise", "curriculum":
@@ -376,16 +373,16 @@ class Monitor:
         plain = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         return Alarm(self._step, rule, cause, severity, message, plain)
 
-    def _new(self, found: list[Alarm], judged: frozenset[str]) -> list[Alarm]:
-        """The alarms among `found` that were not firing already, or became critical; `judged` rules may stop firing."""
+    def _new(self, raised: list[Alarm], evaluated: frozenset[str]) -> list[Alarm]:
+        """The alarms in `raised` that were not firing before, or became critical; `evaluated` rules may stop firing."""
         severe = {(a.rule, a.cause, a.severity) for a in self.alarms[-50:]}
         new = [
             replace(alarm, remedies=self._remedies(alarm))  # computed for these only: a rule may fire at every line
-            for alarm in found
+            for alarm in raised
             if (alarm.rule, alarm.cause) not in self._firing
             or (alarm.severity == "critical" and (alarm.rule, alarm.cause, "critical") not in severe)
         ]
-        self._firing = {(a.rule, a.cause) for a in found} | {f for f in self._firing if f[0] not in judged}
+        self._firing = {(a.rule, a.cause) for a in raised} | {f for f in self._firing if f[0] not in evaluated}
         self.alarms += new
         return new
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sedd.plugins.contracts import Curriculum, Ramp
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 FAR = 10**9
 
 
 def _difficulty(part: Curriculum, step: int) -> float:
-    value = ask(part, f"step {step}", "a difficulty", "difficulty", step)
+    value = call_method(part, f"step {step}", "a difficulty", "difficulty", step)
     if not isinstance(value, float):
         fail(part, f"step {step}", f"difficulty is {value!r}, of type {type(value).__name__}", "a float")
     if math.isnan(value):
@@ -134,7 +134,7 @@ def _largest_change(part: Curriculum, pieces: int = 64) -> tuple[int, float]:
 
 
 def _shape(part: Ramp, progress: float) -> float:
-    value = ask(part, f"progress {progress}", "a number from 0 to 1", "shape", progress)
+    value = call_method(part, f"progress {progress}", "a number from 0 to 1", "shape", progress)
     if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         fail(part, f"progress {progress}", f"shape is {value!r}", "a number from 0 to 1")
     return value

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sedd.plugins.contracts import Noise
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 
 def _times(draw: Draw, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -23,7 +23,7 @@ def _times(draw: Draw, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def _noise(part: Noise, method: str, t: Tensor) -> Tensor:
     label = f"t of shape {tuple(t.shape)} and {t.dtype}"
-    value = ask(part, label, "a tensor like t", method, t)
+    value = call_method(part, label, "a tensor like t", method, t)
     if not isinstance(value, Tensor):
         fail(part, label, f"{method} is {value!r}, of type {type(value).__name__}", "a tensor")
     if value.shape != t.shape:

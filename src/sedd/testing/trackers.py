@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sedd.plugins.contracts import Tracker
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 _CONFIG = {"seed": 0, "optim": {"lr": 3e-4}, "trackers": []}
 _METRICS = {"train/loss": 2.5, "valid/bound": 2.9, "difficulty": 1.0, "grad_norm": float("inf"), "lr": 0}
@@ -31,12 +31,12 @@ def _empty_run() -> Iterator[Path]:
 
 
 def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS) -> None:
-    session = ask(part, "", "a session", "open", run, dict(_CONFIG))
+    session = call_method(part, "", "a session", "open", run, dict(_CONFIG))
     try:
         for step in range(steps):
-            ask(part, f"step {step}", "nothing", "log", session, step, metrics)
+            call_method(part, f"step {step}", "nothing", "log", session, step, metrics)
     finally:
-        ask(part, "", "nothing", "close", session)
+        call_method(part, "", "nothing", "close", session)
 
 
 def a_run_is_opened_logged_and_closed(part: Tracker, draw: Draw) -> None:
