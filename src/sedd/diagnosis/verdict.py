@@ -71,11 +71,12 @@ def _worst(history: History, alarms: Sequence[Alarm]) -> Alarm | None:
 
     A change of the data explains whatever follows it, so it comes first.
     """
+    rollbacks = history.rollbacks
     wrong = [
         alarm
         for alarm in alarms
         if alarm.severity != "info" and alarm.rule != "patience" and alarm.cause in _WRONG
-        if not any(rollback.step < alarm.step <= rollback.from_step for rollback in history.rollbacks)
+        if not any(rollback.step < alarm.step <= rollback.from_step for rollback in rollbacks)
     ]
     if not wrong:
         return None
