@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import sedd
 from sedd.data import Cursor
 from sedd.diffusion.schedule import Schedule
-from sedd.distributed.optimizer_state import optimizer_state
+from sedd.distributed.parallel import optimizer_state
 from sedd.plugins.contracts import Backend
 from sedd.runs import checkpoint
 from sedd.training.recording import Recorder, records_of

@@ -19,19 +19,11 @@ from sedd.errors import SeddError
 __all__ = ["app", "main"]
 
 # Importing a module registers its commands, in the order of `sedd --help`.
-for _module in (
-    "train",
-    "sample",
-    "evaluate",
-    "variants",
-    "quality",
-    "forecast",
-    "diagnose",
-    "compare",
-    "report",
-    "data",
+_COMMANDS = (
+    "train", "sample", "evaluate", "variants", "quality", "forecast", "diagnose", "compare", "report", "data",
     "plugins",
-):
+)  # fmt: skip
+for _module in _COMMANDS:
     import_module(f"sedd.cli.{_module}")
 
 
@@ -49,10 +41,8 @@ def main() -> None:
     except OSError as error:  # a full disk, missing permissions: a traceback would explain nothing
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
     except torch.OutOfMemoryError as error:
-        _fail(
-            f"out of memory ({error}). Divide training.batch_size by 4 and multiply training.accum by 4: the run stays "
-            "the same"
-        )
+        remedy = "Divide training.batch_size by 4 and multiply training.accum by 4: this does not change the run"
+        _fail(f"out of memory ({error}). {remedy}")
     except RuntimeError as error:
         lost_rank = rank_lost_error(error)
         if lost_rank is None:

@@ -86,12 +86,10 @@ def _show_differences(comparison: Comparison) -> None:
 
 def _show_rules(comparison: Comparison) -> None:
     several = len(comparison.runs) > 2
-    first = [f"with {comparison.runs[0]}"] if several else []
-    made = table("What may be compared", *first, "number", "", "why")
+    made = table("What may be compared", *[f"with {comparison.runs[0]}"] * several, "number", "", "why")
     for rule in comparison.rules:
-        cells = [escape(rule.other)] if several else []
         answer = f"[{COLOURS[rule.answer]}]{rule.answer}[/]"
-        made.add_row(*cells, rule.what, answer, escape("; ".join(rule.reasons)))
+        made.add_row(*[escape(rule.other)] * several, rule.what, answer, escape("; ".join(rule.reasons)))
     print_table(made)
 
 
@@ -122,9 +120,8 @@ def _bound_table(title: str, clock: Clock, comparison: Comparison, points: Seque
         cells = [f"{point.nats[0]:.4f} ± {margin(point.stderr[0])}"]
         for other in range(1, len(point.nats)):
             difference, error = point.difference(other)
-            cells.append(
-                f"{point.nats[other]:.4f} ± {margin(point.stderr[other])}\n{difference:+.4f} ± {margin(error)}"
-            )
+            bound = f"{point.nats[other]:.4f} ± {margin(point.stderr[other])}"
+            cells.append(f"{bound}\n{difference:+.4f} ± {margin(error)}")
         made.add_row(duration(point.at) if clock == "seconds" else f"{point.at:,.0f}", *cells)
     return made
 

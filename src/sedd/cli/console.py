@@ -62,9 +62,6 @@ def print_saved(figure: object) -> None:
     out.print(f"\nFigure: {figure}", markup=False)
 
 
-# Tables and numbers ---------------------------------------------------------------------------------------------------
-
-
 def table(title: str, *columns: str | Column) -> Table:
     """An empty table; a column that is given by its name alone is left-aligned and wraps."""
     columns = tuple(Column(escape(name), overflow="fold") if isinstance(name, str) else name for name in columns)
@@ -85,9 +82,6 @@ def print_table(made: Table) -> None:
 def margin(stderr: float) -> str:
     """Half of the 95 % interval of a number with this standard error, to print after ±."""
     return f"{Z95 * stderr:.4f}" if math.isfinite(stderr) else "?"
-
-
-# Progress -------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

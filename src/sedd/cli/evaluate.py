@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +14,9 @@ from rich.markup import escape
 
 from sedd.cli.app import AsJson, RunPath, Weights, Which, app
 from sedd.cli.console import err, margin, number, out, print_json, print_table, progress_bar, table
-from sedd.cli.quality import quality
-from sedd.data import Sequences, open_data, open_whole
+from sedd.cli.quality import own_data, quality
+from sedd.data import Sequences, open_whole
 from sedd.data.prepare.progress import DataProgress
-from sedd.errors import DataError
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.sequence_table import sequence_names, sequence_table
 from sedd.evaluation.statistics import Z95
@@ -69,9 +68,7 @@ def evaluate(
         quality(run, reference=data, samples=samples, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    with DataProgress(err) as progress:
-        evaluated = _held_out(model, run, progress) if data is None else _of_file(model, run, data, progress)
-    store, names, token_counts = evaluated
+    store, names, token_counts = _held_out(model, run) if data is None else _of_file(model, run, data)
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
@@ -103,20 +100,15 @@ def evaluate(
         _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
-def _held_out(model: Pretrained, run: Path, progress: Callable[[int, int, int], None]) -> EvaluatedData:
-    data = model.config.data
-    dataset = open_data(data, seed=model.config.seed, progress=progress)
-    if dataset.fingerprint != model.trained_on:
-        raise DataError(
-            f"{run} was trained on other data than data.train={data.train} gives now; "
-            "name the file to evaluate: sedd evaluate RUN FASTA"
-        )
-    names = None if data.valid is None else _names(model, data.valid)
+def _held_out(model: Pretrained, run: Path) -> EvaluatedData:
+    dataset = own_data(model, run, instead="name the file to evaluate: sedd evaluate RUN FASTA")
+    names = None if model.config.data.valid is None else _names(model, model.config.data.valid)
     return dataset.valid, names, dataset.token_counts
 
 
-def _of_file(model: Pretrained, run: Path, name: str, progress: Callable[[int, int, int], None]) -> EvaluatedData:
-    store = open_whole(model.config.data, name, model.alphabet, progress=progress)
+def _of_file(model: Pretrained, run: Path, name: str) -> EvaluatedData:
+    with DataProgress(err) as progress:
+        store = open_whole(model.config.data, name, model.alphabet, progress=progress)
     folder = run.parent.parent if (run / "manifest.json").exists() else run
     record = RunDirectory(folder).data_record()
     return store, _names(model, name), None if record is None else np.array(record.token_counts)

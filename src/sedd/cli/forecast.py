@@ -113,9 +113,6 @@ def _step(text: str, option: str) -> int:
     return int(text)
 
 
-# Output ---------------------------------------------------------------------------------------------------------------
-
-
 def _table(implied: Forecast) -> Table:
     columns = ["step", "difficulty", "mask rates", "lr", "untrained", "unigram"]
     names = (*columns, "run") if "run" in implied.predictors else columns
@@ -175,9 +172,6 @@ def _draw(implied: Forecast, file: Path) -> None:
         forecast_figure(implied).savefig(file, dpi=150)
     except ValueError as error:  # a file type that cannot be drawn
         raise ConfigError(f"{file}: cannot be drawn ({error}); name a .png") from None
-
-
-# Throughput -----------------------------------------------------------------------------------------------------------
 
 
 def measure_throughput(config: Config, dataset: Dataset | None) -> tuple[float, str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, out, print_json, print_saved
 from sedd.config.sections import Data
-from sedd.data import PROTEIN, Alphabet, Sequences, open_data, open_whole
+from sedd.data import PROTEIN, Alphabet, Dataset, Sequences, open_data, open_whole
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.prepare.readers import read_fasta
@@ -70,11 +70,14 @@ def _judge(
 ) -> Quality:
     """Judge a FASTA of samples, or a run by `samples` sequences drawn from it."""
     model = load(subject, device=device) if subject.is_dir() else None
-    natural, training = None, None
+    natural: Sequences | None = None
+    training: Sequences | None = None
     if model is not None:
         alphabet, options, longest = model.alphabet, model.config.data, model.config.model.length
         if reference is None or train is None:
-            natural, training = _own_data(model, subject)
+            instead = "name natural and training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
+            dataset = own_data(model, subject, instead=instead)
+            natural, training = dataset.valid, dataset.train
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     else:
@@ -92,20 +95,18 @@ def _judge(
     return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
 
 
-def _own_data(model: Pretrained, run: Path) -> tuple[Sequences | None, Sequences | None]:
-    """The held-out and the training sequences of a run.
+def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
+    """The data of a run.
 
     Raises:
-        DataError: if its configuration gives other data now.
+        DataError: if its configuration gives other data now; `instead` says what to do.
     """
     with DataProgress(err) as progress:
         dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
     if dataset.fingerprint != model.trained_on:
-        raise DataError(
-            f"{run} was trained on other data than data.train={model.config.data.train} gives now; name natural and "
-            "training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
-        )
-    return dataset.valid, dataset.train
+        train = model.config.data.train
+        raise DataError(f"{run} was trained on other data than data.train={train} gives now; {instead}")
+    return dataset
 
 
 def _read(file: Path, alphabet: Alphabet) -> list[str]:

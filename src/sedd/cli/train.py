@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -90,10 +91,7 @@ def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> 
         checkpoints = checkpoint.listing(run / "checkpoints")
         return checkpoints[-1].name if checkpoints else None
 
-    def log(text: str) -> None:
-        err.print(text, markup=False)
-
-    first = resumed if resume else resumed[:-1]
+    first, log = resumed if resume else resumed[:-1], partial(err.print, markup=False)
     return Supervisor(first, resumed, size=size, newest_checkpoint=newest, log=log).run()
 
 

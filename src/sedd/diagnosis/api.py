@@ -111,9 +111,6 @@ def dataset_of(config: Config, data: str | Path | None = None, *, progress: Prog
     return open_data(section, seed=config.seed, progress=progress)
 
 
-# Data statistics, profiles, configurations ------------------------------------------------------------------------
-
-
 def _statistics(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:
     if dataset is not None:
         return DataStatistics.of(dataset, longest=config.model.length)
@@ -175,9 +172,6 @@ def _config_of(file: Path) -> Config:
             "(config=, or --config of sedd diagnose)",
             keys=error.keys,
         ) from None
-
-
-# Runs and curves ------------------------------------------------------------------------------------------------------
 
 
 def _metrics(path: Path) -> tuple[Path, list[dict[str, Any]]]:

@@ -7,7 +7,7 @@ in the bin, P_b the loss per unit of it (`sedd.diffusion.loss_profile`). Between
              + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: Monte Carlo error of the drawn mask rates
              + sum (w_b + w_b') / 2 (P_b' - P_b)            learning: the loss at equal mask rate has changed
 
-with e_b the expectation of w_b, a pure function of the configuration. The three parts are the whole change.
+with e_b the expectation of w_b, a pure function of the configuration. The three parts sum to the change.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.predictors import Predictor, nearest
+from sedd.diagnosis.predictors import Array, Predictor, nearest
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, rounded
 from sedd.errors import DataError
 from sedd.runs.metrics import TrainRecord
-
-Array = NDArray[np.float64]
-
 
 RATIO_WEIGHT = 0.35
 """Weight of the first of the two extrapolations in `_extrapolated`."""
@@ -104,29 +101,17 @@ class Attribution:
 
     def to_json(self) -> dict[str, Any]:
         """The attribution as plain data."""
-        return {
-            "first": self.first,
-            "last": self.last,
-            "before": self.before,
-            "after": self.after,
-            "change": self.change,
-            "difficulty": self.difficulty,
-            "draw": self.draw,
-            "learning": self.learning,
-            "resting_on_assumption": self.resting_on_assumption,
+        names = (
+            "first", "last", "before", "after", "change", "difficulty", "draw", "learning", "resting_on_assumption",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {
             "difficulty_by_mask_rate": rounded(self.difficulty_by_bin),
             "learning_by_mask_rate": rounded(self.learning_by_bin),
         }
 
 
 def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int) -> Attribution:
-    """Split the difference of the losses of two groups of steps.
-
-    Args:
-        before: sums over the earlier steps.
-        after: sums over the later ones.
-        first: optimizer step of the earlier group.
-        last: optimizer step of the later group.
+    """Split the difference of the losses of two groups of steps: sums `before` around `first`, `after` around `last`.
 
     Raises:
         DataError: if one of the groups has no loss by mask rate.
@@ -230,7 +215,7 @@ def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
 def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:
     """The loss of each line over that of `predictor` at the same mask rates, which is comparable at every difficulty.
 
-    With the unigram model as predictor, 1 is a model that knows the token frequencies alone. (lines,)
+    With the unigram model as predictor, 1 is a model as good as the token frequencies alone. (lines,)
     """
     per_bin = predictor.values
     expected = np.array([float(line.bins.drawn @ per_bin) for line in lines])
@@ -243,8 +228,8 @@ def _extrapolated(values: Array, other: Array) -> Array:
 
     A weighted mean of two extrapolations. In the first the two times differ by the same factor as in the nearest bin.
     In the second they differ by the same number of nats, which decreases to 0 at mask rate 1: where every residue is
-    masked, all models that know the token frequencies have the same loss. Compared with networks that were evaluated
-    at mask rates they were not trained on, the two err in opposite directions.
+    masked, all models that have learnt the token frequencies have the same loss. Compared with networks that were
+    evaluated at mask rates they were not trained on, the two err in opposite directions.
     """
     near = nearest(values)
     shape = np.where(np.isfinite(other), other, nearest(other))

@@ -8,16 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, Verdict, grouped, in_words
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.predictors import Array
 from sedd.runs.history import History
-
-Array = NDArray[np.float64]
 
 SHOWN = 8
 """Columns or rows of a printed table."""
@@ -109,7 +107,7 @@ class Diagnosis:
             )
         return [
             *assumptions,
-            "Losses: nats per residue, each that of a single step or of the steps just before it.",
+            "Losses: nats per residue, each of one step or the mean of the steps just before it.",
             "A curve alone cannot be split into difficulty and learning, and its loss is not a held-out bound.",
         ]
 

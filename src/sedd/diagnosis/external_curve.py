@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from sedd.diagnosis import remedies
 from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
 from sedd.diagnosis.forecast import Forecast
-from sedd.diagnosis.predictors import Predictor
+from sedd.diagnosis.predictors import Array, Predictor
 from sedd.diagnosis.rises import RISE_STEPS
 from sedd.diffusion.loss_profile import mask_range
 from sedd.errors import DataError
 from sedd.plugins.contracts import Curriculum, checked_difficulty
 from sedd.plugins.curricula import Exponential
 
-Array = NDArray[np.float64]
 Trainer = Literal["consistent", "mismatched"]
 Learnt = Literal["more", "frequencies", "nothing visible"]
 """`more` than the token frequencies, the token `frequencies` alone, or `nothing visible` in the curve."""
@@ -59,9 +58,9 @@ _TRAINERS = {
     "mismatched": "a trainer that corrupts with d·σ but weights and conditions with σ",
 }
 _LEARNT: dict[Learnt, str] = {
-    "more": "The model learns: its last losses are below those of a model that knows only the token frequencies.",
-    "frequencies": "The model has learnt the token frequencies; whether it learns more cannot be told yet.",
-    "nothing visible": "Whether the model learns cannot be told from this curve.",
+    "more": "The model learns: its last losses are below those of the token frequencies alone (unigram model).",
+    "frequencies": "The model has learnt the token frequencies; whether it learns more is not clear yet.",
+    "nothing visible": "Whether the model learns is not clear from this curve.",
 }
 
 
@@ -113,14 +112,8 @@ class ExternalCurveFit:
 
     def to_json(self) -> dict[str, Any]:
         """The fit as plain data; null where a loss is not finite."""
-        columns = {
-            "loss": self.curve.losses,
-            "difficulty": self.difficulty,
-            "untrained": self.untrained,
-            "unigram": self.unigram,
-            "over_untrained": self.over_untrained,
-            "over_unigram": self.over_unigram,
-        }
+        names = ("difficulty", "untrained", "unigram", "over_untrained", "over_unigram")
+        columns = {"loss": self.curve.losses} | {name: getattr(self, name) for name in names}
         return {
             "trainer": self.trainer,
             "scatter": dict(self.scatter),
@@ -134,11 +127,7 @@ class ExternalCurveFit:
 def mismatched_loss(predictor: Predictor, difficulty: float, low: float, high: float) -> float:
     """Loss of a fixed predictor in a trainer that corrupts with d sigma, but weights and conditions with sigma.
 
-    Args:
-        predictor: loss per unit of mask rate, with `absorb`.
-        difficulty: d.
-        low: least mask rate at full difficulty.
-        high: largest one.
+    With `absorb`; d is the difficulty, `low` and `high` the smallest and the largest mask rate at full difficulty.
     """
     edges = np.linspace(low, high, 2001)
     middle = (edges[1:] + edges[:-1]) / 2
@@ -193,18 +182,14 @@ def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trai
         return None
     difficulty = np.array([checked_difficulty(curriculum, int(step)) for step in curve.steps])
     full = mask_range(config.noise, 1.0, curriculum.mode)
-    losses = []
-    for name in ("untrained", "unigram"):
-        predictor = forecast.predictors[name]
-        losses.append(
-            [
-                mismatched_loss(predictor, d, *full)
-                if trainer == "mismatched"
-                else predictor.loss(*mask_range(config.noise, d, curriculum.mode))
-                for d in difficulty
-            ]
-        )
-    untrained, unigram = np.maximum(losses, 1e-12)
+
+    def loss(predictor: Predictor, d: float) -> float:
+        if trainer == "mismatched":
+            return mismatched_loss(predictor, d, *full)
+        return predictor.loss(*mask_range(config.noise, d, curriculum.mode))
+
+    predictors = (forecast.predictors[name] for name in ("untrained", "unigram"))
+    untrained, unigram = np.maximum([[loss(predictor, d) for d in difficulty] for predictor in predictors], 1e-12)
     logs = np.log(curve.losses / untrained)
     logs = logs[np.isfinite(logs)]
     scatter = float(logs.std()) if len(logs) else math.inf
@@ -215,57 +200,44 @@ def _fit(curve: Curve, forecast: Forecast, curriculum: Curriculum, trainer: Trai
 # The verdict ----------------------------------------------------------------------------------------------------------
 
 
-def judge(found: ExternalCurveFit, forecast: Forecast) -> Verdict:
+def judge(fit: ExternalCurveFit, forecast: Forecast) -> Verdict:
     """The verdict on the curve, with the rules of `monitoring` that it breaks."""
-    broken = _not_finite(found)
+    broken = _not_finite(fit)
     if broken is not None:
-        return Verdict(
-            "instability",
-            f"Something is wrong: {broken.message}.",
-            (broken,),
-            f"The run broke: {broken.message}. A curve of losses alone does not show why.",
-        )
-    worse = _divergence(found)
-    alarms = (*([] if worse is None else [worse]), *_rules(found, forecast, diverges=worse is not None))
+        answer = f"The run broke: {broken.message}. A curve of losses alone does not show why."
+        return Verdict("instability", f"Something is wrong: {broken.message}.", (broken,), answer)
+    worse = _divergence(fit)
+    alarms = (*([] if worse is None else [worse]), *_rules(fit, forecast, diverges=worse is not None))
     if worse is not None:
-        return Verdict(
-            "learning",
-            f"Something is wrong, and it is the model, not the curriculum. {_capital(worse.message)}.",
-            alarms,
+        answer = (
             f"The model got worse: since step {worse.numbers['since']:,.0f} the loss grew "
             f"{worse.numbers['growth']:.2f} times more than the curriculum explains. Go back to a checkpoint from "
-            "before, with a lower learning rate.",
+            "before, with a lower learning rate."
         )
-    count, standing = len(found.curve), _standing(found)
+        sentence = f"Something is wrong, and it is the model, not the curriculum: {worse.message}."
+        return Verdict("learning", sentence, alarms, answer)
+    count, standing = len(fit.curve), _standing(fit)
     if count < MIN_POINTS:
-        answer = f"It cannot be told yet whether anything is wrong: {count} losses are too few."
-        return Verdict(
-            "little signal",
-            f"Inconclusive: {count} losses are too few; give at least {MIN_POINTS}. {standing}",
-            alarms,
-            f"{answer} Give at least {MIN_POINTS}.",
-        )
+        few = f"{count} losses are too few"
+        answer = f"It is not clear yet whether anything is wrong: {few}. Give at least {MIN_POINTS}."
+        return Verdict("little signal", f"Inconclusive: {few}; give at least {MIN_POINTS}. {standing}", alarms, answer)
     if any(alarm.cause == "curriculum" for alarm in alarms):
         opening = "Nothing is wrong: the loss rises because the curriculum gets harder."
         answer = "The loss rises because the task gets harder: the loss of an untrained model rises in the same way."
-        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
     answer = "Nothing in the curve shows a divergence."
-    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(found)]}")
+    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
 
 
-def learnt(found: ExternalCurveFit) -> Learnt:
+def learnt(fit: ExternalCurveFit) -> Learnt:
     """What the curve shows that the model has learnt."""
-    over_unigram = _pooled(np.log(found.over_unigram))[0]
+    over_unigram = _pooled(np.log(fit.over_unigram))[0]
     fallen, end = float(over_unigram[0] - over_unigram[-1]), math.exp(float(over_unigram[-1]))
     if fallen > MIN_RELATIVE_LEARNING and end < 1.0 - MIN_RELATIVE_LEARNING:
         return "more"
-    if fallen > MIN_RELATIVE_LEARNING and end * found.unigram[-1] < (1.0 - MIN_RELATIVE_LEARNING) * found.untrained[-1]:
+    if fallen > MIN_RELATIVE_LEARNING and end * fit.unigram[-1] < (1.0 - MIN_RELATIVE_LEARNING) * fit.untrained[-1]:
         return "frequencies"
     return "nothing visible"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _pooled(values: Array) -> tuple[Array, int]:
@@ -282,102 +254,78 @@ def _noise(values: Array) -> float:
     return float(around.std() / math.sqrt(1.5))
 
 
-def _not_finite(found: ExternalCurveFit) -> Alarm | None:
-    places = np.flatnonzero(~np.isfinite(found.curve.losses))
-    if not len(places):
+def _not_finite(fit: ExternalCurveFit) -> Alarm | None:
+    not_finite = ~np.isfinite(fit.curve.losses)
+    if not not_finite.any():
         return None
-    step = int(found.curve.steps[places[0]])
-    return Alarm(
-        step,
-        "max_loss",
-        "instability",
-        "critical",
-        f"the loss is not finite from step {step:,} on",
-        {},
-        ("go back to a checkpoint from before, with gradient clipping and a lower learning rate",),
-    )
+    step = int(fit.curve.steps[not_finite.argmax()])
+    message = f"the loss is not finite from step {step:,} on"
+    remedy = "go back to a checkpoint from before, with gradient clipping and a lower learning rate"
+    return Alarm(step, "max_loss", "instability", "critical", message, {}, (remedy,))
 
 
-def _divergence(found: ExternalCurveFit) -> Alarm | None:
+def _divergence(fit: ExternalCurveFit) -> Alarm | None:
     """The model got worse: the loss grew more than the hypothesis explains."""
-    logs, steps = np.log(found.over_untrained), found.curve.steps
-    at_full = found.difficulty >= 1.0
-    ratio = found.over_untrained[-1]
+    logs, steps = np.log(fit.over_untrained), fit.curve.steps
+    at_full = fit.difficulty >= 1.0
+    ratio = fit.over_untrained[-1]
     if at_full.sum() >= MIN_POINTS:
         pooled, count = _pooled(logs[at_full])
         lowest = int(pooled.argmin())
         growth = float(pooled[-1] - pooled[lowest])
         if growth > max(LOG_GROWTH_AT_FULL, Z_GROWTH * _noise(logs[at_full]) / math.sqrt(count)):
             since = int(steps[at_full][lowest])
-            return _worse(
-                found,
-                since,
-                growth,
+            message = (
                 f"at full difficulty, where no curriculum explains it, the loss grew {math.exp(growth):.2f} times "
-                f"since step {since:,}, to {ratio:.2f} times that of an untrained model",
+                f"since step {since:,}, to {ratio:.2f} times that of an untrained model"
             )
+            return _worse(fit, since, growth, message)
     pooled, _ = _pooled(logs)
     growth, since_start = float(pooled[-1] - pooled.min()), float(pooled[-1] - pooled[0])
     if min(growth, since_start) > LOG_GROWTH_ON_RAMP:
         since = int(steps[pooled.argmin()])
-        return _worse(
-            found,
-            since,
-            growth,
+        message = (
             f"the loss grew {math.exp(growth):.2f} times more since step {since:,} than the curriculum explains, to "
-            f"{ratio:.2f} times that of an untrained model",
+            f"{ratio:.2f} times that of an untrained model"
         )
+        return _worse(fit, since, growth, message)
     return None
 
 
-def _worse(found: ExternalCurveFit, since: int, growth: float, message: str) -> Alarm:
-    return Alarm(
-        int(found.curve.steps[-1]),
-        "profile",
-        "learning",
-        "critical",
-        message,
-        {"growth": math.exp(growth), "over_untrained": float(found.over_untrained[-1]), "since": float(since)},
-        (f"go back to a checkpoint at or before step {since:,}, with a lower learning rate",),
-    )
+def _worse(fit: ExternalCurveFit, since: int, growth: float, message: str) -> Alarm:
+    numbers = {"growth": math.exp(growth), "over_untrained": float(fit.over_untrained[-1]), "since": float(since)}
+    remedy = f"go back to a checkpoint at or before step {since:,}, with a lower learning rate"
+    return Alarm(int(fit.curve.steps[-1]), "profile", "learning", "critical", message, numbers, (remedy,))
 
 
-def _rules(found: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
+def _rules(fit: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iterator[Alarm]:
     """The rules of `monitoring` that a curve alone can break, unless Monte Carlo error explains it."""
-    rules, steps, losses = forecast.config.monitoring, found.curve.steps, found.curve.losses
+    rules, steps, losses = forecast.config.monitoring, fit.curve.steps, fit.curve.losses
     severity: Severity = "warning" if diverges else "info"
-    rises = _rises(found)
+    rises = _rises(fit)
     over = [rise for rise in rises if rise[2] > rules.max_rise]
     first, last, per_1000, expected = max(over, key=lambda rise: rise[2], default=(0, 0, 0.0, 0.0))
     if over and (diverges or expected > 0.5 * per_1000):
         cause: Cause = "learning" if diverges else "curriculum"
-        yield Alarm(
-            over[0][1],
-            "max_rise",
-            cause,
-            severity,
+        message = (
             f"the loss climbs by more than {rules.max_rise:g} nats per 1,000 steps in {len(over)} of {len(rises)} "
             f"stretches, at most by {per_1000:.2f} (steps {first:,} to {last:,}), where that of an untrained model "
-            f"climbs by {expected:.2f}",
-            {"per_1000": per_1000, "expected": expected},
-            remedies.of_rise(forecast.config, forecast.preschool_time) if cause == "curriculum" else (),
+            f"climbs by {expected:.2f}"
         )
+        advice = remedies.of_rise(forecast.config, forecast.preschool_time) if cause == "curriculum" else ()
+        numbers = {"per_1000": per_1000, "expected": expected}
+        yield Alarm(over[0][1], "max_rise", cause, severity, message, numbers, advice)
     high = np.flatnonzero(losses > rules.max_loss)
     if len(high) and diverges:
-        loss, untrained = float(losses[high[0]]), float(found.untrained[high[0]])
-        yield Alarm(
-            int(steps[high[0]]),
-            "max_loss",
-            "learning",
-            severity,
-            f"the loss is {loss:.2f} (limit {rules.max_loss:g}); that of an untrained model is {untrained:.2f}",
-            {"loss": loss, "untrained": untrained},
-        )
+        loss, untrained = float(losses[high[0]]), float(fit.untrained[high[0]])
+        message = f"the loss is {loss:.2f} (limit {rules.max_loss:g}); that of an untrained model is {untrained:.2f}"
+        numbers = {"loss": loss, "untrained": untrained}
+        yield Alarm(int(steps[high[0]]), "max_loss", "learning", severity, message, numbers)
 
 
-def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
+def _rises(fit: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
     """First and last step of every stretch of about 1,000 steps, and the climbs of loss and hypothesis per 1,000."""
-    steps, losses = found.curve.steps, found.curve.losses
+    steps, losses = fit.curve.steps, fit.curve.losses
     rises = []
     for a in range(len(steps) - 1):
         b = max(a + 1, int(np.searchsorted(steps, steps[a] + RISE_STEPS)))
@@ -386,29 +334,29 @@ def _rises(found: ExternalCurveFit) -> list[tuple[int, int, float, float]]:
                 break
             b = len(steps) - 1
         per_1000 = RISE_STEPS / float(steps[b] - steps[a])
-        climb, expected = losses[b] - losses[a], found.factor * (found.untrained[b] - found.untrained[a])
+        climb, expected = losses[b] - losses[a], fit.factor * (fit.untrained[b] - fit.untrained[a])
         rises.append((int(steps[a]), int(steps[b]), float(climb) * per_1000, float(expected) * per_1000))
     return rises
 
 
-def _standing(found: ExternalCurveFit) -> str:
+def _standing(fit: ExternalCurveFit) -> str:
     """The ratios of the losses to the untrained and the unigram model, in words."""
-    ratio, end = found.over_untrained, math.exp(float(_pooled(np.log(found.over_unigram))[0][-1]))
-    text = f"Compared with {_TRAINERS[found.trainer]}"
-    others = [name for name in found.scatter if name != found.trainer]
-    if others and found.scatter[others[0]] != found.scatter[found.trainer]:
-        text += f" (scatter {found.scatter[found.trainer]:.0%}; {others[0]}: {found.scatter[others[0]]:.0%})"
+    ratio, end = fit.over_untrained, math.exp(float(_pooled(np.log(fit.over_unigram))[0][-1]))
+    text = f"Compared with {_TRAINERS[fit.trainer]}"
+    others = [name for name in fit.scatter if name != fit.trainer]
+    if others and fit.scatter[others[0]] != fit.scatter[fit.trainer]:
+        text += f" (scatter {fit.scatter[fit.trainer]:.0%}; {others[0]}: {fit.scatter[others[0]]:.0%})"
     text += f", the losses are {ratio.min():.2f} to {ratio.max():.2f} times those of an untrained model. "
-    match learnt(found):
+    match learnt(fit):
         case "more":
             return text + f"Learning is visible: the last losses are {end:.2f} times those of the unigram model."
         case "frequencies":
             return text + "The model has learnt the token frequencies; more is not visible yet."
     text += "So nothing diverged, and no learning is visible either."
-    if end < 1.0 - MIN_RELATIVE_LEARNING and found.curve.steps[0] > 0:
-        text += f" What it learnt before step {found.curve.steps[0]:,} cannot be told from a constant factor."
-    elif abs(math.log(found.factor)) > MIN_RELATIVE_LEARNING:
-        text += f" A constant factor of about {found.factor:.2f} remains."
+    if end < 1.0 - MIN_RELATIVE_LEARNING and fit.curve.steps[0] > 0:
+        text += f" What it learnt before step {fit.curve.steps[0]:,} is not clear from a constant factor."
+    elif abs(math.log(fit.factor)) > MIN_RELATIVE_LEARNING:
+        text += f" A constant factor of about {fit.factor:.2f} remains."
     return text
 
 
@@ -473,7 +421,7 @@ def _numbers(cells: list[str], columns: tuple[int, int], separator: str, where: 
         texts = [text.replace(",", ".") for text in texts]
     step, loss = map(_number, texts)
     if step is None or step < 0 or step != math.floor(step) or math.isinf(step):
-        raise DataError(f"{where}: step {texts[0]!r}: expected a whole number of optimizer steps, 0 or more")
+        raise DataError(f"{where}: step {texts[0]!r}: expected an integer number of optimizer steps, 0 or more")
     if loss is None or loss <= 0:
         raise DataError(f"{where}: loss {texts[1]!r}: expected a number above 0, in nats per residue")
     return int(step), loss

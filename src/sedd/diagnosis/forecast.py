@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
@@ -21,7 +20,6 @@ from sedd.diffusion.schedule import Schedule
 from sedd.errors import ConfigError
 from sedd.plugins.contracts import checked_difficulty
 
-Array = NDArray[np.float64]
 Level = Literal["above untrained", "above unigram", "below unigram", "below any known model"]
 
 FLAT = 0.01
@@ -119,37 +117,34 @@ class Forecast:
     @property
     def false_alarms(self) -> list[str]:
         """The rules in `monitoring` that will fire although nothing is wrong, one sentence each."""
-        rules, found = self.config.monitoring, []
+        rules, sentences = self.config.monitoring, []
         rise = self.rises["unigram"]
         if rise.per_1000 > rules.max_rise:
-            remedy = (
-                f"preschool_time {self.preschool_time:,} keeps it under"
-                if self.preschool_time
-                else "no preschool_time keeps it under"
-            )
-            found.append(
+            needed = f"{self.preschool_time:,}" if self.preschool_time else None
+            remedy = f"preschool_time {needed} keeps it under" if needed else "no preschool_time keeps it under"
+            sentences.append(
                 f"The rule 'no more than {rules.max_rise:g} nats per 1,000 steps' will fire: the curriculum alone "
                 f"raises the loss by up to {rise.per_1000:.2f}, between steps {rise.first:,} and {rise.last:,} "
                 f"({remedy})."
             )
         highest = max(row.untrained for row in (*self.rows, self.full))
         if highest > rules.max_loss:
-            found.append(
+            sentences.append(
                 f"The rule 'no loss over {rules.max_loss:g}' will fire: that of an untrained model is {highest:.2f}."
             )
         lines = math.sqrt(self.config.training.log_every)
         for when, share in self.scatter.items():
             if share / lines > rules.max_oscillation:
-                found.append(
+                sentences.append(
                     f"The logged losses will oscillate by more than {rules.max_oscillation:.0%} at {when} difficulty: "
                     f"their Monte Carlo error alone is {share / lines:.0%}. Use curriculum.mode=truncate, a larger "
                     "batch or a larger training.log_every."
                 )
-        return found
+        return sentences
 
     def judge(self, expected: Mapping[int, float]) -> list[str]:
         """How expected or observed losses {step: nats per residue} compare with the forecast, one sentence each."""
-        return [self._judge(step, loss) for step, loss in sorted(expected.items())]
+        return [f"step {step:,}: {loss:.4g} is {self._judge(step, loss)}" for step, loss in sorted(expected.items())]
 
     def level(self, step: int, loss: float) -> Level:
         """Between which predictors a loss at an optimizer step lies."""
@@ -172,7 +167,7 @@ class Forecast:
             "below any known model": f"better than any known model: perplexity {perplexity:.1f} per masked residue, "
             "where the largest protein models have 6.4 with 15 % masked",
         }
-        return f"step {step:,}: {loss:.4g} is {judgements[self.level(step, loss)]}"
+        return judgements[self.level(step, loss)]
 
     def to_json(self) -> dict[str, Any]:
         """The forecast as plain data."""
@@ -203,14 +198,10 @@ def make_forecast(
     trained: Predictor | None = None,
     throughput: float | None = None,
 ) -> Forecast:
-    """Compute a forecast. `sedd.forecast` is this with the data found for you.
+    """The forecast of a configuration for given statistics of the data; `sedd.forecast` finds them.
 
-    Args:
-        config: of the run.
-        statistics: token frequencies and mean length of the training data.
-        steps: optimizer steps of the rows; by default a few that show the shape.
-        trained: the profile of a trained model, as a third predictor.
-        throughput: residues per second, for durations.
+    `steps` are the optimizer steps of the rows, by default a few that show the shape; `trained` is the profile of a
+    trained model, as a third predictor; `throughput` in residues per second gives durations.
 
     Raises:
         ConfigError: if a step is negative, or the alphabet has more than 256 symbols and there is no closed form.
@@ -258,9 +249,8 @@ def scatter(config: Config, graph: Graph, statistics: DataStatistics, difficulty
     per_step = max(1, round(_residues_per_step(config, statistics) / statistics.length))
     length = max(1, round(statistics.length))
     random = np.random.default_rng(0)
-    u = np.stack(
-        [path_positions(0, np.arange(first, first + per_step)) for first in range(0, steps * per_step, per_step)]
-    )
+    starts = range(0, steps * per_step, per_step)
+    u = np.stack([path_positions(0, np.arange(start, start + per_step)) for start in starts])
     state = noise_state(config.noise, torch.from_numpy(u).flatten(), difficulty=difficulty, mode=config.curriculum.mode)
     sigma, dsigma = state.sigma.double().numpy(), state.dsigma.double().numpy()
     if graph.has_mask:
@@ -292,8 +282,5 @@ def _phases(config: Config, seconds_per_step: float | None) -> tuple[Phase, ...]
     settled = min(max(ramp, config.monitoring.patience), end)
     phases = (("ramp", 0, ramp), ("full difficulty", ramp, settled), ("convergence", settled, end))
     hours = None if seconds_per_step is None else seconds_per_step / 3600.0
-    return tuple(
-        Phase(name, first, last, None if hours is None else (last - first) * hours)
-        for name, first, last in phases
-        if last > first
-    )
+    lengths = ((name, first, last, hours and (last - first) * hours) for name, first, last in phases)
+    return tuple(Phase(*phase) for phase in lengths if phase[2] > phase[1])

@@ -93,11 +93,11 @@ class Monitor:
         """Take in one line of the metrics file; returns the alarms that it raises."""
         self.history.append(record)
         self._step = record["step"]
-        found: list[Alarm] = []
-        judged: frozenset[str] = frozenset()  # rules that were evaluated, and may stop firing
+        raised: list[Alarm] = []
+        evaluated: frozenset[str] = frozenset()  # rules that may stop firing
         match record["kind"]:
             case "train":
-                judged = EVERY_LINE
+                evaluated = EVERY_LINE
                 self._count(self.history.lines[-1])
                 if len(self.history.lines) > 1:
                     self._steps.append(_difference(self.history.lines[-1].bins, self.history.lines[-2].bins)[0])
@@ -105,15 +105,15 @@ class Monitor:
                     self._profile, self._token_frequencies, self._rise, self._max_loss, self._oscillation,
                     self._unigram_only,
                 )  # fmt: skip
-                found = [alarm for rule in rules for alarm in rule()]
+                raised = [alarm for rule in rules for alarm in rule()]
                 self._keep_best()
             case "bound":
-                judged, found = frozenset({"patience"}), list(self._patience())
+                evaluated, raised = frozenset({"patience"}), list(self._patience())
             case "skipped":
-                judged, found = frozenset({"skipped"}), list(self._skipped())
+                evaluated, raised = frozenset({"skipped"}), list(self._skipped())
             case "rollback":
                 self._go_back(record)
-        return self._new(found, judged)
+        return self._new(raised, evaluated)
 
     def verdict(self) -> Verdict:
         """The verdict on the run so far."""
@@ -182,39 +182,31 @@ class Monitor:
         over_untrained = self._over("untrained", now)
         if worst is not None and worst[0].exceeds(MIN_RELATIVE_WARNING):
             change, since = worst
+            unit = "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
             critical = change.exceeds(MIN_RELATIVE_CRITICAL) or over_untrained > 1.0 + MIN_RELATIVE_WARNING
             cause = self._cause(since)
-            yield self._alarm(
-                "profile",
-                cause,
-                "critical" if critical and cause != "data" else "warning",
-                f"at the same mask rates the loss is {change.nats:.3f} nats per {self._unit} worse than around step "
+            message = (
+                f"at the same mask rates the loss is {change.nats:.3f} nats per {unit} worse than around step "
                 f"{since:,} ({change.level:.3f} then; Monte Carlo error is at most {Z_CHANGE * change.stderr:.3f})"
-                + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else ""),
-                {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since},
+                + (f", and {over_untrained:.2f} times that of an untrained model" if over_untrained > 1.0 else "")
             )
+            numbers = {"worse": change.nats, "stderr": change.stderr, "level": change.level, "since": since}
+            severity: Severity = "critical" if critical and cause != "data" else "warning"
+            yield self._alarm("profile", cause, severity, message, numbers)
         elif len(lines) >= RECENT and over_untrained > UNTRAINED_RATIO:
             cause = self._cause(lines[0].step)
-            yield self._alarm(
-                "profile",
-                cause,
-                "critical",
-                f"the loss is {over_untrained:.2f} times that of an untrained model",
-                {"over_untrained": over_untrained, "since": lines[0].step},
-            )
+            message = f"the loss is {over_untrained:.2f} times that of an untrained model"
+            numbers = {"over_untrained": over_untrained, "since": lines[0].step}
+            yield self._alarm("profile", cause, "critical", message, numbers)
 
     def _token_frequencies(self) -> Iterator[Alarm]:
-        """The token frequencies of the data changed."""
         if self.frequencies_changed():
             now, usual = self._frequency_shift()
-            yield self._alarm(
-                "letters",
-                "data",
-                "warning",
+            message = (
                 f"the token frequencies of the last sequences differ from those of the training set by {now:.3f} nats "
-                f"per residue (Kullback-Leibler divergence; median so far {usual:.4f})",
-                {"shift": now, "usual": usual},
+                f"per residue (Kullback-Leibler divergence; median so far {usual:.4f})"
             )
+            yield self._alarm("letters", "data", "warning", message, {"shift": now, "usual": usual})
 
     def frequencies_changed(self) -> bool:
         """Whether the token frequencies of the last lines differ from the earlier ones."""
@@ -237,30 +229,23 @@ class Monitor:
             return
         distance = lines[-1].step - lines[start].step
         before = sum((line.bins for line in lines[start : start + RECENT]), LossProfile())
-        found = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
-        per_1000 = found.change * RISE_STEPS / distance
-        if per_1000 <= self.rules.max_rise or found.change <= 0:
+        split = attribute(before, self.recent(), first=lines[start].step, last=lines[-1].step)
+        per_1000 = split.change * RISE_STEPS / distance
+        if per_1000 <= self.rules.max_rise or split.change <= 0:
             return
-        if found.draw > max(found.difficulty, found.learning):
+        if split.draw > max(split.difficulty, split.learning):
             return  # Monte Carlo error
-        cause: Cause = "curriculum" if found.difficulty >= found.learning else "learning"
+        cause: Cause = "curriculum" if split.difficulty >= split.learning else "learning"
         if cause == "learning" and not any(rule == "profile" for rule, _ in self._firing):
             return  # only `profile` tests the learning part against its Monte Carlo error
-        yield self._alarm(
-            "max_rise",
-            cause,
-            "info" if cause != "learning" else "warning",
+        message = (
             f"the loss climbs by {per_1000:.2f} nats per 1,000 steps (limit {self.rules.max_rise:g}); from step "
-            f"{found.first:,}: difficulty {found.difficulty:+.3f}, learning {found.learning:+.3f}, Monte Carlo error "
-            f"{found.draw:+.3f}",
-            {
-                "per_1000": per_1000,
-                "difficulty": found.difficulty,
-                "learning": found.learning,
-                "draw": found.draw,
-                "since": found.first,
-            },
+            f"{split.first:,}: difficulty {split.difficulty:+.3f}, learning {split.learning:+.3f}, Monte Carlo error "
+            f"{split.draw:+.3f}"
         )
+        parts = {name: getattr(split, name) for name in ("difficulty", "learning", "draw")}
+        numbers = {"per_1000": per_1000, **parts, "since": split.first}
+        yield self._alarm("max_rise", cause, "info" if cause != "learning" else "warning", message, numbers)
 
     def _max_loss(self) -> Iterator[Alarm]:
         """The loss is over `monitoring.max_loss`."""
@@ -271,14 +256,13 @@ class Monitor:
         worse = over_untrained > 1.0 + MIN_RELATIVE_CRITICAL
         if not worse and line.bins.drawn.sum() > 1.2 * line.bins.expected.sum():
             return  # Monte Carlo error: larger mask rates were drawn than expected
-        yield self._alarm(
-            "max_loss",
-            self._cause(line.step) if worse else "curriculum",
-            "warning" if worse else "info",
+        message = (
             f"the loss is {line.loss:.2f} (limit {self.rules.max_loss:g}); an untrained model would have "
-            f"{line.loss / over_untrained:.2f} with the same masks",
-            {"loss": line.loss, "over_untrained": over_untrained, "since": line.step},
+            f"{line.loss / over_untrained:.2f} with the same masks"
         )
+        numbers = {"loss": line.loss, "over_untrained": over_untrained, "since": line.step}
+        cause = self._cause(line.step) if worse else "curriculum"
+        yield self._alarm("max_loss", cause, "warning" if worse else "info", message, numbers)
 
     def _oscillation(self) -> Iterator[Alarm]:
         """The loss scatters by more than `monitoring.max_oscillation`, and does so at fixed mask rate too."""
@@ -292,14 +276,12 @@ class Monitor:
         at_fixed_rate = _scatter(over_unigram) if np.isfinite(over_unigram).all() else 0.0
         if at_fixed_rate <= 0.5 * measured:
             return  # Monte Carlo error of the mask rates
-        yield self._alarm(
-            "max_oscillation",
-            "instability",
-            "warning",
+        message = (
             f"the loss scatters by {measured:.0%} from line to line (limit {self.rules.max_oscillation:.0%}); at fixed "
-            f"mask rate by {at_fixed_rate:.0%}",
-            {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step},
+            f"mask rate by {at_fixed_rate:.0%}"
         )
+        numbers = {"scatter": measured, "without_luck": at_fixed_rate, "since": lines[0].step}
+        yield self._alarm("max_oscillation", "instability", "warning", message, numbers)
 
     def _unigram_only(self) -> Iterator[Alarm]:
         """The model is no better than the unigram model, and does not improve."""
@@ -312,14 +294,12 @@ class Monitor:
         tolerance = max(2.0 * self.noise() / math.sqrt(half) / max(change.level, 1e-12), UNIGRAM_MARGIN)
         if over_unigram > 1.0 - tolerance and change.nats > -3.0 * change.stderr:
             since = self.history.lines[-half].step
-            yield self._alarm(
-                "letters_only",
-                "learning",
-                "info",
+            message = (
                 f"since step {since:,} the model is no better than the token frequencies alone (its loss is "
-                f"{over_unigram:.4f} times that of the unigram model), and it does not improve",
-                {"over_unigram": over_unigram, "since": since},
+                f"{over_unigram:.4f} times that of the unigram model), and it does not improve"
             )
+            numbers = {"over_unigram": over_unigram, "since": since}
+            yield self._alarm("letters_only", "learning", "info", message, numbers)
 
     def _patience(self) -> Iterator[Alarm]:
         """The held-out bound has not improved for `monitoring.patience` steps."""
@@ -327,14 +307,12 @@ class Monitor:
         best = min(bounds, key=lambda bound: bound.nats)
         last = bounds[-1]
         if last.step - best.step >= self.rules.patience:
-            yield self._alarm(
-                "patience",
-                "learning",
-                "warning",
+            message = (
                 f"the held-out bound has not improved since step {best.step:,} ({best.nats:.4f} nats per residue; now "
-                f"{last.nats:.4f})",
-                {"best": best.nats, "now": last.nats, "since": best.step},
+                f"{last.nats:.4f})"
             )
+            numbers = {"best": best.nats, "now": last.nats, "since": best.step}
+            yield self._alarm("patience", "learning", "warning", message, numbers)
 
     def _skipped(self) -> Iterator[Alarm]:
         """Steps are skipped because their gradient is not finite."""
@@ -344,13 +322,9 @@ class Monitor:
         if recent < RECENT:
             return
         share = recent / (recent + min(span, max(step, 1)))
-        yield self._alarm(
-            "skipped",
-            "instability",
-            "critical" if share > 0.2 else "warning",
-            f"{recent} of the last {recent + min(span, step):,} steps were skipped: their gradient was not finite",
-            {"skipped": recent, "share": share, "since": max(0, step - span)},
-        )
+        message = f"{recent} of the last {recent + min(span, step):,} steps were skipped: their gradient was not finite"
+        numbers = {"skipped": recent, "share": share, "since": max(0, step - span)}
+        yield self._alarm("skipped", "instability", "critical" if share > 0.2 else "warning", message, numbers)
 
     # Causes and remedies -------------------------------------------------------------------------------------------
 
@@ -371,12 +345,7 @@ class Monitor:
             return math.nan
         return float(bins.loss.sum() / max(float(bins.drawn @ predictor.values), 1e-12))
 
-    @property
-    def _unit(self) -> str:
-        return "masked residue" if self.config.graph.type == "absorb" else "unit of mask rate"
-
     def _remedies(self, alarm: Alarm) -> tuple[str, ...]:
-        """What to do about an alarm."""
         match alarm.rule, alarm.cause:
             case "max_rise", "curriculum":
                 return remedies.of_rise(self.config, self._preschool_time)
@@ -404,16 +373,16 @@ class Monitor:
         plain = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         return Alarm(self._step, rule, cause, severity, message, plain)
 
-    def _new(self, found: list[Alarm], judged: frozenset[str]) -> list[Alarm]:
-        """The alarms among `found` that were not firing already, or became critical; `judged` rules may stop firing."""
+    def _new(self, raised: list[Alarm], evaluated: frozenset[str]) -> list[Alarm]:
+        """The alarms in `raised` that were not firing before, or became critical; `evaluated` rules may stop firing."""
         severe = {(a.rule, a.cause, a.severity) for a in self.alarms[-50:]}
         new = [
             replace(alarm, remedies=self._remedies(alarm))  # computed for these only: a rule may fire at every line
-            for alarm in found
+            for alarm in raised
             if (alarm.rule, alarm.cause) not in self._firing
             or (alarm.severity == "critical" and (alarm.rule, alarm.cause, "critical") not in severe)
         ]
-        self._firing = {(a.rule, a.cause) for a in found} | {f for f in self._firing if f[0] not in judged}
+        self._firing = {(a.rule, a.cause) for a in raised} | {f for f in self._firing if f[0] not in evaluated}
         self.alarms += new
         return new
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.diagnosis.predictors import Predictor
+from sedd.diagnosis.predictors import Array, Predictor
 from sedd.diffusion.schedule import Schedule
 from sedd.plugins.contracts import Curriculum, checked_difficulty
-
-Array = NDArray[np.float64]
 
 RISE_STEPS = 1000
 """Optimizer steps of the unit of a rise: nats per residue per 1,000 steps."""
@@ -56,15 +54,12 @@ def smallest_preschool_time(config: Config, predictor: Predictor, *, limit: floa
     ends = [checked_difficulty(stretched(longest), step) for step in (longest // 4, longest)]
     if not ends[0] < ends[1] == 1.0 or _steepest(stretched(longest), losses, window).per_1000 > limit:
         return None
-    low, high = 1, longest
-    while low < high:
-        middle = (low + high) // 2
-        if _steepest(stretched(middle), losses, window).per_1000 <= limit:
-            high = middle
-        else:
-            low = middle + 1
-    unit: int = 10 ** max(0, len(str(low)) - 2)
-    return -(-low // unit) * unit
+    lengths = range(1, longest)
+    shortest = 1 + bisect_left(
+        lengths, True, key=lambda time: _steepest(stretched(time), losses, window).per_1000 <= limit
+    )
+    unit: int = 10 ** max(0, len(str(shortest)) - 2)
+    return -(-shortest // unit) * unit
 
 
 def _by_difficulty(config: Config, predictor: Predictor) -> tuple[Array, Array]:

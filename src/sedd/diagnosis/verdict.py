@@ -62,7 +62,7 @@ def _summary(history: History, alarms: Sequence[Alarm], noise: float, kind: Kind
         return f"{opening}; nothing has gone wrong since. {_model(history)}"
     if kind == "little signal":
         reason = "the logged losses scatter too much" if math.isfinite(noise) else "too few steps were logged"
-        return f"It cannot be told yet whether anything is wrong: {reason}. {_model(history)}"
+        return f"It is not clear yet whether anything is wrong: {reason}. {_model(history)}"
     return f"{_loss(history, alarms, noise)} {_plateau(stalled[-1]) if kind == 'plateau' else _model(history)}"
 
 
@@ -71,11 +71,12 @@ def _worst(history: History, alarms: Sequence[Alarm]) -> Alarm | None:
 
     A change of the data explains whatever follows it, so it comes first.
     """
+    rollbacks = history.rollbacks
     wrong = [
         alarm
         for alarm in alarms
         if alarm.severity != "info" and alarm.rule != "patience" and alarm.cause in _WRONG
-        if not any(rollback.step < alarm.step <= rollback.from_step for rollback in history.rollbacks)
+        if not any(rollback.step < alarm.step <= rollback.from_step for rollback in rollbacks)
     ]
     if not wrong:
         return None
@@ -107,7 +108,6 @@ def _inconclusive(history: History, noise: float) -> bool:
 
 
 def _wrong(alarm: Alarm) -> str:
-    """What went wrong, from the alarm of a rule."""
     numbers = alarm.numbers
     if alarm.rule == "profile" and "worse" in numbers:
         share = numbers["worse"] / max(numbers["level"], 1e-12)
@@ -138,7 +138,7 @@ def _loss(history: History, alarms: Sequence[Alarm], noise: float) -> str:
         if split.difficulty > max(split.learning, split.draw, error):
             return "The training loss rises because the task gets harder."
         if split.learning > error:
-            return "The training loss rose; whether by chance or because the model got worse cannot be told yet."
+            return "The training loss rose; whether by chance or because the model got worse is not clear yet."
         return _BY_CHANCE
     if split.learning < min(split.difficulty, split.draw, -error):
         if rose_by_curriculum:
@@ -163,7 +163,6 @@ def _learning_error(history: History, split: Attribution, noise: float) -> float
 
 
 def _plateau(alarm: Alarm) -> str:
-    """Where the model stopped improving."""
     since = f"since step {alarm.numbers['since']:,.0f}"
     if alarm.rule == "patience":
         best = f"{alarm.numbers['best']:.4f} nats per residue"
@@ -175,10 +174,10 @@ def _model(history: History) -> str:
     """Whether the model itself gets better: its first, best and last held-out bounds."""
     bounds = [bound for bound in history.bounds if math.isfinite(bound.nats)]
     if not bounds:
-        return "Whether the model itself gets better cannot be told: no held-out bound was logged yet."
+        return "Whether the model itself gets better is not clear: no held-out bound was logged yet."
     if len(bounds) == 1:
         return (
-            "Whether the model itself gets better cannot be told yet: there is only one held-out bound, "
+            "Whether the model itself gets better is not clear yet: there is only one held-out bound, "
             f"{bounds[0].nats:.2f} nats per residue at step {bounds[0].step:,}."
         )
     first, last, best = bounds[0], bounds[-1], min(bounds, key=lambda bound: bound.nats)
@@ -192,7 +191,7 @@ def _model(history: History) -> str:
     if _higher(first, last):
         return f"The model itself is getting better: on data it never saw it improved {change}."
     return (
-        f"Whether the model itself gets better cannot be told yet: on data it never saw it went {change}, a difference "
+        f"Whether the model itself gets better is not clear yet: on data it never saw it went {change}, a difference "
         "within its error."
     )
 

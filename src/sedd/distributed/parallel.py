@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 from sedd.config.config import Config
 from sedd.distributed.dtensor import is_dtensor, to_local
 from sedd.distributed.group import World
-from sedd.distributed.optimizer_state import load_optimizer_state, optimizer_state
 from sedd.errors import ConfigError
 
 FSDP_MIN_PARAMETERS = 1_000_000_000
@@ -97,7 +96,7 @@ class SingleProcess:
         load_optimizer_state(optimizer, self.network, state)
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """The optimizer state by parameter name, see `sedd.distributed.optimizer_state`."""
+        """The optimizer state by parameter name, see the function `optimizer_state`."""
         return optimizer_state(optimizer, self.network)
 
     def _broadcast(self, tensor: Tensor | None, *, like: Tensor) -> Tensor:
@@ -242,6 +241,23 @@ def sync_module_states(world: World, network: nn.Module) -> None:
         with torch.no_grad():
             for tensor in (*network.parameters(), *network.buffers()):
                 world.broadcast_(tensor)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """The optimizer state under flat keys: `NAME/step`, `NAME/exp_avg` and `NAME/exp_avg_sq` for parameter `NAME`."""
+    return {
+        f"{name}/{key}": torch.as_tensor(value)
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_state` returned; parameters without a saved entry keep their state."""
+    for name, parameter in network.named_parameters():
+        state = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
+        if state:
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
 
 
 def _checkpoint_activations(network: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +13,8 @@ from sedd.diagnosis.attribution import cumulative, normalised
 from sedd.diagnosis.predictors import entropy
 from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.report.contents import Contents
-from sedd.report.plots import NAMES, Chart, Color, Level, Panel, Series
+from sedd.report.plots import NAMES, Array, Chart, Color, Level, Panel, Series
 from sedd.runs.metrics import BoundRecord, TrainRecord
-
-Array = NDArray[np.float64]
 
 MOST_POINTS = 300
 """Points of one curve; more lines than that are drawn as means of neighbours."""
@@ -34,11 +32,6 @@ class Thinned:
     def groups(self) -> list[NDArray[np.int64]]:
         """Indices of the lines of each group."""
         return np.array_split(np.arange(len(self.lines)), min(len(self.lines), MOST_POINTS))
-
-    @property
-    def lines_per_point(self) -> int:
-        """Lines in the largest group."""
-        return max(len(group) for group in self.groups)
 
     @cached_property
     def steps(self) -> Array:
@@ -70,11 +63,13 @@ def off_the_chart(chart: Chart) -> tuple[float, float] | None:
     return None if low <= worst[0] <= high else worst
 
 
+def _with_phases(contents: Contents, chart: Chart) -> Chart:
+    phases = () if contents.forecast is None else contents.forecast.phases
+    return replace(chart, phases=phases, marks=_rollback_steps(contents))
+
+
 def _rollback_steps(contents: Contents) -> tuple[float, ...]:
     return tuple(float(rollback.step) for rollback in contents.history.rollbacks)
-
-
-# Loss ----------------------------------------------------------------------------------------------------------------
 
 
 def loss_chart(contents: Contents) -> Chart | None:
@@ -92,22 +87,16 @@ def loss_chart(contents: Contents) -> Chart | None:
             Series(NAMES["untrained"], x, uniform, "curriculum", "dashed"),
             Series(NAMES["unigram"], x, unigram, "curriculum"),
         ]
-    if thin.lines_per_point > 1:
+    if len(lines) > MOST_POINTS:
         low, high = thin.field("loss", np.min), thin.field("loss", np.max)
         series.append(Series("minimum to maximum of neighbouring lines", thin.steps, high, "run", "band", low=low))
     series.append(Series("training loss", thin.steps, thin.field("loss"), "run"))
     losses = np.array([line.loss for line in lines])
     difficulty = Series("difficulty", thin.steps, thin.field("difficulty", np.max), "muted")
-    return Chart(
-        "loss",
-        "Training loss and expected range",
-        (
-            Panel("loss, nats per residue", tuple(series), y_range=_loss_range(losses, expected)),
-            Panel("difficulty", (difficulty,), height=0.3, y_range=(0.0, 1.08)),
-        ),
-        x_range=(0.0, thin.steps[-1]),
-        phases=() if contents.forecast is None else contents.forecast.phases,
-        marks=_rollback_steps(contents),
+    panel = Panel("loss, nats per residue", tuple(series), y_range=_loss_range(losses, expected))
+    small = Panel("difficulty", (difficulty,), height=0.3, y_range=(0.0, 1.08))
+    return _with_phases(
+        contents, Chart("loss", "Training loss and expected range", (panel, small), (0.0, thin.steps[-1]))
     )
 
 
@@ -137,9 +126,6 @@ def _loss_range(losses: Array, expected: tuple[Array, Array, Array] | None) -> t
     return 0.0, 1.12 * max(min(highest, limit), forecast, 1e-6)
 
 
-# Attribution ---------------------------------------------------------------------------------------------------------
-
-
 def attribution_chart(contents: Contents) -> Chart | None:
     """How much the curriculum, the model and Monte Carlo error have added to the loss since the first line."""
     lines = contents.history.lines
@@ -160,14 +146,9 @@ def attribution_chart(contents: Contents) -> Chart | None:
     margin = 0.08 * max(max(ends) - min(ends), 1e-3)
     y_range = (min(ends) - margin, max(ends) + 2.5 * margin)  # leaves space for the names of the phases
     unit = "change since the first line, nats per residue"
-    return Chart(
-        "attribution",
-        "What moved the training loss",
-        (Panel(unit, series, (Level("", 0.0, style="line"),), y_range=y_range),),
-        x_range=(0.0, thin.steps[-1]),
-        phases=() if contents.forecast is None else contents.forecast.phases,
-        marks=_rollback_steps(contents),
-    )
+    panel = Panel(unit, series, (Level("", 0.0, style="line"),), y_range=y_range)
+    chart = Chart("attribution", "What moved the training loss", (panel,), x_range=(0.0, thin.steps[-1]))
+    return _with_phases(contents, chart)
 
 
 def normalised_chart(contents: Contents) -> Chart | None:
@@ -191,12 +172,8 @@ def normalised_chart(contents: Contents) -> Chart | None:
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    """A range with a margin at both ends."""
     margin = 0.08 * max(high - low, 0.01)
     return low - margin, high + margin
-
-
-# Bound ---------------------------------------------------------------------------------------------------------------
 
 
 def bound_chart(contents: Contents) -> Chart | None:
@@ -247,9 +224,6 @@ def bound_profile_chart(contents: Contents) -> Chart | None:
         series.append(Series(NAMES["unigram"], middle, contents.predictors["unigram"].values, "curriculum"))
     panel = Panel("nats per unit of mask rate", tuple(series))
     return Chart("bound-profile", "The bound by mask rate", (panel,), x_name="mask rate", x_range=(0.0, 1.0))
-
-
-# Optimizer -----------------------------------------------------------------------------------------------------------
 
 
 def optimizer_chart(contents: Contents) -> Chart | None:

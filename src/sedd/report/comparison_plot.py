@@ -20,9 +20,7 @@ AXES: dict[Clock, tuple[str, float]] = {
 def plot(comparison: Comparison, to: Path) -> None:
     """Draw the bound of the compared runs over their shared range of mask rates, with 95 % bands.
 
-    Args:
-        comparison: made by `compare`.
-        to: file to write; its ending is the format, for example PNG.
+    The ending of the file `to` is the format, for example PNG.
 
     Raises:
         ConfigError: if matplotlib cannot write files of that ending.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sedd.diagnosis.diagnosis import evenly_spaced
 from sedd.report.charts import (
     attribution_chart,
@@ -81,15 +79,12 @@ def _address(figure: MatplotlibFigure, name: str) -> str:
 
 def tables(chart: Chart) -> tuple[Table, ...]:
     """The curves of a chart as numbers: one table for all curves that share their x values."""
-    curves = [(p, series) for p in chart.panels for series in p.series if series.style != "band" and len(series.x)]
-    groups: list[list[tuple[Panel, Series]]] = []
-    for curve in curves:
-        group = next((group for group in groups if np.array_equal(group[0][1].x, curve[1].x)), None)
-        if group is None:
-            groups.append([curve])
-        else:
-            group.append(curve)
-    return tuple(_table(chart, group) for group in groups)
+    groups: dict[bytes, list[tuple[Panel, Series]]] = {}
+    for panel in chart.panels:
+        for series in panel.series:
+            if series.style != "band" and len(series.x):
+                groups.setdefault(series.x.tobytes(), []).append((panel, series))
+    return tuple(_table(chart, group) for group in groups.values())
 
 
 def _table(chart: Chart, curves: list[tuple[Panel, Series]]) -> Table:

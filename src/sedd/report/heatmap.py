@@ -1,4 +1,4 @@
-"""The loss by mask rate over the whole run, as colours: what was learned at which mask rate."""
+"""The loss by mask rate over a run, as colours: what was learned at which mask rate."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedd.diffusion.loss_profile import EDGES
 from sedd.report.contents import Contents
-from sedd.report.plots import LIGHT, WIDTH, Color, draw_title, format_x_axis, new_figure, style_axes
+from sedd.report.plots import LIGHT, WIDTH, Array, Color, draw_title, format_x_axis, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
 
 COLUMNS = 160
 """Columns at most; more lines than that are averaged."""

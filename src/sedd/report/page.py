@@ -90,9 +90,6 @@ def _resource(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
-# Tables --------------------------------------------------------------------------------------------------------------
-
-
 def largest_changes(attribution: Attribution | None) -> Table:
     """The mask rates that contribute most to the change of the loss."""
     changes = () if attribution is None else attribution.moved(5)
@@ -115,9 +112,6 @@ def quality_table(judged: JudgedSamples) -> Table:
         for row in quality.rows
     ]
     return Table(("metric", *counts, "vs shuffled", "vs held-out"), tuple(rows))
-
-
-# Key numbers ---------------------------------------------------------------------------------------------------------
 
 
 def key_numbers(contents: Contents) -> list[Number]:

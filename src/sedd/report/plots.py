@@ -163,7 +163,6 @@ def draw(chart: Chart, colors: Mapping[Color, str] = LIGHT, *, title: bool = Tru
 
 
 def _draw_legend(figure: Figure, all_axes: Sequence[Axes], colors: Mapping[Color, str]) -> None:
-    """One legend for all panels, each name once."""
     entries: dict[str, Any] = {}
     for axes in all_axes:
         handles, names = axes.get_legend_handles_labels()

@@ -34,15 +34,11 @@ def quality_figure(quality: Quality) -> Figure:
 
 def _draw_row(row: Row, axes: Axes) -> None:
     scale, unit = (1.0, "nats") if row.unit == "nats" else (100.0, "%")
-    sets = {
-        "samples": (row.samples, row.samples_half),
-        "held-out": (row.held_out, row.held_out_half),
-        "shuffled": (row.shuffled, row.shuffled_half),
-    }
-    for i, (name, (value, half)) in enumerate(sets.items()):
-        axes.errorbar(scale * value, -i, xerr=scale * half, fmt="o", color=COLORS[name], capsize=2, markersize=4)
+    pairs = ((row.samples, row.samples_half), (row.held_out, row.held_out_half), (row.shuffled, row.shuffled_half))
+    for i, ((value, half), color) in enumerate(zip(pairs, COLORS.values(), strict=True)):
+        axes.errorbar(scale * value, -i, xerr=scale * half, fmt="o", color=color, capsize=2, markersize=4)
     axes.set_title(f"{row.title}, {unit}", fontsize=7, loc="left")
-    axes.set_yticks([0, -1, -2], list(sets), fontsize=6)
+    axes.set_yticks([0, -1, -2], list(COLORS), fontsize=6)
     axes.set_ylim(-2.6, 0.6)
     axes.tick_params(axis="x", labelsize=6)
     axes.tick_params(axis="y", length=0)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sedd.errors import SeddError
 from sedd.files import write_atomically
 from sedd.report.charts import attribution_chart, bound_chart, loss_chart
-from sedd.report.contents import Contents, gather
-from sedd.report.heatmap import draw_heat, heat_map
+from sedd.report.contents import gather
+from sedd.report.heatmap import Heat, draw_heat, heat_map
 from sedd.report.page import render
 from sedd.report.plots import draw
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -48,18 +43,12 @@ def write_report(run: str | Path, out: str | Path | None = None) -> WrittenRepor
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, text.encode())
     folder, pictures = page.with_suffix(""), []
-    for name, figure in _pictures(contents):
+    for make in (loss_chart, attribution_chart, bound_chart, heat_map):
+        chart = make(contents)
+        if chart is None:
+            continue
         folder.mkdir(exist_ok=True)
-        pictures.append(folder / f"{name}.png")
+        pictures.append(folder / f"{chart.name}.png")
+        figure = draw_heat(chart) if isinstance(chart, Heat) else draw(chart)
         figure.savefig(pictures[-1], metadata={"Software": None})
     return WrittenReport(page, tuple(pictures))
-
-
-def _pictures(contents: Contents) -> Iterator[tuple[str, Figure]]:
-    """The main plots, as far as the run has numbers for them."""
-    for chart in (loss_chart(contents), attribution_chart(contents), bound_chart(contents)):
-        if chart is not None:
-            yield chart.name, draw(chart)
-    heat = heat_map(contents)
-    if heat is not None:
-        yield heat.name, draw_heat(heat)

@@ -9,11 +9,11 @@ import torch
 from hypothesis import strategies as st
 
 from sedd.plugins.contracts import Backend
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 
 def _available(part: Backend) -> bool:
-    value = ask(part, "", "True or False", "available")
+    value = call_method(part, "", "True or False", "available")
     if not isinstance(value, bool):
         fail(part, "", f"available() is {value!r}, of type {type(value).__name__}", "True or False")
     return value
@@ -23,7 +23,7 @@ def _device(part: Backend) -> torch.device:
     """The first device; skips the check if there is none."""
     if not _available(part):
         raise unittest.SkipTest(f"{type(part).__name__}: no such device on this machine")
-    device = ask(part, "local_rank 0", "a torch.device", "device", 0)
+    device = call_method(part, "local_rank 0", "a torch.device", "device", 0)
     if not isinstance(device, torch.device):
         fail(part, "local_rank 0", f"device() is {device!r}, of type {type(device).__name__}", "a torch.device")
     return device
@@ -36,7 +36,7 @@ def available_answers_true_or_false(part: Backend, draw: Draw) -> None:
 
 def process_group_is_named(part: Backend, draw: Draw) -> None:
     """`process_group` names a `torch.distributed` backend, on every machine."""
-    name = ask(part, "", "a name such as 'gloo'", "process_group")
+    name = call_method(part, "", "a name such as 'gloo'", "process_group")
     if not isinstance(name, str) or not name:
         fail(part, "", f"process_group() is {name!r}", "a name such as 'gloo'")
 
@@ -55,7 +55,7 @@ def device_can_hold_a_tensor(part: Backend, draw: Draw) -> None:
 def autocast_is_a_context(part: Backend, draw: Draw) -> None:
     """Inside `autocast()` a matrix product runs on the device, with every precision."""
     device = _device(part)
-    context = ask(part, "", "a context manager", "autocast")
+    context = call_method(part, "", "a context manager", "autocast")
     if not isinstance(context, AbstractContextManager):
         fail(part, "", f"autocast() is {context!r}", "a context manager, such as torch.autocast(...) or nullcontext()")
     try:
@@ -71,7 +71,7 @@ def autocast_is_a_context(part: Backend, draw: Draw) -> None:
 def memory_is_whole_numbers_by_name(part: Backend, draw: Draw) -> None:
     """`memory` maps names to integer numbers of bytes; it may be empty."""
     _device(part)
-    memory = ask(part, "", "bytes by name", "memory")
+    memory = call_method(part, "", "bytes by name", "memory")
     if not isinstance(memory, dict) or not all(isinstance(name, str) for name in memory):
         fail(part, "", f"memory() is {memory!r}", "a dict of bytes by name")
     for name, value in memory.items():
@@ -85,17 +85,13 @@ def seed_makes_draws_repeat(part: Backend, draw: Draw) -> None:
     draws = []
     with torch.random.fork_rng(devices=[]):
         for _ in range(2):
-            ask(part, "", "nothing", "seed", seed)
+            call_method(part, "", "nothing", "seed", seed)
             draws.append(torch.rand(8, device=device).cpu())
     if not torch.equal(*draws):
         fail(part, f"seed {seed}", f"two draws on {device} after the same seed differ", "equal draws")
 
 
 CHECKS = (
-    available_answers_true_or_false,
-    process_group_is_named,
-    device_can_hold_a_tensor,
-    autocast_is_a_context,
-    memory_is_whole_numbers_by_name,
-    seed_makes_draws_repeat,
-)
+    available_answers_true_or_false, process_group_is_named, device_can_hold_a_tensor, autocast_is_a_context,
+    memory_is_whole_numbers_by_name, seed_makes_draws_repeat,
+)  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -76,22 +77,20 @@ def checks_for(
         raise ValueError(f"exempt names no check of {cls.__name__}: {', '.join(sorted(unknown))}")
     made = []
     for body in bodies:
-        run = _skip(exempt[body.__name__]) if body.__name__ in exempt else _runner(body, cls, instances)
+        run = partial(_run, body, cls, instances, exempt.get(body.__name__))
         made.append(Check(body.__name__, cls, (body.__doc__ or "").strip(), run))
     return made
 
 
-def _skip(reason: str) -> Callable[[], None]:
-    def run() -> None:
-        raise unittest.SkipTest(reason)
-
-    return run
-
-
-def _runner(body: Callable[..., None], cls: type[Part], instances: st.SearchStrategy[Any] | None) -> Callable[[], None]:
+def _run(
+    body: Callable[..., None], cls: type[Part], instances: st.SearchStrategy[Any] | None, exempt: str | None
+) -> None:
+    if exempt is not None:
+        raise unittest.SkipTest(exempt)
     if body in every_part.ON_CLASS:
-        return lambda: body(cls)
-    return lambda: _search(body, cls, parts(cls) if instances is None else instances)
+        body(cls)
+    else:
+        _search(body, cls, parts(cls) if instances is None else instances)
 
 
 def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> None:

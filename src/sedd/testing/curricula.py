@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sedd.plugins.contracts import Curriculum, Ramp
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 FAR = 10**9
 
 
 def _difficulty(part: Curriculum, step: int) -> float:
-    value = ask(part, f"step {step}", "a difficulty", "difficulty", step)
+    value = call_method(part, f"step {step}", "a difficulty", "difficulty", step)
     if not isinstance(value, float):
         fail(part, f"step {step}", f"difficulty is {value!r}, of type {type(value).__name__}", "a float")
     if math.isnan(value):
@@ -94,12 +94,8 @@ def difficulty_never_jumps(part: Curriculum, draw: Draw) -> None:
         if not isinstance(curriculum, Ramp):
             allowed = 1e-3
         if change > allowed:
-            fail(
-                curriculum,
-                f"step {step}",
-                f"difficulty jumps by {change:.3g} in one step",
-                f"at most {allowed:.3g}, from the slope of the ramp",
-            )
+            jump, expected = f"difficulty jumps by {change:.3g} in one step", f"at most {allowed:.3g}"
+            fail(curriculum, f"step {step}", jump, f"{expected}, from the slope of the ramp")
 
 
 def _stretched(part: Curriculum, time: int) -> Curriculum | None:
@@ -138,7 +134,7 @@ def _largest_change(part: Curriculum, pieces: int = 64) -> tuple[int, float]:
 
 
 def _shape(part: Ramp, progress: float) -> float:
-    value = ask(part, f"progress {progress}", "a number from 0 to 1", "shape", progress)
+    value = call_method(part, f"progress {progress}", "a number from 0 to 1", "shape", progress)
     if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         fail(part, f"progress {progress}", f"shape is {value!r}", "a number from 0 to 1")
     return value
@@ -155,11 +151,7 @@ def shape_runs_from_zero_to_one(part: Ramp, draw: Draw) -> None:
 
 
 CHECKS = (
-    difficulty_is_a_float_between_zero_and_one,
-    difficulty_never_falls,
-    difficulty_depends_on_nothing_but_the_step,
-    difficulty_is_exactly_one_from_preschool_time_on,
-    difficulty_works_for_any_preschool_time,
-    difficulty_never_jumps,
-)
+    difficulty_is_a_float_between_zero_and_one, difficulty_never_falls, difficulty_depends_on_nothing_but_the_step,
+    difficulty_is_exactly_one_from_preschool_time_on, difficulty_works_for_any_preschool_time, difficulty_never_jumps,
+)  # fmt: skip
 RAMP_CHECKS = (shape_runs_from_zero_to_one,)

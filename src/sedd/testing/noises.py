@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sedd.plugins.contracts import Noise
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 
 def _times(draw: Draw, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -23,7 +23,7 @@ def _times(draw: Draw, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def _noise(part: Noise, method: str, t: Tensor) -> Tensor:
     label = f"t of shape {tuple(t.shape)} and {t.dtype}"
-    value = ask(part, label, "a tensor like t", method, t)
+    value = call_method(part, label, "a tensor like t", method, t)
     if not isinstance(value, Tensor):
         fail(part, label, f"{method} is {value!r}, of type {type(value).__name__}", "a tensor")
     if value.shape != t.shape:
@@ -33,8 +33,9 @@ def _noise(part: Noise, method: str, t: Tensor) -> Tensor:
     return value
 
 
-def _first(bad: Tensor) -> int:
-    return int(bad.flatten().nonzero()[0, 0])
+def _first(bad: Tensor) -> int | None:
+    """The index of the first true element; None if there is none."""
+    return int(bad.flatten().nonzero()[0, 0]) if bad.any() else None
 
 
 def _all_finite_and_positive(part: Noise, method: str, draw: Draw) -> None:
@@ -42,8 +43,7 @@ def _all_finite_and_positive(part: Noise, method: str, draw: Draw) -> None:
         t = _times(draw, dtype)
         value = _noise(part, method, t)
         bad = ~torch.isfinite(value) | (value < 0)
-        if bad.any():
-            i = _first(bad)
+        if (i := _first(bad)) is not None:
             fail(part, f"t = {t[i].item()!r} ({dtype})", f"{method} is {value[i].item()!r}", "a finite number >= 0")
 
 
@@ -71,8 +71,7 @@ def total_never_falls(part: Noise, draw: Draw) -> None:
     t = _times(draw)
     total = _noise(part, "total", t)
     falls = total[1:] < total[:-1] - 1e-9 * part.sigma_max
-    if falls.any():
-        i = _first(falls)
+    if (i := _first(falls)) is not None:
         given = f"total falls from {total[i].item()!r} at t = {t[i].item()!r} to {total[i + 1].item()!r}"
         fail(part, f"t = {t[i + 1].item()!r}", given, "one that never falls")
 
@@ -86,8 +85,7 @@ def rate_is_the_derivative_of_total(part: Noise, draw: Draw) -> None:
     (slope,) = torch.autograd.grad(total.sum(), t)
     rate = _noise(part, "rate", t.detach())
     wrong = ~torch.isclose(rate, slope, rtol=1e-6, atol=1e-9 * part.sigma_max)
-    if wrong.any():
-        i = _first(wrong)
+    if (i := _first(wrong)) is not None:
         expected = f"{slope[i].item()!r}, the derivative of total"
         fail(part, f"t = {t[i].item()!r}", f"rate is {rate[i].item()!r}", expected)
 
@@ -106,8 +104,7 @@ def float32_agrees_with_float64(part: Noise, draw: Draw) -> None:
     for method in ("total", "rate"):
         single, double = _noise(part, method, t), _noise(part, method, t.double())
         wrong = ~torch.isclose(single.double(), double, rtol=1e-3, atol=1e-6 * part.sigma_max)
-        if wrong.any():
-            i = _first(wrong)
+        if (i := _first(wrong)) is not None:
             given = f"{method} is {single[i].item()!r} in float32"
             fail(part, f"t = {t[i].item()!r}", given, f"{double[i].item()!r}, as in float64")
 
@@ -125,19 +122,13 @@ def noise_depends_on_nothing_but_t(part: Noise, draw: Draw) -> None:
         again, fresh = _noise(part, method, t), _noise(copy, method, t)
         for call, value in (("a repeated call", again), ("one t at a time", alone), ("a copy", fresh)):
             wrong = ~torch.isclose(value, first, rtol=1e-9, atol=1e-12)
-            if wrong.any():
-                i = _first(wrong)
+            if (i := _first(wrong)) is not None:
                 values = f"{method} was {first[i].item()!r}, {call} returns {value[i].item()!r}"
                 fail(part, f"t = {t[i].item()!r}", values, "equal values")
 
 
 CHECKS = (
-    total_starts_at_sigma_min_and_ends_at_sigma_max,
-    total_is_finite_and_not_negative,
-    rate_is_finite_and_not_negative,
-    total_never_falls,
-    rate_is_the_derivative_of_total,
-    shape_and_dtype_are_kept,
-    float32_agrees_with_float64,
-    noise_depends_on_nothing_but_t,
-)
+    total_starts_at_sigma_min_and_ends_at_sigma_max, total_is_finite_and_not_negative,
+    rate_is_finite_and_not_negative, total_never_falls, rate_is_the_derivative_of_total, shape_and_dtype_are_kept,
+    float32_agrees_with_float64, noise_depends_on_nothing_but_t,
+)  # fmt: skip

@@ -22,7 +22,7 @@ def fail(part: Part, where: str, given: str, expected: str) -> NoReturn:
     raise AssertionError(f"{type(part).__module__}.{part!r}{where and ' at ' + where}: {given}; expected {expected}")
 
 
-def ask(part: Part, where: str, expected: str, method: str, *args: Any) -> Any:
+def call_method(part: Part, where: str, expected: str, method: str, *args: Any) -> Any:
     """Call a method of the plugin; an exception from it is an AssertionError."""
     try:
         return getattr(part, method)(*args)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sedd.plugins.contracts import Tracker
-from sedd.testing.reports import Draw, ask, fail
+from sedd.testing.reports import Draw, call_method, fail
 
 _CONFIG = {"seed": 0, "optim": {"lr": 3e-4}, "trackers": []}
 _METRICS = {"train/loss": 2.5, "valid/bound": 2.9, "difficulty": 1.0, "grad_norm": float("inf"), "lr": 0}
@@ -31,13 +31,12 @@ def _empty_run() -> Iterator[Path]:
 
 
 def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS) -> None:
-    """One session, from open to close."""
-    session = ask(part, "", "a session", "open", run, dict(_CONFIG))
+    session = call_method(part, "", "a session", "open", run, dict(_CONFIG))
     try:
         for step in range(steps):
-            ask(part, f"step {step}", "nothing", "log", session, step, metrics)
+            call_method(part, f"step {step}", "nothing", "log", session, step, metrics)
     finally:
-        ask(part, "", "nothing", "close", session)
+        call_method(part, "", "nothing", "close", session)
 
 
 def a_run_is_opened_logged_and_closed(part: Tracker, draw: Draw) -> None:
@@ -84,9 +83,6 @@ def metrics_are_only_read(part: Tracker, draw: Draw) -> None:
 
 
 CHECKS = (
-    a_run_is_opened_logged_and_closed,
-    a_run_that_fails_at_once_is_closed,
-    a_resumed_run_is_opened_again,
-    writes_stay_in_the_run_directory,
-    metrics_are_only_read,
-)
+    a_run_is_opened_logged_and_closed, a_run_that_fails_at_once_is_closed, a_resumed_run_is_opened_again,
+    writes_stay_in_the_run_directory, metrics_are_only_read,
+)  # fmt: skip
