@@ -218,13 +218,7 @@ class Pretrained:
         )
 
     def score_variants(
-        self,
-        sequence: str,
-        mutations: Sequence[str],
-        *,
-        masks: int = 32,
-        bound: bool = True,
-        seed: int = 0,
+        self, sequence: str, mutations: Sequence[str], *, masks: int = 32, bound: bool = True, seed: int = 0
     ) -> list[VariantScore]:
         """Compare point mutations of a sequence with the sequence itself; scores above 0 prefer the mutant.
 

@@ -24,7 +24,7 @@ from sedd.evaluation.likelihood import Control, Likelihood, RateBin, SequenceBou
 from sedd.evaluation.quality import Quality, TrainingIndex
 from sedd.evaluation.quality import Row as QualityRow
 from sedd.evaluation.quality.novelty import Neighbours
-from sedd.evaluation.quality.packed import Packed
+from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.variants import VariantScore
 from sedd.plugins.effects import Effect
 from sedd.runs.checkpoint import Checkpoint
@@ -59,7 +59,7 @@ __all__ = [
     "Likelihood",
     "LossProfile",
     "Neighbours",
-    "Packed",
+    "PackedSequences",
     "PairedDifference",
     "Parametrization",
     "Phase",
