@@ -20,10 +20,7 @@ MOST = 100
 def identity(sequences: PackedSequences, neighbours: Neighbours, index: TrainingIndex) -> Ratio:
     """Identical residues in the best local alignment with the neighbour, as a share of the sequences' residues.
 
-    BLOSUM62, a gap of n residues costs 11 + n. Over the first 100 sequences.
-
-    Raises:
-        SeddError: if Biopython is missing.
+    BLOSUM62, a gap of n residues costs 11 + n. Over the first 100 sequences. A SeddError if Biopython is missing.
     """
     aligner = blast_like()
     same = np.zeros(len(sequences))

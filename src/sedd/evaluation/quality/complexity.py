@@ -35,16 +35,6 @@ def class_share(sequences: PackedSequences, letters: str) -> Ratio:
     return sequences.share(inside[sequences.tokens])
 
 
-def low_complexity_share(sequences: PackedSequences) -> Ratio:
-    """The share of residues of low complexity."""
-    return sequences.share(low_complexity(sequences))
-
-
-def repeat_share(sequences: PackedSequences) -> Ratio:
-    """The share of residues in repeats."""
-    return sequences.share(repeats(sequences))
-
-
 def low_complexity(sequences: PackedSequences) -> Flags:
     """Which residues are of low complexity, (residues,)."""
     bits = window_bits(sequences)
@@ -73,11 +63,10 @@ def window_bits(sequences: PackedSequences) -> NDArray[np.float64]:
 def repeats(sequences: PackedSequences) -> Flags:
     """Which residues are in repeats, (residues,)."""
     stretches: list[tuple[int, int]] = []
+    tokens, owner = sequences.tokens, sequences.owner
     for period, shortest in SHORTEST_REPEAT.items():
         same = np.zeros(sequences.residues, bool)
-        same[period:] = (sequences.tokens[period:] == sequences.tokens[:-period]) & (
-            sequences.owner[period:] == sequences.owner[:-period]
-        )
+        same[period:] = (tokens[period:] == tokens[:-period]) & (owner[period:] == owner[:-period])
         runs = _runs(same)
         stretches += [(first - period, last) for first, last in runs if last - first + period >= shortest]
     return _covered(stretches, sequences.residues)

@@ -17,7 +17,7 @@ import numpy as np
 from sedd.data import PROTEIN, Alphabet
 from sedd.errors import DataError
 from sedd.evaluation.quality.alignment import identity
-from sedd.evaluation.quality.complexity import CLASSES, class_share, low_complexity_share, repeat_share
+from sedd.evaluation.quality.complexity import CLASSES, Flags, class_share, low_complexity, repeats
 from sedd.evaluation.quality.distances import KmerDivergence, LengthDistance
 from sedd.evaluation.quality.diversity import CompositionSpread, PairDistance, uniqueness
 from sedd.evaluation.quality.novelty import CLOSE, Neighbours, TrainingIndex
@@ -132,9 +132,17 @@ def _levels(sets: Sets) -> Iterator[Metric]:
     def of(measure: Callable[[PackedSequences], Statistic]) -> dict[str, Statistic]:
         return {name: measure(sequences) for name, sequences in sets.items()}
 
+    def share(marked: Callable[[PackedSequences], Flags]) -> dict[str, Statistic]:
+        return {name: sequences.share(marked(sequences)) for name, sequences in sets.items()}
+
     if _is_protein(sets["samples"].alphabet):
-        yield Metric("low_complexity", "low complexity", "share", of(low_complexity_share))
-        yield Metric("repeats", "repeats", "share", of(repeat_share))
+        yield Metric(
+            "low_complexity",
+            "low complexity",
+            "share",
+            share(low_complexity),
+        )
+        yield Metric("repeats", "repeats", "share", share(repeats))
     yield Metric("letter_spread", "letter spread", "nats", of(CompositionSpread))
     yield Metric("uniqueness", "uniqueness", "share", of(uniqueness))
     yield Metric("diversity", "diversity, 3-mers", "share", of(PairDistance))

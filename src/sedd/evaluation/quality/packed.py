@@ -118,19 +118,13 @@ def _checked(row: str | NDArray[Any], index: int, alphabet: Alphabet) -> NDArray
     if not len(ids):
         raise DataError(f"sequence {index + 1} is empty; expected at least one residue")
     if ids.min() < 0 or ids.max() >= alphabet.n:
-        raise DataError(
-            f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; the alphabet {alphabet.name!r} has 0 to "
-            f"{alphabet.n - 1}"
-        )
+        expected = f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
+        raise DataError(f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; {expected}")
     return ids
 
 
 def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:
-    """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`.
-
-    Raises:
-        DataError: if a symbol is not in the alphabet.
-    """
+    """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`."""
     names = {symbol: number for number, symbol in enumerate(alphabet.symbols) if len(symbol) > 1}
     if "<" not in text or not names:
         return alphabet.encode(text)
