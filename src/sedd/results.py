@@ -24,7 +24,7 @@ from sedd.evaluation.likelihood import Control, Likelihood, RateBin, SequenceBou
 from sedd.evaluation.quality import Quality, TrainingIndex
 from sedd.evaluation.quality import Row as QualityRow
 from sedd.evaluation.quality.novelty import Neighbours
-from sedd.evaluation.quality.packed import Packed
+from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.variants import VariantScore
 from sedd.plugins.effects import Effect
 from sedd.runs.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ from sedd.sampling.sample_batch import Sample
 __all__ = [
     "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve",
     "DataRecord", "DataStatistics", "Difference", "Effect", "ExternalCurve", "ExternalCurveFit", "Generation",
-    "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "Packed",
+    "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences",
     "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
     "RateBin", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule",
     "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex",

@@ -174,7 +174,7 @@ def test_a_trained_model_scores_variants(tiny, tmp_path) -> None:
         found = model.score_variants("MKVLAAGIVG", ["M1A", "K2R:V3I"], masks=4)
         assert all(math.isfinite(score.log_odds) and math.isfinite(score.bound_difference) for score in found)
         assert model.score_variants("MKVLAAGIVG", ["M1A", "K2R:V3I"], masks=4) == found
-        with pytest.raises(sedd.DataError, match="24"):
+        with pytest.raises(sedd.DataError):
             model.score_variants("M" * 25, ["M1A"])
 
 
@@ -271,4 +271,4 @@ def test_an_id_that_the_fasta_lacks_gets_the_nearest_one_as_a_suggestion(tmp_pat
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(sedd.DataError) as raised:
         read_mutations(tmp_path / "nowhere.csv", {}, PROTEIN)
-    assert str(tmp_path / "nowhere.csv") in str(raised.value)
+    assert str(raised.value).startswith(str(tmp_path / "nowhere.csv"))

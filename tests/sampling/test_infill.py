@@ -141,8 +141,9 @@ def test_a_model_whose_noise_stops_early_fills_in_exactly_within_its_reach() -> 
     for predictor in ("first_hitting", "ancestral"):
         found = filled("absorb", (0, DRAW, 1), 5_000, noise=noise, predictor=predictor)
         assert chi_square(found, 5_000 * conditional((0, DRAW, 1))) > 1e-3
-    with pytest.raises(SamplingError, match=r"2 of 3 .*67%.*sigma_max=0\.5.* 1 of 3"):
+    with pytest.raises(SamplingError) as refused:
         filled("absorb", (DRAW, DRAW, 1), 10, noise=noise)
+    assert refused.value.about == "sequence 1"
 
 
 def test_steps_start_at_the_noise_at_which_as_many_residues_are_masked_as_are_drawn() -> None:

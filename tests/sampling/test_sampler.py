@@ -346,8 +346,9 @@ def test_progress_ends_at_the_number_of_samples() -> None:
 def test_a_model_that_never_saw_an_empty_sequence_refuses_to_start_from_nothing() -> None:
     toy = Toy.random(3, 3)
     sampler = toy_sampler(toy, "absorb", noise=LogLinear(sigma_max=0.5))
-    with pytest.raises(SamplingError, match=r"61%.*noise\.sigma_max=6\.9"):
+    with pytest.raises(SamplingError) as refused:
         sampler(toy.network(sampler.process.graph, sampler.process.parametrization), blanks([3], sampler), seed=0)
+    assert refused.value.about == "sequence 1"
 
 
 @pytest.mark.parametrize("length", [0, 21])

@@ -13,8 +13,9 @@ import typer
 
 from sedd.cli.app import RunPath, Weights, Which, app
 from sedd.cli.console import err, progress_bar
+from sedd.data.alphabet import Ids
 from sedd.errors import DataError
-from sedd.evaluation.mutations import Row, WildType, read_mutations, read_wild_types
+from sedd.evaluation.mutations import Row, read_mutations, read_wild_types
 from sedd.evaluation.variants import VariantScore
 from sedd.pretrained import Pretrained, load
 
@@ -62,7 +63,7 @@ def score_variants(
 
 
 def _scored(
-    model: Pretrained, wild: dict[str, WildType], rows: Sequence[Row], *, masks: int, bound: bool, seed: int
+    model: Pretrained, wild: dict[str, Ids], rows: Sequence[Row], *, masks: int, bound: bool, seed: int
 ) -> Iterator[tuple[Row, VariantScore]]:
     """Rows in the order of the file with their scores; within a window, rows of one wild type are scored together."""
     for first in range(0, len(rows), WINDOW):
@@ -71,7 +72,7 @@ def _scored(
         for name in dict.fromkeys(row.name for row in window):
             indices = [index for index, row in enumerate(window) if row.name == name]
             mutations = [window[index].mutation.text for index in indices]
-            sequence = model.alphabet.decode(wild[name].tokens)
+            sequence = model.alphabet.decode(wild[name])
             own = model.score_variants(sequence, mutations, masks=masks, bound=bound, seed=seed)
             scores |= dict(zip(indices, own, strict=True))
         yield from ((row, scores[index]) for index, row in enumerate(window))

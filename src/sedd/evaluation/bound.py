@@ -74,9 +74,5 @@ class Contributions:
 
     def minus(self, other: Contributions) -> Contributions:
         """The difference from another model's contributions on the same sequences; `drawn` stays that of `self`."""
-        return replace(
-            self,
-            values=self.values - other.values,
-            by_bin=self.by_bin - other.by_bin,
-            trained=self.trained - other.trained,
-        )
+        values, by_bin = self.values - other.values, self.by_bin - other.by_bin
+        return replace(self, values=values, by_bin=by_bin, trained=self.trained - other.trained)

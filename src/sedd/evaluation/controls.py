@@ -32,12 +32,7 @@ def smoothed(counts: NDArray[Any]) -> Array:
 
 
 def unigram(counts: NDArray[Any], frequencies: Array) -> Array:
-    """Cross-entropy of each sequence under the unigram model, nats per residue, (sequences,).
-
-    Args:
-        counts: (sequences, n) token counts.
-        frequencies: (n,), all positive.
-    """
+    """Cross-entropy under the unigram model, nats per residue, (sequences,); arguments as for `composition`."""
     nats: Array = -(counts @ np.log(frequencies)) / counts.sum(1)
     return nats
 
@@ -46,10 +41,7 @@ def composition(counts: NDArray[Any], frequencies: Array) -> Array:
     """Cross-entropy of each residue given the token counts of the rest of its sequence, nats per residue, (sequences,).
 
     This is a strict control: it is conditioned on all other residues, a model in the bound on half of them on average.
-
-    Args:
-        counts: (sequences, n) token counts.
-        frequencies: (n,), all positive.
+    `counts` are (sequences, n), `frequencies` (n,) and positive.
     """
     lengths, n = counts.sum(1), len(frequencies)
     # A token with count 0 is never predicted, but its logarithm below must be finite.

@@ -72,11 +72,8 @@ class Estimator:
         """Bound of each sequence from each noise level, (sequences, masks), nats per residue.
 
         All sequences get the noise of the first item of the data, at the same positions. So their differences have
-        little Monte Carlo error. The mean over `masks` is the bound of a sequence.
-
-        Args:
-            network: in eval mode.
-            tokens: (sequences, length) clean ids, without pads.
+        little Monte Carlo error. The mean over `masks` is the bound of a sequence. `tokens` are clean ids without pads,
+        (sequences, length); the network is in eval mode.
         """
         batch = _unpadded(tokens, self.device)
         first = np.zeros(len(tokens), np.int64)
@@ -135,8 +132,7 @@ class Estimator:
     def _levels(self, ranks: np.ndarray, level: int) -> np.ndarray:
         """Stratified noise levels in [0, 1), (sequences,).
 
-        Each sequence has one level in each stratum of width 1 / masks. Within a stratum, the levels of all sequences
-        are stratified too.
+        Each sequence has one level in each stratum of width 1 / masks, in which all sequences are stratified too.
         """
         total = min(self.count, len(self.data))
         random = generator(self.seed, "bound-levels", level)

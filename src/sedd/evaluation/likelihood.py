@@ -143,25 +143,20 @@ def likelihood(
     controls: bool = True,
     on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
 ) -> Likelihood:
-    """Evaluate a network in memory that does not grow with the number of sequences.
+    """Evaluate a network, in eval mode, in memory that does not grow with the number of sequences.
 
-    Args:
-        estimator: which sequences, at which noise.
-        network: in eval mode.
-        token_counts: (n,) of the training data; without them, those of the evaluated sequences.
-        token_counts_source: a human-readable description of where `token_counts` come from.
-        controls: whether to compute the controls; `shuffled` takes as long as the bound itself.
-        on_sequences: called with the bounds of some sequences at a time, in the order of the data.
+    `estimator` defines the sequences and the noise; the other arguments are those of `Pretrained.likelihood`.
     """
     if token_counts is None and controls:
-        token_counts, token_counts_source = _evaluated_token_counts(estimator), "the evaluated sequences themselves"
+        first = estimator.chosen()[:4096]
+        token_counts, token_counts_source = _counts(estimator, first).sum(0), "the evaluated sequences themselves"
     statistics = BoundStatistics(("uniform", "unigram", "composition", "shuffled") if controls else ())
     shuffled = replace(estimator, data=Shuffled(estimator.data, estimator.max_length, estimator.seed))
     shuffled_parts = shuffled.in_parts(network) if controls else None
     for part in estimator.in_parts(network):
         columns = {}
         if shuffled_parts is not None and token_counts is not None:
-            columns = _token_controls(estimator, part, smoothed(token_counts))
+            columns = _token_controls(_counts(estimator, part.items), smoothed(token_counts))
             columns["shuffled"] = next(shuffled_parts).values.mean(1)
         statistics.add(part, columns)
         if on_sequences is not None:
@@ -169,22 +164,16 @@ def likelihood(
     return _summary(statistics, estimator.masks, token_counts_source if controls else "")
 
 
-def _evaluated_token_counts(estimator: Estimator) -> NDArray[np.float64]:
-    """Token counts of the first evaluated sequences, (n,)."""
-    n, items = estimator.process.graph.n, estimator.chosen()[:4096]
-    counts = count_tokens(estimator.data, items, n=n, seed=estimator.seed, max_length=estimator.max_length)
-    total: NDArray[np.float64] = counts.sum(0)
-    return total
-
-
-def _token_controls(
-    estimator: Estimator, part: Contributions, frequencies: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """The controls that depend on token frequencies alone, (sequences,) each, nats per residue."""
+def _counts(estimator: Estimator, items: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Token counts of evaluated sequences, (items, n)."""
     n = estimator.process.graph.n
-    counts = count_tokens(estimator.data, part.items, n=n, seed=estimator.seed, max_length=estimator.max_length)
+    return count_tokens(estimator.data, items, n=n, seed=estimator.seed, max_length=estimator.max_length)
+
+
+def _token_controls(counts: NDArray[Any], frequencies: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The controls that depend on token frequencies alone, (sequences,) each, nats per residue."""
     return {
-        "uniform": np.full(len(counts), math.log(n)),
+        "uniform": np.full(len(counts), math.log(len(frequencies))),
         "unigram": unigram(counts, frequencies),
         "composition": composition(counts, frequencies),
     }
@@ -197,7 +186,7 @@ def _sequence_bounds(part: Contributions) -> list[SequenceBound]:
 
 
 def _summary(statistics: BoundStatistics, masks: int, token_counts_source: str) -> Likelihood:
-    bound = statistics.bound()
+    bound, names = statistics.bound(), statistics.controls
     width = half_width(bound.stderr, bound.sequences)
     # The part of the masks belongs to the same interval: it has the same quantile and never exceeds the total.
     quantile = half_width(1.0, bound.sequences) if math.isfinite(width) else Z95
@@ -212,9 +201,7 @@ def _summary(statistics: BoundStatistics, masks: int, token_counts_source: str) 
         sd_sequences=math.nan if math.isnan(sequence_variance) else math.sqrt(max(0.0, sequence_variance)),
         sd_masks=math.sqrt(mask_variance_mean),
         rates=tuple(RateBin(low, high, *statistics.integrand(low, high)) for low, high in pairwise(MASK_RATES)),
-        controls={
-            name: Control(statistics.control(name), *statistics.difference(name)) for name in statistics.controls
-        },
+        controls={name: Control(statistics.control(name), *statistics.difference(name)) for name in names},
         token_counts_source=token_counts_source,
     )
 

@@ -42,16 +42,6 @@ class Mutation:
 
 
 @dataclass(frozen=True, eq=False)
-class WildType:
-    """A sequence that mutations are relative to."""
-
-    name: str
-    """The id in the FASTA file."""
-    tokens: Ids
-    """(L,) token ids."""
-
-
-@dataclass(frozen=True, eq=False)
 class Row:
     """One row of a mutations file."""
 
@@ -61,11 +51,7 @@ class Row:
 
 
 def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
-    """Token ids of a wild type, (L,).
-
-    Raises:
-        DataError: if it is empty, longer than `longest`, or has a residue outside the alphabet.
-    """
+    """Token ids of a wild type, (L,); a DataError if empty, longer than `longest`, or not of the alphabet."""
     if not sequence:
         raise DataError("the wild type has no residues")
     if len(sequence) > longest:
@@ -98,10 +84,7 @@ def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
 def _point(point: str, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[int, int]:
     parts = POINT.fullmatch(point)
     if parts is None:
-        raise DataError(
-            f"{mutation!r}: expected a mutation such as A42G (residue, position from 1, residue), or "
-            "several as A42G:L50P"
-        )
+        raise DataError(f"{mutation!r}: expected residue, position from 1, residue: A42G, or several as A42G:L50P")
     old, number, new = parts[1], int(parts[2]), parts[3]
     for symbol in (old, new):
         if symbol not in alphabet.symbols:
@@ -121,30 +104,26 @@ def _not_in(alphabet: Alphabet) -> str:
     return f"not in the model's alphabet {alphabet.name!r}: {''.join(s for s in alphabet.symbols if len(s) == 1)}"
 
 
-def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, WildType]:
-    """The sequences of a FASTA file by their ids.
+def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, Ids]:
+    """The sequences of a FASTA file by their ids, (L,) token ids each.
 
     Lower case is read as upper case, and a stop (*) at the end is removed. Nothing else is repaired, because positions
-    would shift.
-
-    Raises:
-        DataError: if a sequence is invalid or an id is repeated; with file and line.
+    would shift: a DataError with file and line if a sequence is invalid or an id is repeated.
     """
-    wild_types: dict[str, WildType] = {}
+    wild_types: dict[str, Ids] = {}
     for record in read_fasta(ByteStream(path)):
         where = f"{path}:{record.line}"
         text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("latin-1")
         if record.name in wild_types:
             raise DataError(f"{where}: a second sequence {record.name!r}; ids must be unique")
         try:
-            tokens = wild_type(text.removesuffix("*").upper(), alphabet, longest)
+            wild_types[record.name] = wild_type(text.removesuffix("*").upper(), alphabet, longest)
         except DataError as error:
             raise DataError(f"{where}: {record.name}: {error}") from None
-        wild_types[record.name] = WildType(record.name, tokens)
     return wild_types
 
 
-def read_mutations(path: Path, wild: Mapping[str, WildType], alphabet: Alphabet) -> list[Row]:
+def read_mutations(path: Path, wild: Mapping[str, Ids], alphabet: Alphabet) -> list[Row]:
     """The rows of a CSV (or tab-separated) file.
 
     With a header, mutations are in the column `mutation` and ids of the wild types in `id`, which is optional with one
@@ -157,16 +136,16 @@ def read_mutations(path: Path, wild: Mapping[str, WildType], alphabet: Alphabet)
     lines: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
     for line, text, name in _cells(path):
         where = f"{path}:{line}"
-        sequence = _sequence(where, name, wild)
+        name = _wild_type_name(where, name, wild)
         try:
-            mutation = parse(text, sequence.tokens, alphabet)
+            mutation = parse(text, wild[name], alphabet)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
-        key = (sequence.name, mutation.positions, mutation.tokens)
+        key = (name, mutation.positions, mutation.tokens)
         if key in lines:
-            raise DataError(f"{where}: {text} of {sequence.name} repeats line {lines[key]}; remove one of them")
+            raise DataError(f"{where}: {text} of {name} repeats line {lines[key]}; remove one of them")
         lines[key] = line
-        rows.append(Row(sequence.name, mutation))
+        rows.append(Row(name, mutation))
     if not rows:
         raise DataError(f"{path}: no mutations; expected one such as A42G on each line")
     return rows
@@ -179,9 +158,7 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        raise DataError(
-            f"{path}: not UTF-8 text; expected a CSV file with a mutation such as A42G on each line"
-        ) from None
+        raise DataError(f"{path}: not UTF-8 text; expected a CSV file with mutations such as A42G") from None
     first = next(iter(text.splitlines()), "")
     reader = csv.reader(text.splitlines(), delimiter="\t" if "\t" in first else ",")
     rows = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
@@ -217,15 +194,13 @@ def _columns(where: str, cells: list[str]) -> tuple[int, int | None] | None:
     return mutation, identifier
 
 
-def _sequence(where: str, name: str | None, wild: Mapping[str, WildType]) -> WildType:
+def _wild_type_name(where: str, name: str | None, wild: Mapping[str, Ids]) -> str:
     if name is None:
         if len(wild) > 1:
-            raise DataError(
-                f"{where}: there are {len(wild)} wild types; add a column `id` with the wild type of each mutation"
-            )
-        return next(iter(wild.values()))
+            raise DataError(f"{where}: there are {len(wild)} wild types; add a column `id` with that of each mutation")
+        return next(iter(wild))
     if name not in wild:
         near = difflib.get_close_matches(name, wild, n=1)
         known = f"; did you mean {near[0]!r}?" if near else f"; its ids are {', '.join(list(wild)[:5])}"
         raise DataError(f"{where}: the FASTA has no sequence {name!r}{known}")
-    return wild[name]
+    return name

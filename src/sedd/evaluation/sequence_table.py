@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from sedd.config.sections import Data
@@ -21,56 +20,40 @@ from sedd.evaluation.likelihood import SequenceBound
 COLUMNS = ("id", "residues", "nats", "stderr", "bits", "perplexity")
 
 
-class SequenceTable:
-    """A CSV file with `COLUMNS`; nats, bits and perplexity per residue, the standard error over masks in nats."""
-
-    def __init__(self, path: Path, names: Iterator[str] | None) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(COLUMNS)
-        self._names = names
-        self._next = 0
-
-    def __call__(self, bounds: Sequence[SequenceBound]) -> None:
-        """Append rows; the sequences must come in the order of the data.
-
-        Raises:
-            DataError: if there are fewer names than sequences.
-        """
-        for bound in bounds:
-            numbers = (bound.nats, bound.stderr, bound.bits, bound.perplexity)
-            cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
-            self._writer.writerow((self._name(bound.index), bound.residues, *cells))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _name(self, index: int) -> str:
-        if self._names is None:
-            return str(index + 1)
-        skipped, self._next = index - self._next, index + 1
-        name = next(islice(self._names, skipped, None), None)
-        if name is None:
-            raise DataError(f"sequence {index + 1:,} is missing: the file changed while it was read; start again")
-        return name
-
-
 @contextmanager
-def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[SequenceTable]:
-    """Open a table for writing; the directory of `path` is created.
+def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[Callable[[Sequence[SequenceBound]], None]]:
+    """Open a CSV file with `COLUMNS`: per residue, the standard error over masks in nats.
+
+    The value appends rows, which must come in the order of the data. It raises a DataError if there are fewer names
+    than sequences.
 
     Args:
-        path: CSV file to write.
+        path: CSV file to write; its directory is created.
         names: of all sequences of the data, in their order; without them, the id is the number of the sequence, from 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = SequenceTable(path, names)
-    try:
-        yield table
-    finally:
-        table.close()
+    named = None if names is None else enumerate(names)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+
+        def write(bounds: Sequence[SequenceBound]) -> None:
+            for bound in bounds:
+                numbers = (bound.nats, bound.stderr, bound.bits, bound.perplexity)
+                cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
+                writer.writerow((_name(named, bound.index), bound.residues, *cells))
+            file.flush()
+
+        yield write
+
+
+def _name(named: Iterator[tuple[int, str]] | None, index: int) -> str:
+    if named is None:
+        return str(index + 1)
+    name = next((name for number, name in named if number == index), None)
+    if name is None:
+        raise DataError(f"sequence {index + 1:,} is missing: the file changed while it was read; start again")
+    return name
 
 
 def sequence_names(path: Path, data: Data, alphabet: Alphabet) -> Iterator[str]:

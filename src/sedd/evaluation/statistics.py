@@ -163,17 +163,14 @@ def mask_variance(values: Array) -> Array:
     There is one draw in each stratum of noise, so neighbouring strata take the role of repeated draws. The mean over
     all sequences is subtracted first: how the integrand changes with noise is much alike for all sequences, and it is
     no Monte Carlo error. What remains of that change is counted as error, so that the variance is rather too large.
-
-    Args:
-        values: (sequences, masks), as `Contributions.values`. With one mask the variance is NaN.
+    `values` are `Contributions.values`, (sequences, masks); with one mask the variance is NaN.
     """
     sequences, masks = values.shape
     if masks == 1:
         return np.full(sequences, np.nan)
     if sequences > 1:
         values = (values - values.mean(0)) * math.sqrt(sequences / (sequences - 1))
-    variance: Array = pair_variance(values) / masks**2
-    return variance
+    return np.asarray(pair_variance(values) / masks**2)
 
 
 def pair_variance(values: Array) -> Array:

@@ -49,14 +49,9 @@ class VariantScore:
 def scores(
     estimator: Estimator, network: Network, wild: Ids, mutations: Sequence[Mutation], *, bound: bool = True
 ) -> Iterator[VariantScore]:
-    """Score mutations of `wild` in batches, in their order.
+    """Score mutations of `wild`, (L,) token ids, in batches and in their order; with `bound` its difference too.
 
-    Args:
-        estimator: how to evaluate; its data are the wild type alone.
-        network: in eval mode.
-        wild: (L,) token ids.
-        mutations: of `wild`.
-        bound: whether to compute the difference of the bounds.
+    The data of `estimator` are the wild type alone. The network is in eval mode.
     """
     log_odds = _masked_marginals if estimator.process.graph.has_mask else _score_ratios
     wild_bound = _bounds(estimator, network, [np.asarray(wild, np.int64)])[0] if bound and mutations else np.zeros(0)
@@ -116,5 +111,4 @@ def _log_odds(log_p: Tensor, wild: Ids, mutation: Mutation) -> float:
 def _bounds(estimator: Estimator, network: Network, sequences: Sequence[Ids]) -> Array:
     """Bound of each sequence from each noise level, (sequences, masks), nats per sequence, with shared noise."""
     tokens = torch.from_numpy(np.stack(sequences))
-    bounds: Array = estimator.with_shared_noise(network, tokens) * tokens.shape[1]
-    return bounds
+    return np.asarray(estimator.with_shared_noise(network, tokens) * tokens.shape[1])

@@ -24,14 +24,9 @@ from sedd.sampling.temperature import apply_temperature
 
 @dataclass(frozen=True)
 class CachedScoreModel:
-    """Log-scores of a network at the tokens of a batch.
+    """Log-scores of a network at the tokens of a batch, at the temperature and top-p of `options`.
 
-    Args:
-        network: called as `network(tokens, sigma, mask)`.
-        process: forward process, noise schedule and parametrization.
-        backend: gives the precision.
-        options: the `sampling` section; temperature and top-p apply to the scores.
-        reuse: whether known results are used again.
+    With `reuse`, known results are used again.
     """
 
     network: Network
@@ -58,10 +53,8 @@ class CachedScoreModel:
         assert batch.output is not None  # noqa: S101  # the first call evaluates all sequences
         sigma = sigma.float().to(batch.device)
         log_score = self.process.log_score(batch.output, batch.tokens, sigma)
-        temperature, top_p = self.options.temperature, self.options.top_p
-        return apply_temperature(
-            log_score, batch.tokens, sigma, graph=self.process.graph, temperature=temperature, top_p=top_p
-        )
+        graph, temperature, top_p = self.process.graph, self.options.temperature, self.options.top_p
+        return apply_temperature(log_score, batch.tokens, sigma, graph=graph, temperature=temperature, top_p=top_p)
 
     def _evaluate(self, batch: SampleBatch, sigma: Tensor, rows: np.ndarray) -> None:
         """Update `batch.output` at `rows`."""
@@ -71,15 +64,12 @@ class CachedScoreModel:
         if not complete:
             tokens, mask = tokens[index], mask[index]
         no_padding = batch.lengths[rows].min() == batch.padded_length
+        sigma = sigma[torch.from_numpy(rows)].float().to(batch.device)
         with self.backend.autocast():
-            output = self.network(
-                tokens, sigma[torch.from_numpy(rows)].float().to(batch.device), None if no_padding else mask
-            )
+            output = self.network(tokens, sigma, None if no_padding else mask)
         if bool(torch.isnan(output).any()):
-            raise SamplingError(
-                "the network returned NaN; try device.precision=float32, or another checkpoint of the run",
-                about="network",
-            )
+            message = "the network returned NaN; try device.precision=float32, or another checkpoint of the run"
+            raise SamplingError(message, about="network")
         if complete or batch.output is None:
             batch.output = output
         else:

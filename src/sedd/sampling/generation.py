@@ -26,8 +26,9 @@ from sedd.sampling.templates import BlankTemplates, RandomRedesigns, RepeatedTem
 
 
 class Choices(TypedDict, total=False):
-    """Options of the `sampling` section for one call, see `sedd.config.sections.Sampling`; None: that of the run."""
+    """A constraint, and options of the `sampling` section (`sedd.config.sections.Sampling`); None: that of the run."""
 
+    constraint: Constraint | None
     predictor: str | None
     steps: int | None
     tokens_per_step: int | None
@@ -58,13 +59,11 @@ class Request:
     def describe(self, index: int) -> dict[str, Any]:
         """What determines sample `index` besides the model, for its header; options only if they differ from the
         default, except `steps`."""
-        template = {}
-        if self.names:
-            num_samples = len(self.templates) // len(self.names)
-            template = {"template": self.names[index // num_samples]}
+        names = self.names
+        template = {"template": names[index * len(names) // len(self.templates)]} if names else {}
         options, default = self.options, Sampling()
         keys = [*PREDICTORS[options.predictor].parameters, "noise_removal", "temperature", "top_p"]
-        keys += ["sweeps"] if self.names else []
+        keys += ["sweeps"] if names else []
         values = {key: getattr(options, key) for key in keys}
         described = {key: value for key, value in values.items() if key == "steps" or value != getattr(default, key)}
         return template | self.origin | {"seed": self.seed, "predictor": options.predictor} | described
@@ -82,19 +81,10 @@ class Generation:
     alphabet: Alphabet
     lengths: LengthDistribution
 
-    def sample(
-        self,
-        count: int,
-        *,
-        length: int | None = None,
-        seed: int = 0,
-        constraint: Constraint | None = None,
-        **options: Unpack[Choices],
-    ) -> Request:
+    def sample(self, count: int, *, length: int | None = None, seed: int = 0, **options: Unpack[Choices]) -> Request:
         """A request for `count` sequences from nothing; arguments and errors are those of `Pretrained.sample`."""
         lengths = self.lengths.of_samples(count, length, seed=seed)
-        templates = BlankTemplates(lengths, self.process.graph.n)
-        return Request(templates, self._options(options), seed, constraint=constraint)
+        return self._request(BlankTemplates(lengths, self.process.graph.n), seed, options)
 
     def infill(
         self,
@@ -103,7 +93,6 @@ class Generation:
         names: Sequence[str] | None = None,
         num_samples: int = 1,
         seed: int = 0,
-        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> Request:
         """A request to fill in templates; arguments and errors are those of `Pretrained.infill`.
@@ -112,9 +101,7 @@ class Generation:
         """
         names = _names(templates, names, num_samples, "template")
         parsed = [parse_template(text, self.alphabet, name) for text, name in zip(templates, names, strict=True)]
-        self._check(parsed, names)
-        repeated = RepeatedTemplates(parsed, num_samples)
-        return Request(repeated, self._options(options), seed, _without_spaces(names), constraint)
+        return self._request(RepeatedTemplates(parsed, num_samples), seed, options, names)
 
     def redesign(
         self,
@@ -124,7 +111,6 @@ class Generation:
         names: Sequence[str] | None = None,
         num_samples: int = 1,
         seed: int = 0,
-        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> Request:
         """A request to redraw a random share of sequences; arguments and errors are those of `Pretrained.redesign`.
@@ -138,37 +124,33 @@ class Generation:
         names = _names(sequences, names, num_samples, "sequence")
         parsed = [parse_sequence(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
         redesigns = RandomRedesigns(parsed, num_samples, share, self.process.graph.n, seed)
-        self._check([redesigns[num_samples * index] for index in range(len(parsed))], names)
-        return Request(redesigns, self._options(options), seed, _without_spaces(names), constraint, {"redesign": share})
+        return self._request(redesigns, seed, options, names, redesign=share)
 
     def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
         """The samples of a request from index `first`, batch by batch, in constant memory."""
-        sampler = Sampler(
-            self.process,
-            self.backend,
-            self.device,
-            request.options,
-            max_length=self.config.model.length,
-            constraint=request.constraint,
-        )
+        length, constraint = self.config.model.length, request.constraint
+        sampler = Sampler(self.process, self.backend, self.device, request.options, length, constraint)
         return sampler(self.network, request.templates, seed=request.seed, first=first, report=report)
 
     def texts(self, request: Request) -> list[str]:
         """All samples of a request as text."""
         return [self.alphabet.decode(sample.tokens) for sample in self.draw(request)]
 
-    def _options(self, choices: Choices) -> Sampling:
-        changes = {name: value for name, value in choices.items() if value is not None}
+    def _request(
+        self, templates: Sequences, seed: int, choices: Choices, names: Sequence[str] = (), **origin: Any
+    ) -> Request:
+        for index, name in enumerate(names):
+            template = templates[index * len(templates) // len(names)]
+            check_template(template, name, process=self.process, max_length=self.config.model.length)
+        changes = {name: value for name, value in choices.items() if name != "constraint" and value is not None}
         try:
-            return Sampling.model_validate(self.config.sampling.model_dump() | changes)
+            options = Sampling.model_validate(self.config.sampling.model_dump() | changes)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
             raise SamplingError(f"{name}={first['input']!r}: {first['msg']}", about=name) from None
-
-    def _check(self, templates: Sequence[Any], names: Sequence[str]) -> None:
-        for template, name in zip(templates, names, strict=True):
-            check_template(template, name, process=self.process, max_length=self.config.model.length)
+        keys = [name.replace(" ", "-") for name in names]  # a value in a header has no spaces
+        return Request(templates, options, seed, keys, choices.get("constraint"), origin)
 
 
 def _names(texts: Sequence[str], names: Sequence[str] | None, num_samples: int, kind: str) -> list[str]:
@@ -177,8 +159,3 @@ def _names(texts: Sequence[str], names: Sequence[str] | None, num_samples: int, 
     if num_samples < 1:
         raise SamplingError(f"num_samples={num_samples}; expected 1 or more", about="num_samples")
     return [f"{kind} {number}" for number in range(1, len(texts) + 1)] if names is None else list(names)
-
-
-def _without_spaces(names: list[str]) -> list[str]:
-    """Names that can be values in a header."""
-    return [name.replace(" ", "-") for name in names]

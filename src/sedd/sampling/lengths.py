@@ -36,11 +36,7 @@ class LengthDistribution:
         return float(np.mean(self.quantiles))
 
     def of_samples(self, count: int, length: int | None, *, seed: int) -> np.ndarray:
-        """Lengths of `count` samples, (count,): `length` for all, or drawn for None.
-
-        Raises:
-            SamplingError: if `count` is negative.
-        """
+        """Lengths of `count` samples, (count,): `length` for all, or drawn for None; a SamplingError if `count` < 0."""
         if count < 0:
             raise SamplingError(f"cannot draw {count} sequences; expected 0 or more", about="count")
         return self.draw(count, seed=seed) if length is None else np.full(count, length)

@@ -21,16 +21,11 @@ def max_drawn_share(noise: Noise) -> float:
 
 
 def check_template(template: Ids, name: str, *, process: Process, max_length: int) -> None:
-    """Check that a model can draw a template, (length,) with `graph.n` at the residues to draw.
-
-    Raises:
-        SamplingError: if the length is impossible, or more is to be drawn than the noise of the model allows.
-    """
+    """Raise a SamplingError if the length of a template is impossible, or the noise does not allow drawing so much."""
     length, to_draw = len(template), int((template == process.graph.n).sum())
     if not 1 <= length <= max_length:
-        raise SamplingError(
-            f"{name}: length {length} is impossible: this model makes 1 to {max_length} residues", about=name
-        )
+        message = f"{name}: length {length} is impossible: this model makes 1 to {max_length} residues"
+        raise SamplingError(message, about=name)
     share = max_drawn_share(process.noise)
     if to_draw <= share * length:
         return
@@ -51,12 +46,9 @@ def check_template(template: Ids, name: str, *, process: Process, max_length: in
 
 
 def start_mask_rates(process: Process, to_draw: Tensor, lengths: Tensor) -> Tensor:
-    """The mask rate from which each sequence starts, (batch,) float64; see `Graph.start_mask_rate`.
+    """The mask rate from which sequences of `lengths` with `to_draw` residues to draw start, (batch,) float64 each.
 
-    Args:
-        process: forward process and noise schedule.
-        to_draw: (batch,) residues to draw.
-        lengths: (batch,) residues.
+    See `Graph.start_mask_rate`.
     """
     largest = torch.full(to_draw.shape, -math.expm1(-process.noise.sigma_max), dtype=torch.float64)
     return process.graph.start_mask_rate(largest, to_draw.double() / lengths.double())

@@ -50,10 +50,10 @@ class SampleBatch:
         self,
         templates: Sequence[Ids],
         generators: Sequence[np.random.Generator],
-        *,
         graph: Graph,
         device: torch.device,
         constraint: Constraint | None = None,
+        *,
         drop_finished: bool = True,
     ) -> None:
         self.graph, self.device, self.constraint, self.drop_finished = graph, device, constraint, drop_finished
@@ -156,15 +156,10 @@ class SampleBatch:
         new = constraint(tokens.clone(), self.to_draw.clone())
         if not isinstance(new, Tensor) or new.shape != tokens.shape or new.dtype != tokens.dtype:
             got = f"{tuple(new.shape)} of {new.dtype}" if isinstance(new, Tensor) else type(new).__name__
-            raise SamplingError(
-                f"the constraint returned {got}; expected token ids, a tensor of {tuple(tokens.shape)} of "
-                f"{tokens.dtype}",
-                about="constraint",
-            )
-        wrong = self.to_draw & ((new < 0) | (new >= self.graph.states))
-        if bool(wrong.any()):
-            raise SamplingError(
-                f"the constraint returned the id {int(new[wrong][0])}; expected 0 to {self.graph.states - 1}",
-                about="constraint",
-            )
+            expected = f"token ids, a tensor of {tuple(tokens.shape)} of {tokens.dtype}"
+            raise SamplingError(f"the constraint returned {got}; expected {expected}", about="constraint")
+        wrong = new[self.to_draw & ((new < 0) | (new >= self.graph.states))]
+        if len(wrong):
+            message = f"the constraint returned the id {int(wrong[0])}; expected 0 to {self.graph.states - 1}"
+            raise SamplingError(message, about="constraint")
         return new

@@ -33,26 +33,18 @@ def no_progress(done: float) -> None:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws sequences from a model.
-
-    Args:
-        process: of the model. Generation from nothing starts at the `sigma_max` of its noise.
-        backend: gives the precision.
-        device: device of the network.
-        options: the `sampling` section.
-        max_length: longest sequence, residues.
-        constraint: applied after each step.
-        reuse_scores: neither evaluate scores again that are known, nor keep finished sequences in the batch. It changes
-            the cost only; without it, every step of every sequence costs one evaluation.
-    """
+    """Draws sequences from a model. Generation from nothing starts at the `sigma_max` of the noise of `process`."""
 
     process: Process
     backend: Backend
     device: torch.device
     options: Sampling
     max_length: int
+    """Residues of the longest sequence."""
     constraint: Constraint | None = None
     reuse_scores: bool = True
+    """Neither evaluate scores again that are known, nor keep finished sequences in the batch. It changes the cost only;
+    without it, every step of every sequence costs one evaluation."""
 
     def __call__(
         self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = no_progress
@@ -80,8 +72,8 @@ class Sampler:
                 about="predictor",
             )
         for index in range(len(templates)):
-            name = f"sequence {index + 1}"
-            check_template(templates[index], name, process=self.process, max_length=self.max_length)
+            template, name = templates[index], f"sequence {index + 1}"
+            check_template(template, name, process=self.process, max_length=self.max_length)
         return self._batches(network, templates, seed, first, report)
 
     def _batches(
@@ -99,13 +91,9 @@ class Sampler:
         self, network: Network, chunk: list[Ids], seed: int, start: int, report: Report
     ) -> dict[int, tuple[Ids, int]]:
         """Tokens and evaluations of the samples `start`, `start` + 1, ... by their index in the chunk."""
+        generators = [generator(seed, "sample", start + index) for index in range(len(chunk))]
         batch = SampleBatch(
-            chunk,
-            [generator(seed, "sample", start + index) for index in range(len(chunk))],
-            graph=self.process.graph,
-            device=self.device,
-            constraint=self.constraint,
-            drop_finished=self.reuse_scores,
+            chunk, generators, self.process.graph, self.device, self.constraint, drop_finished=self.reuse_scores
         )
         score_model = CachedScoreModel(network, self.process, self.backend, self.options, reuse=self.reuse_scores)
         fixed_beside_noise = not self.process.graph.has_mask and not torch.equal(batch.to_draw, batch.padding_mask)

@@ -17,13 +17,8 @@ def apply_temperature(
 ) -> Tensor:
     """Log-scores, (batch, length, n), with p(x0 | others) replaced; unchanged at temperature 1 and top-p 1.
 
-    Args:
-        log_score: (batch, length, n).
-        x_t: (batch, length) noisy tokens.
-        sigma: (batch,) float32.
-        graph: the forward process.
-        temperature: p becomes proportional to p^(1/temperature).
-        top_p: then only the nucleus of this share is kept.
+    p becomes proportional to p^(1/temperature), then only its nucleus of the share `top_p` is kept. `log_score` belongs
+    to the noisy tokens `x_t`, (batch, length), at `sigma`, (batch,).
     """
     if temperature == 1.0 and top_p == 1.0:
         return log_score

@@ -22,12 +22,7 @@ alphabet (`.` in `esm`, `?` in a text) are read as such."""
 
 @dataclass(frozen=True)
 class BlankTemplates:
-    """Templates without fixed residues, made on access.
-
-    Args:
-        lengths: (samples,) residues.
-        mark: the id that marks residues to draw, `graph.n`.
-    """
+    """Templates without fixed residues, of `lengths` (samples,); `mark` is the id at residues to draw, `graph.n`."""
 
     lengths: np.ndarray
     mark: int
@@ -54,23 +49,18 @@ class RepeatedTemplates:
 
 
 @dataclass(frozen=True)
-class RandomRedesigns:
+class RandomRedesigns(RepeatedTemplates):
     """Each sequence `num_samples` times, with a random `share` of its residues marked by the id `mark`.
 
     Which residues is a function of (seed, index). Their number is rounded down, and at least one.
     """
 
-    sequences: Sequence[Ids]
-    num_samples: int
     share: float
     mark: int
     seed: int
 
-    def __len__(self) -> int:
-        return self.num_samples * len(self.sequences)
-
     def __getitem__(self, index: int) -> Ids:
-        template = self.sequences[index // self.num_samples].copy()
+        template = super().__getitem__(index).copy()
         count = max(1, int(self.share * len(template) + 1e-9))
         template[generator(self.seed, "redesign", index).choice(len(template), count, replace=False)] = self.mark
         return template
@@ -79,9 +69,7 @@ class RandomRedesigns:
 def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
     """Ids of a template, (length,) int64; `alphabet.n` marks the residues to draw.
 
-    Raises:
-        SamplingError: if it is empty, or nothing in it is to be drawn.
-        DataError: if a symbol is neither in the alphabet nor a mark.
+    A SamplingError if it is empty or nothing is to be drawn, a DataError if a symbol is neither known nor a mark.
     """
     ids = _ids(text, alphabet, name)
     if not (ids == alphabet.mask_id).any():
@@ -91,17 +79,13 @@ def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
 
 
 def parse_sequence(text: str, alphabet: Alphabet, name: str) -> Ids:
-    """Ids of a sequence without marks, (length,) int64.
-
-    Raises:
-        SamplingError: if it is empty, or has a mark.
-        DataError: if a symbol is not in the alphabet.
-    """
+    """Ids of a sequence, (length,) int64; a SamplingError if empty or with a mark, a DataError as for templates."""
     ids = _ids(text, alphabet, name)
-    if (ids == alphabet.mask_id).any():
+    marks = np.flatnonzero(ids == alphabet.mask_id)
+    if len(marks):
         raise SamplingError(
-            f"{name}: residue {int((ids == alphabet.mask_id).argmax()) + 1} is a mark, but redesign chooses the "
-            "residues to draw. Give sequences without marks, or use them as templates without a share",
+            f"{name}: residue {marks[0] + 1} is a mark, but redesign chooses the residues to draw. Give sequences "
+            "without marks, or use them as templates without a share",
             about=name,
         )
     return ids
@@ -142,13 +126,16 @@ def _marks(alphabet: Alphabet) -> list[str]:
 def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
     """Names and texts of the templates in a file: FASTA, or for models of text one template per line.
 
-    Raises:
-        DataError: if the file does not exist, cannot be read, or is empty.
+    A DataError if the file does not exist, cannot be read, or is empty.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
     try:
-        templates = list(_lines(path) if alphabet.name == "text" else _records(path))
+        if alphabet.name == "text":
+            lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            templates = [(f"line-{number}", line) for number, line in lines if line]
+        else:
+            templates = list(_records(path))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not templates:
@@ -171,8 +158,3 @@ def _records(path: Path) -> Iterator[tuple[str, str]]:
             pieces.append(line)
     if name:
         yield name, "".join(pieces)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return ((f"line-{number}", line) for number, line in enumerate(lines, 1) if line)

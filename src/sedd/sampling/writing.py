@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
@@ -24,38 +25,32 @@ Describe = Callable[[int], Mapping[str, Any]]
 
 def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
     """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
-    records = (_record(i, text, alphabet, origin) for i, text in enumerate(sequences))
-    if path is None:
-        sys.stdout.writelines(records)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(records), encoding="utf-8")
+    with _output(path, "w") as file:
+        file.writelines(_record(i, text, alphabet, origin) for i, text in enumerate(sequences))
 
 
 def write_stream(
     path: Path | None, samples: Iterable[Sample], alphabet: Alphabet, describe: Describe, *, append: bool = False
 ) -> None:
     """Write each sample as soon as it is drawn, to a file, or to standard output for None."""
+    with _output(path, "a" if append else "w") as file:
+        for sample in samples:
+            text = alphabet.decode(sample.tokens)
+            file.write(_record(sample.index, text, alphabet, describe(sample.index), nfe=sample.nfe))
+            file.flush()
+
+
+def _output(path: Path | None, mode: Literal["a", "w"]) -> AbstractContextManager[IO[str]]:
     if path is None:
-        _write(sys.stdout, samples, alphabet, describe)
-        return
+        return nullcontext(sys.stdout)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a" if append else "w", encoding="utf-8", newline="") as file:
-        _write(file, samples, alphabet, describe)
-
-
-def _write(file: IO[str], samples: Iterable[Sample], alphabet: Alphabet, describe: Describe) -> None:
-    for sample in samples:
-        text = alphabet.decode(sample.tokens)
-        file.write(_record(sample.index, text, alphabet, describe(sample.index), nfe=sample.nfe))
-        file.flush()
+    return path.open(mode, encoding="utf-8", newline="")
 
 
 def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
     """Remove an incomplete last sample from a file, and return the number of complete ones; 0 without a file.
 
-    Raises:
-        SamplingError: if it has content that is not of this request; the file is then unchanged.
+    A SamplingError, and an unchanged file, if it has content that is not of this request.
     """
     if not path.exists():
         return 0
@@ -92,7 +87,8 @@ def _size(header: str, alphabet: Alphabet) -> int:
 
 
 def _record(index: int, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
-    body = text if alphabet.name == "text" else _wrapped(text)
+    starts = range(0, len(text), LINE_WIDTH)
+    body = text if alphabet.name == "text" else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
     ends = "".join(f" {key}={value}" for key, value in after.items())
     return f"{_start(alphabet)}{_header(index, origin)} length={len(text)}{ends}\n{body}\n"
 
@@ -103,7 +99,3 @@ def _header(index: int, origin: Mapping[str, Any]) -> str:
 
 def _start(alphabet: Alphabet) -> str:
     return "=== " if alphabet.name == "text" else ">"
-
-
-def _wrapped(text: str) -> str:
-    return "\n".join(text[first : first + LINE_WIDTH] for first in range(0, len(text), LINE_WIDTH))

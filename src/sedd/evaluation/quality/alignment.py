@@ -10,20 +10,17 @@ import numpy as np
 from sedd.data import PROTEIN
 from sedd.errors import SeddError
 from sedd.evaluation.quality.novelty import Neighbours, TrainingIndex
-from sedd.evaluation.quality.packed import Packed
+from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.quality.statistic import Ratio
 
 MOST = 100
 """Sequences of each set that are aligned; an alignment takes milliseconds."""
 
 
-def identity(sequences: Packed, neighbours: Neighbours, index: TrainingIndex) -> Ratio:
+def identity(sequences: PackedSequences, neighbours: Neighbours, index: TrainingIndex) -> Ratio:
     """Identical residues in the best local alignment with the neighbour, as a share of the sequences' residues.
 
-    BLOSUM62, a gap of n residues costs 11 + n. Over the first 100 sequences.
-
-    Raises:
-        SeddError: if Biopython is missing.
+    BLOSUM62, a gap of n residues costs 11 + n. Over the first 100 sequences. A SeddError if Biopython is missing.
     """
     aligner = blast_like()
     same = np.zeros(len(sequences))
@@ -36,18 +33,14 @@ def identity(sequences: Packed, neighbours: Neighbours, index: TrainingIndex) ->
     return Ratio(same, below)
 
 
-def _residues(sequences: Packed, number: int) -> str:
+def _residues(sequences: PackedSequences, number: int) -> str:
     """One sequence in the symbols of the matrix; X for all other symbols, such as `<cls>`."""
     symbols = sequences.alphabet.symbols
     return "".join(symbols[i] if symbols[i] in PROTEIN.symbols else "X" for i in sequences.row(number).tolist())
 
 
 def blast_like() -> Any:
-    """An aligner with the scores of BLAST.
-
-    Raises:
-        SeddError: if Biopython is missing.
-    """
+    """An aligner with the scores of BLAST; a SeddError if Biopython is missing."""
     try:
         align = import_module("Bio.Align")
     except ModuleNotFoundError as missing:

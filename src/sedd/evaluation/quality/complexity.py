@@ -1,4 +1,6 @@
-"""Low complexity and repeats: a collapsed model has too much of both, shuffled sequences too little.
+"""Shares of residues: of a class, of low complexity, and in repeats.
+
+A collapsed model has too much low complexity and too many repeats, shuffled sequences too little of both.
 
 *Low complexity* follows the first stage of SEG (Wootton and Federhen 1993) with its usual parameters: windows of 12
 residues, each with the entropy of its residues in bits. A stretch of consecutive windows of at most 2.5 bits counts if
@@ -14,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.evaluation.quality.packed import Packed
+from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.quality.statistic import Ratio
 
 WINDOW = 12
@@ -22,20 +24,18 @@ TRIGGER_BITS = 2.2
 EXTENSION_BITS = 2.5
 SHORTEST_REPEAT = {1: 4, 2: 6, 3: 9, 4: 12}
 """Residues, by period."""
+CLASSES = {"hydrophobic": "ACFILMVW", "polar": "HNQSTY", "charged": "DEKR", "aromatic": "FHWY"}
+"""They overlap, and G and P are in none."""
 Flags = NDArray[np.bool_]
 
 
-def low_complexity_share(sequences: Packed) -> Ratio:
-    """The share of residues of low complexity."""
-    return _share(sequences, low_complexity(sequences))
+def class_share(sequences: PackedSequences, letters: str) -> Ratio:
+    """The share of residues that are one of `letters`."""
+    inside = np.array([symbol in letters for symbol in sequences.alphabet.symbols])
+    return sequences.share(inside[sequences.tokens])
 
 
-def repeat_share(sequences: Packed) -> Ratio:
-    """The share of residues in repeats."""
-    return _share(sequences, repeats(sequences))
-
-
-def low_complexity(sequences: Packed) -> Flags:
+def low_complexity(sequences: PackedSequences) -> Flags:
     """Which residues are of low complexity, (residues,)."""
     bits = window_bits(sequences)
     stretches = _runs(bits <= EXTENSION_BITS + 1e-9)
@@ -44,7 +44,7 @@ def low_complexity(sequences: Packed) -> Flags:
     return _covered(kept, sequences.residues)
 
 
-def window_bits(sequences: Packed) -> NDArray[np.float64]:
+def window_bits(sequences: PackedSequences) -> NDArray[np.float64]:
     """Entropy in bits of the window that starts at each residue, (residues,); infinite where none does."""
     starts = sequences.residues - WINDOW + 1
     bits = np.full(sequences.residues, np.inf)
@@ -60,21 +60,16 @@ def window_bits(sequences: Packed) -> NDArray[np.float64]:
     return bits
 
 
-def repeats(sequences: Packed) -> Flags:
+def repeats(sequences: PackedSequences) -> Flags:
     """Which residues are in repeats, (residues,)."""
     stretches: list[tuple[int, int]] = []
+    tokens, owner = sequences.tokens, sequences.owner
     for period, shortest in SHORTEST_REPEAT.items():
         same = np.zeros(sequences.residues, bool)
-        same[period:] = (sequences.tokens[period:] == sequences.tokens[:-period]) & (
-            sequences.owner[period:] == sequences.owner[:-period]
-        )
+        same[period:] = (tokens[period:] == tokens[:-period]) & (owner[period:] == owner[:-period])
         runs = _runs(same)
         stretches += [(first - period, last) for first, last in runs if last - first + period >= shortest]
     return _covered(stretches, sequences.residues)
-
-
-def _share(sequences: Packed, flags: Flags) -> Ratio:
-    return Ratio(sequences.per_sequence(flags), sequences.lengths.astype(np.float64))
 
 
 def _runs(flags: Flags) -> NDArray[np.int64]:

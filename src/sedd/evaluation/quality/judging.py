@@ -17,13 +17,11 @@ import numpy as np
 from sedd.data import PROTEIN, Alphabet
 from sedd.errors import DataError
 from sedd.evaluation.quality.alignment import identity
-from sedd.evaluation.quality.complexity import low_complexity_share, repeat_share
-from sedd.evaluation.quality.composition import CLASSES, CompositionSpread, class_share
-from sedd.evaluation.quality.diversity import PairDistance, uniqueness
-from sedd.evaluation.quality.kmers import KmerDivergence
-from sedd.evaluation.quality.lengths import LengthDistance
+from sedd.evaluation.quality.complexity import CLASSES, Flags, class_share, low_complexity, repeats
+from sedd.evaluation.quality.distances import KmerDivergence, LengthDistance
+from sedd.evaluation.quality.diversity import CompositionSpread, PairDistance, uniqueness
 from sedd.evaluation.quality.novelty import CLOSE, Neighbours, TrainingIndex
-from sedd.evaluation.quality.packed import Packed, SampleBatch
+from sedd.evaluation.quality.packed import PackedSequences, TextsOrIds
 from sedd.evaluation.quality.quality import Answer, Quality, Row
 from sedd.evaluation.quality.statistic import Floats, Statistic, bootstrap_weights
 
@@ -32,11 +30,13 @@ LEAST = 10
 """With fewer sequences in a set, the bootstrap does not estimate its standard error."""
 FAR_FEWER = 0.5
 """A note is added if a smaller share of the samples is used."""
+Sets = Mapping[str, PackedSequences]
+"""The compared sets by name: `samples`, `held_out`, `shuffled` and `reference`."""
 
 
 def judge(
-    samples: SampleBatch,
-    natural: SampleBatch,
+    samples: TextsOrIds,
+    natural: TextsOrIds,
     *,
     alphabet: Alphabet = PROTEIN,
     training: TrainingIndex | None = None,
@@ -65,30 +65,33 @@ def judge(
         SeddError: if `align` is on and there is no training set or no Biopython.
     """
     _check(samples, natural, align=align, training=training)
-    packed = Packed.drawn(samples, alphabet, most=most, seed=seed)
+    packed = PackedSequences.drawn(samples, alphabet, most=most, seed=seed)
     half = min(len(natural) // 2, -(-3 * len(packed) // 2))  # some to spare, in case they are shorter
-    drawn = Packed.drawn(natural, alphabet, most=3 * most + half, longest=longest, seed=seed)
-    sets = Sets.of(packed, drawn.part(0, half), drawn.part(half, len(drawn)), seed=seed)
-    near = {} if training is None else {name: training.nearest(sequences) for name, sequences in sets.all.items()}
+    drawn = PackedSequences.drawn(natural, alphabet, most=3 * most + half, longest=longest, seed=seed)
+    held_out = drawn.part(0, half)
+    residues = min(packed.residues, held_out.residues)
+    judged, held_out = packed.of_residues(residues), held_out.of_residues(residues)
+    reference, shuffled = drawn.part(half, len(drawn)), held_out.shuffled(seed=seed)
+    sets = {"samples": judged, "held_out": held_out, "shuffled": shuffled, "reference": reference}
+    near = {} if training is None else {name: training.nearest(sequences) for name, sequences in sets.items()}
     metrics = [*_distances(sets), *_levels(sets), *_neighbours(sets, near, training if align else None)]
-    weights = {
-        name: bootstrap_weights(len(sequences), draws, seed=seed, which=name) for name, sequences in sets.all.items()
-    }
+    weights = {name: bootstrap_weights(len(sets[name]), draws, seed=seed, which=name) for name in sets}
     weights["shuffled"] = weights["held_out"]  # the same sequences: what depends on their composition alone cancels
-    rows = tuple(_row(metric, weights, certain=sets.smallest >= LEAST) for metric in metrics)
+    certain = min(map(len, sets.values())) >= LEAST
+    rows = tuple(_row(metric, weights, certain=certain) for metric in metrics)
     return Quality(
         rows=rows,
-        samples=len(sets.samples),
-        samples_residues=sets.samples.residues,
-        held_out=len(sets.held_out),
-        held_out_residues=sets.held_out.residues,
-        reference=len(sets.reference),
+        samples=len(judged),
+        samples_residues=judged.residues,
+        held_out=len(held_out),
+        held_out_residues=held_out.residues,
+        reference=len(reference),
         training=None if training is None else training.searched,
-        notes=tuple(_notes(rows, sets, packed, training, near)),
+        notes=tuple(_notes(rows, sets, len(packed), training, near)),
     )
 
 
-def _check(samples: SampleBatch, natural: SampleBatch, *, align: bool, training: TrainingIndex | None) -> None:
+def _check(samples: TextsOrIds, natural: TextsOrIds, *, align: bool, training: TrainingIndex | None) -> None:
     if not len(samples):
         raise DataError("there are no samples to judge; expected at least one sequence")
     if len(natural) < 2:
@@ -98,38 +101,6 @@ def _check(samples: SampleBatch, natural: SampleBatch, *, align: bool, training:
         )
     if align and training is None:
         raise DataError("aligning needs the training set; give it too (--train on the command line)")
-
-
-@dataclass(frozen=True)
-class Sets:
-    """The four sets of sequences that are compared."""
-
-    samples: Packed
-    held_out: Packed
-    shuffled: Packed
-    reference: Packed
-
-    @staticmethod
-    def of(samples: Packed, held_out: Packed, reference: Packed, *, seed: int) -> Sets:
-        """Samples and held-out sequences cut to about as many residues."""
-        residues = min(samples.residues, held_out.residues)
-        samples, held_out = samples.of_residues(residues), held_out.of_residues(residues)
-        return Sets(samples, held_out, held_out.shuffled(seed=seed), reference)
-
-    @property
-    def all(self) -> dict[str, Packed]:
-        """By name."""
-        return {
-            "samples": self.samples,
-            "held_out": self.held_out,
-            "shuffled": self.shuffled,
-            "reference": self.reference,
-        }
-
-    @property
-    def smallest(self) -> int:
-        """Sequences of the smallest set."""
-        return min(map(len, self.all.values()))
 
 
 @dataclass(frozen=True)
@@ -144,32 +115,38 @@ class Metric:
 
 def _distances(sets: Sets) -> Iterator[Metric]:
     """Metrics that are distances from the reference."""
-    columns = {name: sequences for name, sequences in sets.all.items() if name != "reference"}
+    columns = {name: sequences for name, sequences in sets.items() if name != "reference"}
     equal = min(sequences.residues for sequences in columns.values())
     # Cut to the last residue: the bias of a divergence depends on how many there are.
-    lengths = {name: LengthDistance(sequences, sets.reference) for name, sequences in columns.items()}
+    lengths = {name: LengthDistance(sequences, sets["reference"]) for name, sequences in columns.items()}
     yield Metric("length_distance", "length distance", "of the mean length", lengths)
     for k, name in ((1, "letter"), (2, "2mer"), (3, "3mer")):
         title = "letter divergence" if k == 1 else f"{k}-mer divergence"
-        divergences = {
-            column: KmerDivergence(sequences.cut(equal), sets.reference, k) for column, sequences in columns.items()
-        }
+        divergences = {column: KmerDivergence(columns[column].cut(equal), sets["reference"], k) for column in columns}
         yield Metric(f"{name}_divergence", title, "nats", divergences)
 
 
 def _levels(sets: Sets) -> Iterator[Metric]:
     """Metrics of each set that are compared with the value of the reference."""
 
-    def of(measure: Callable[[Packed], Statistic]) -> dict[str, Statistic]:
-        return {name: measure(sequences) for name, sequences in sets.all.items()}
+    def of(measure: Callable[[PackedSequences], Statistic]) -> dict[str, Statistic]:
+        return {name: measure(sequences) for name, sequences in sets.items()}
 
-    if _is_protein(sets.samples.alphabet):
-        yield Metric("low_complexity", "low complexity", "share", of(low_complexity_share))
-        yield Metric("repeats", "repeats", "share", of(repeat_share))
+    def share(marked: Callable[[PackedSequences], Flags]) -> dict[str, Statistic]:
+        return {name: sequences.share(marked(sequences)) for name, sequences in sets.items()}
+
+    if _is_protein(sets["samples"].alphabet):
+        yield Metric(
+            "low_complexity",
+            "low complexity",
+            "share",
+            share(low_complexity),
+        )
+        yield Metric("repeats", "repeats", "share", share(repeats))
     yield Metric("letter_spread", "letter spread", "nats", of(CompositionSpread))
     yield Metric("uniqueness", "uniqueness", "share", of(uniqueness))
     yield Metric("diversity", "diversity, 3-mers", "share", of(PairDistance))
-    if _is_protein(sets.samples.alphabet):
+    if _is_protein(sets["samples"].alphabet):
         for name, letters in CLASSES.items():
             yield Metric(name, f"{name} {letters}", "share", of(partial(class_share, letters=letters)))
 
@@ -178,10 +155,10 @@ def _neighbours(sets: Sets, near: Mapping[str, Neighbours], aligned: TrainingInd
     """Metrics of the similarity to the training set."""
     if not near:
         return
-    yield Metric("novelty", "novelty, 5-mers", "share", {name: neighbours.novelty for name, neighbours in near.items()})
-    yield Metric("copies", "close copies", "share", {name: neighbours.copies for name, neighbours in near.items()})
+    yield Metric("novelty", "novelty, 5-mers", "share", {name: nearest.novelty for name, nearest in near.items()})
+    yield Metric("copies", "close copies", "share", {name: nearest.copies for name, nearest in near.items()})
     if aligned is not None:
-        identities = {name: identity(sequences, near[name], aligned) for name, sequences in sets.all.items()}
+        identities = {name: identity(sequences, near[name], aligned) for name, sequences in sets.items()}
         yield Metric("identity", "identity to nearest", "share", identities)
 
 
@@ -215,17 +192,18 @@ def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row
 
 
 def _notes(
-    rows: tuple[Row, ...], sets: Sets, packed: Packed, training: TrainingIndex | None, near: Mapping[str, Neighbours]
+    rows: tuple[Row, ...], sets: Sets, given: int, training: TrainingIndex | None, near: Mapping[str, Neighbours]
 ) -> Iterator[str]:
+    used = len(sets["samples"])
     by_name = {row.name: row for row in rows}
-    if sets.smallest < LEAST:
+    if min(map(len, sets.values())) < LEAST:
         yield f"Fewer than {LEAST} sequences in one of the sets: no difference is significant. Give more."
-    if len(sets.samples) < FAR_FEWER * len(packed):
+    if used < FAR_FEWER * given:
         yield (
-            f"Only {len(sets.samples):,} of {len(packed):,} samples are used, as many residues as the held-out half "
+            f"Only {used:,} of {given:,} samples are used, as many residues as the held-out half "
             "has; give more natural sequences."
         )
-    if not _is_protein(sets.samples.alphabet):
+    if not _is_protein(sets["samples"].alphabet):
         yield "Low complexity, repeats and kinds of residues are for proteins, and left out for text."
     lost = [row.title for row in rows if row.differ and row.against_shuffled == "loses"]
     spread = by_name["letter_spread"]
@@ -242,7 +220,7 @@ def _notes(
         yield f"Neighbours are those among {training.searched:,} of {training.total:,} training sequences."
     exact = int(near["samples"].exact.sum())
     if exact:
-        yield f"{exact:,} of {len(sets.samples):,} samples are exact copies of training sequences."
+        yield f"{exact:,} of {used:,} samples are exact copies of training sequences."
     copies = by_name["copies"]
     if copies.samples > copies.held_out and copies.against_held_out == "loses":
         yield (

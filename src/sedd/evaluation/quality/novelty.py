@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.data import Alphabet, Sequences
-from sedd.evaluation.quality.packed import Ints, Packed
+from sedd.evaluation.quality.packed import Ints, PackedSequences
 from sedd.evaluation.quality.statistic import Floats, Ratio, mean
 
 K = 5
@@ -40,32 +40,28 @@ class TrainingIndex:
     hashes: NDArray[np.uint64]
     """(searched,): one per training sequence, sorted: finds exact copies."""
     k: int
-    searched: int
-    """Training sequences in the index."""
     total: int
     """Training sequences in total."""
-    sequences: Packed
+    sequences: PackedSequences
     """Those in the index."""
+
+    @property
+    def searched(self) -> int:
+        """Training sequences in the index."""
+        return len(self.sequences)
 
     @staticmethod
     def of(training: Sequences, alphabet: Alphabet, *, most: int = MOST_SEARCHED, seed: int = 0) -> TrainingIndex:
         """Index at most `most` sequences of a training set, chosen by key."""
-        packed = Packed.drawn(training, alphabet, most=most, seed=seed)
+        packed = PackedSequences.drawn(training, alphabet, most=most, seed=seed)
         k = min(K, int(40 / np.log2(alphabet.n)))  # fewer for huge alphabets: a code must leave room for the owner
         kmers, owners = _distinct(packed, k)
         starts = np.flatnonzero(_is_first(kmers))
-        return TrainingIndex(
-            codes=kmers[starts],
-            starts=np.append(starts, len(kmers)).astype(np.int32),
-            owners=owners.astype(np.int32),
-            hashes=np.sort(_hashes(packed)),
-            k=k,
-            searched=len(packed),
-            total=len(training),
-            sequences=packed,
-        )
+        ends = np.append(starts, len(kmers)).astype(np.int32)
+        hashes = np.sort(_hashes(packed))
+        return TrainingIndex(kmers[starts], ends, owners.astype(np.int32), hashes, k, len(training), packed)
 
-    def nearest(self, sequences: Packed) -> Neighbours:
+    def nearest(self, sequences: PackedSequences) -> Neighbours:
         """The nearest training sequence of each."""
         shares, which = np.zeros(len(sequences)), np.zeros(len(sequences), np.int64)
         codes, owner = _distinct(sequences, self.k)
@@ -113,7 +109,7 @@ class Neighbours:
         return mean((self.shares >= CLOSE).astype(np.float64))
 
 
-def _distinct(sequences: Packed, k: int) -> tuple[Ints, Ints]:
+def _distinct(sequences: PackedSequences, k: int) -> tuple[Ints, Ints]:
     """The distinct k-mers of each sequence, sorted by k-mer, and the sequence of each."""
     codes, owner = sequences.kmers(k)
     both = np.sort(codes * len(sequences) + owner)  # np.unique hashes integers, which takes ten times as long
@@ -126,8 +122,6 @@ def _is_first(values: Ints) -> NDArray[np.bool_]:
     return np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]])
 
 
-def _hashes(sequences: Packed) -> NDArray[np.uint64]:
-    digests = (
-        hashlib.blake2b(sequences.row(index).tobytes(), digest_size=8).digest() for index in range(len(sequences))
-    )
-    return np.frombuffer(b"".join(digests), np.uint64)
+def _hashes(sequences: PackedSequences) -> NDArray[np.uint64]:
+    rows = (sequences.row(index).tobytes() for index in range(len(sequences)))
+    return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), np.uint64)

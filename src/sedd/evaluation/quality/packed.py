@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from sedd.data import Alphabet, Permutation, Sequences, crop
 from sedd.errors import DataError
+from sedd.evaluation.quality.statistic import Ratio
 from sedd.randomness import generator
 
 Ints = NDArray[np.int64]
-SampleBatch = Sequence[str] | Sequences
+TextsOrIds = Sequence[str] | Sequences
 """Sequences as text, or as arrays of token ids."""
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
+class PackedSequences:
     """Sequences one after the other."""
 
     tokens: NDArray[Any]
@@ -31,14 +32,16 @@ class Packed:
     alphabet: Alphabet
 
     @staticmethod
-    def of(rows: Iterable[NDArray[Any]], alphabet: Alphabet) -> Packed:
+    def of(rows: Iterable[NDArray[Any]], alphabet: Alphabet) -> PackedSequences:
         """Pack arrays of token ids."""
         arrays = [np.asarray(row, alphabet.dtype) for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in arrays])]).astype(np.int64)
-        return Packed(np.concatenate([*arrays, np.empty(0, alphabet.dtype)]), offsets, alphabet)
+        return PackedSequences(np.concatenate([*arrays, np.empty(0, alphabet.dtype)]), offsets, alphabet)
 
     @staticmethod
-    def drawn(rows: SampleBatch, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0) -> Packed:
+    def drawn(
+        rows: TextsOrIds, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0
+    ) -> PackedSequences:
         """At most `most` sequences in a keyed order, cropped at a keyed position to at most `longest` residues.
 
         Raises:
@@ -48,7 +51,7 @@ class Packed:
         ids = (_checked(rows[index], index, alphabet) for index in chosen)
         if longest is not None:
             ids = (crop(row, seed=seed, sample=i, max_length=longest) for i, row in zip(chosen, ids, strict=True))
-        return Packed.of(ids, alphabet)
+        return PackedSequences.of(ids, alphabet)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -72,29 +75,30 @@ class Packed:
         """The ids of one sequence."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
-    def part(self, first: int, last: int) -> Packed:
+    def part(self, first: int, last: int) -> PackedSequences:
         """Sequences `first` to `last`, without the last."""
         begin, end = int(self.offsets[first]), int(self.offsets[last])
-        return Packed(self.tokens[begin:end], self.offsets[first : last + 1] - begin, self.alphabet)
+        return PackedSequences(self.tokens[begin:end], self.offsets[first : last + 1] - begin, self.alphabet)
 
-    def of_residues(self, most: int) -> Packed:
+    def of_residues(self, most: int) -> PackedSequences:
         """The first sequences with at most `most` residues together; at least one sequence."""
         count = int(np.searchsorted(self.offsets, most, side="right")) - 1
         return self.part(0, max(1, min(count, len(self))))
 
-    def cut(self, residues: int) -> Packed:
+    def cut(self, residues: int) -> PackedSequences:
         """Exactly the first `residues` residues; the last sequence loses its end."""
         count = int(np.searchsorted(self.offsets, residues, side="left"))
-        return Packed(self.tokens[:residues], np.minimum(self.offsets[: count + 1], residues), self.alphabet)
+        return PackedSequences(self.tokens[:residues], np.minimum(self.offsets[: count + 1], residues), self.alphabet)
 
-    def shuffled(self, *, seed: int = 0) -> Packed:
+    def shuffled(self, *, seed: int = 0) -> PackedSequences:
         """The residues of each sequence in random order: equal composition and lengths, no order."""
         keys = generator(seed, "shuffle").random(self.residues)
-        return Packed(self.tokens[np.lexsort((keys, self.owner))], self.offsets, self.alphabet)
+        return PackedSequences(self.tokens[np.lexsort((keys, self.owner))], self.offsets, self.alphabet)
 
-    def per_sequence(self, counted: NDArray[Any]) -> NDArray[np.float64]:
-        """Sums over the residues of each sequence, (sequences,), of one number per residue."""
-        return np.bincount(self.owner, counted.astype(np.float64), minlength=len(self)).astype(np.float64)
+    def share(self, flags: NDArray[np.bool_]) -> Ratio:
+        """The share of residues that `flags`, (residues,), marks."""
+        marked = np.bincount(self.owner, flags.astype(np.float64), minlength=len(self))
+        return Ratio(marked.astype(np.float64), self.lengths.astype(np.float64))
 
     def kmers(self, k: int) -> tuple[Ints, NDArray[np.int32]]:
         """The codes of all stretches of k residues, and the sequence of each: two of (stretches,)."""
@@ -114,19 +118,13 @@ def _checked(row: str | NDArray[Any], index: int, alphabet: Alphabet) -> NDArray
     if not len(ids):
         raise DataError(f"sequence {index + 1} is empty; expected at least one residue")
     if ids.min() < 0 or ids.max() >= alphabet.n:
-        raise DataError(
-            f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; the alphabet {alphabet.name!r} has 0 to "
-            f"{alphabet.n - 1}"
-        )
+        expected = f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
+        raise DataError(f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; {expected}")
     return ids
 
 
 def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:
-    """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`.
-
-    Raises:
-        DataError: if a symbol is not in the alphabet.
-    """
+    """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`."""
     names = {symbol: number for number, symbol in enumerate(alphabet.symbols) if len(symbol) > 1}
     if "<" not in text or not names:
         return alphabet.encode(text)

@@ -58,15 +58,8 @@ class Quality:
     """Warnings: what was left out, what is suspicious."""
 
     def row(self, name: str) -> Row:
-        """One metric.
-
-        Raises:
-            KeyError: if it was left out.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(name)
+        """One metric; a KeyError if it was left out."""
+        return {row.name: row for row in self.rows}[name]
 
     @property
     def sentence(self) -> str:
@@ -90,18 +83,13 @@ class Quality:
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: if `data` is not of that form; names the wrong keys.
-        """
+        """The inverse of `to_dict`; a ValueError that names the wrong keys if `data` is not of that form."""
         return TypeAdapter(cls).validate_python(data)
 
     def numbers(self) -> dict[str, float]:
         """The numbers alone, for a line of `metrics.jsonl`."""
         numbers: dict[str, float] = {"samples_sequences": self.samples, "samples_residues": self.samples_residues}
         for row in self.rows:
-            numbers[f"samples_{row.name}"] = row.samples
-            numbers[f"samples_{row.name}_held_out"] = row.held_out
-            numbers[f"samples_{row.name}_shuffled"] = row.shuffled
+            key = f"samples_{row.name}"
+            numbers |= {key: row.samples, f"{key}_held_out": row.held_out, f"{key}_shuffled": row.shuffled}
         return numbers

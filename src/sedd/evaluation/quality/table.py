@@ -37,9 +37,7 @@ def title_of(row: Row) -> str:
 
 def values_of(row: Row) -> list[str]:
     """Samples, held-out and shuffled, each with its interval."""
-    pairs = (
-        (row.samples, row.samples_half), (row.held_out, row.held_out_half), (row.shuffled, row.shuffled_half)
-    )  # fmt: skip
+    pairs = [(row.samples, row.samples_half), (row.held_out, row.held_out_half), (row.shuffled, row.shuffled_half)]
     if row.unit == "nats":
         places = 1 if max(value for value, _ in pairs) >= 0.1 else 2
         return [f"{1000 * value:.{places}f} ±{1000 * half:.{places}f}" for value, half in pairs]

@@ -75,16 +75,10 @@ class FirstHitting(Predictor):
 
 
 def _unmask_one(tokens: Tensor, masked: Tensor, log_p: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one of the masked positions of each sequence that has any.
+    """Draw one of the `masked` positions (batch, length) of each sequence that has any, and return both arrays anew.
 
-    Args:
-        tokens: (batch, length).
-        masked: (batch, length) bool.
-        log_p: (batch, length, n) log p(x0 | the other positions).
-        u: (batch, 2) in [0, 1): one decides which position is drawn, the other its symbol.
-
-    Returns:
-        `tokens` and `masked` after it.
+    `log_p` (batch, length, n) is log p(x0 | the other positions). Of `u`, (batch, 2) in [0, 1), the first number
+    decides which position is drawn, the second its symbol.
     """
     u_position = u[:, 0].to(tokens.device, torch.float32 if tokens.device.type == "mps" else torch.float64)
     remaining = masked.sum(1)

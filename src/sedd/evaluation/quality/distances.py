@@ -1,4 +1,4 @@
-"""Divergence of the k-mer frequencies of two sets of sequences."""
+"""Distances of a set of sequences from a reference: of the lengths, and of the k-mer frequencies."""
 
 from __future__ import annotations
 
@@ -9,12 +9,31 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.evaluation.quality.packed import Ints, Packed
+from sedd.evaluation.quality.packed import Ints, PackedSequences
 from sedd.evaluation.quality.statistic import Floats
 
 MOST_KINDS = 20_000
 CELLS = 4_000_000
 """Numbers in a block of counts by sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class LengthDistance:
+    """Wasserstein-1 distance of the lengths to those of a reference, as a share of the reference's mean length.
+
+    That is the area between the two cumulative distributions: how many residues an average sequence must gain or lose
+    to turn one set into the other.
+    """
+
+    sequences: PackedSequences
+    reference: PackedSequences
+
+    def __call__(self, weights: Floats, /) -> Floats:
+        longest = int(max(self.sequences.lengths.max(), self.reference.lengths.max()))
+        reference = np.cumsum(np.bincount(self.reference.lengths, minlength=longest + 1)) / len(self.reference)
+        by_length = np.stack([np.bincount(self.sequences.lengths, row, minlength=longest + 1) for row in weights])
+        sequences = np.cumsum(by_length, 1) / weights.sum(1, keepdims=True)
+        return np.asarray(np.abs(sequences - reference).sum(1) / self.reference.lengths.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +44,8 @@ class KmerDivergence:
     k-mers. So compare it only between sets with equally many residues.
     """
 
-    sequences: Packed
-    reference: Packed
+    sequences: PackedSequences
+    reference: PackedSequences
     k: int
 
     def __call__(self, weights: Floats, /) -> Floats:
@@ -69,9 +88,5 @@ def _divergence(counts: Floats, reference: Floats) -> float:
         return float(np.log(2.0))
     p, q = counts / counts.sum(), reference / reference.sum()
     middle = np.log(np.maximum(0.5 * (p + q), 1e-300))
-    both = (_entropy_terms(p) - p * middle).sum() + (_entropy_terms(q) - q * middle).sum()
+    both = sum((x * np.log(np.maximum(x, 1e-300)) - x * middle).sum() for x in (p, q))
     return float(np.clip(0.5 * both, 0.0, np.log(2.0)))
-
-
-def _entropy_terms(p: Floats) -> Floats:
-    return np.asarray(p * np.log(np.maximum(p, 1e-300)))
