@@ -90,7 +90,11 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[RecordedRun, ...]:
         if folder.resolve() in seen:
             raise CheckpointError(f"given twice (also as {seen[folder.resolve()]}); name different runs", file=folder)
         seen[folder.resolve()] = folder
-    return tuple(_read(RunDirectory(folder), name) for folder, name in zip(folders, _names(folders), strict=True))
+    directories = [RunDirectory(folder) for folder in folders]
+    return tuple(
+        RecordedRun(directory, name, directory.config(), directory.history())
+        for directory, name in zip(directories, _names(folders), strict=True)
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -101,7 +105,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _read(directory: RunDirectory, name: str) -> RecordedRun:
-    return RecordedRun(directory, name, directory.config(), directory.history())

@@ -157,7 +157,8 @@ def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | N
         raise DataError("neither a file nor a directory", file=path)
     if path.suffix == ".txt" and options.alphabet != "text":
         raise DataError("a text file; set data.alphabet=text to train on it, or give a FASTA file", file=path)
-    return prepare(path, _cache_directory(data) / _cache_name(path, options), options=options, progress=progress)
+    cache = cache_directory() if data.cache is None else Path(data.cache).expanduser()
+    return prepare(path, cache / _cache_name(path, options), options=options, progress=progress)
 
 
 def _open_store(path: Path, options: PrepareOptions) -> Prepared:
@@ -196,14 +197,8 @@ def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
         unimportant.add("clusters")
     if not recorded.get("holdout"):
         unimportant.add("holdout")  # nothing was held out: there is a better message for that
-    for options_of_one in (recorded, wanted):
-        for key in unimportant:
-            options_of_one.pop(key, None)
-    return differences(recorded, wanted)
-
-
-def _cache_directory(data: Data) -> Path:
-    return cache_directory() if data.cache is None else Path(data.cache).expanduser()
+    old, new = ({key: one[key] for key in one.keys() - unimportant} for one in (recorded, wanted))
+    return differences(old, new)
 
 
 def _cache_name(path: Path, options: PrepareOptions) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import pluggy
@@ -122,9 +121,12 @@ def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: st
     try:
         manager.register(module)
         manager.check_pending()
-        return [Plugin(kind, cls, source) for kind in KINDS for cls in _call(manager, module, kind, source)] or _none(
-            module, source
-        )
+        plugins = [Plugin(kind, cls, source) for kind in KINDS for cls in _call(manager, module, kind, source)]
+        if not plugins:
+            name = getattr(module, "__name__", repr(module))
+            advice = "decorate its hooks with @sedd.hookimpl and return a list of classes"
+            raise PluginError(f"{source}: {name} registers nothing; {advice}")
+        return plugins
     except PluginError:
         manager.unregister(module)
         raise
@@ -132,13 +134,6 @@ def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: st
         if manager.is_registered(module):  # pluggy itself takes some of them out, depending on its version
             manager.unregister(module)
         raise PluginError(f"{source}: {_hook_problem(error, module)}") from error
-
-
-def _none(module: ModuleType, source: str) -> list[Plugin]:
-    name = getattr(module, "__name__", repr(module))
-    raise PluginError(
-        f"{source}: {name} registers nothing; decorate its hooks with @sedd.hookimpl and return a list of classes"
-    )
 
 
 def _hook_problem(error: pluggy.PluginValidationError, module: Any) -> str:

@@ -14,6 +14,7 @@ and the directory synced, and renamed: a checkpoint with its final name is compl
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -206,12 +207,8 @@ def _finish_replacing(folder: Path) -> None:
 
 def _unused(path: Path) -> Path:
     """`path`, numbered if it exists already."""
-    count = 1
-    unused = path
-    while unused.exists():
-        count += 1
-        unused = path.with_name(f"{path.stem}-{count}{path.suffix}")
-    return unused
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], numbered) if not name.exists())
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:

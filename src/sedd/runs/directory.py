@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -102,14 +102,12 @@ class RunDirectory:
         Raises:
             CheckpointError: if another process is training in it.
         """
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / ".lock", wait=False))
-            except LockHeld:
-                raise CheckpointError(
-                    "another process is training this run; wait for it or stop it", file=self.path
-                ) from None
-            yield
+        try:
+            with locked(self.path / ".lock", wait=False):
+                yield
+        except LockHeld:
+            message = "another process is training this run; wait for it or stop it"
+            raise CheckpointError(message, file=self.path) from None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""

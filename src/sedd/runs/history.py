@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,6 @@ class History:
         self.lines = [line for line in self.lines if line.step <= step]
         self.bounds = [bound for bound in self.bounds if bound.step <= step]
         self.skipped = [skip for skip in self.skipped if skip.step <= step]
-
-    @staticmethod
-    def of(records: Iterable[Mapping[str, Any]]) -> History:
-        """Collect the lines of a metrics file."""
-        history = History()
-        for record in records:
-            history.append(record)
-        return history
 
     @staticmethod
     def read(path: Path) -> History:

@@ -79,7 +79,7 @@ class ByteStream:
                 head = file.read(LONGEST_MAGIC)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
-        self.compression = _compression(head)
+        self.compression = next((known for known in COMPRESSIONS if head.startswith(known.magic)), None)
         for magic, name in OTHER_FORMATS.items():
             if head.startswith(magic):
                 expected = ", ".join(known.name for known in COMPRESSIONS)
@@ -146,7 +146,3 @@ class ByteStream:
 
     def _error(self, message: str) -> DataError:
         return DataError(message, file=self.path, line=self.line)
-
-
-def _compression(head: bytes) -> Compression | None:
-    return next((known for known in COMPRESSIONS if head.startswith(known.magic)), None)

@@ -101,7 +101,11 @@ class FastaEncoder:
         tally.kept += unchanged
         tally.sequences, tally.residues = len(lengths), int(lengths.sum())
         ids = self.alphabet.encode_bytes(b"".join(collected.sequences))
-        keys = _id_keys(collected.hashed) if self.by_name else _sequence_keys(collected.hashed)
+        keys = (
+            np.array([word_hash(name) for name in collected.hashed], np.uint64)
+            if self.by_name
+            else _sequence_keys(collected.hashed)
+        )
         pieces = np.array(collected.pieces, np.int64)
         return Encoded(chunk.done, ids, lengths, keys, pieces, tuple(collected.names), tally)
 
@@ -192,7 +196,3 @@ def _sequence_keys(sequences: list[bytes]) -> NDArray[np.uint64]:
         digest.update(sequence)
         digests.append(digest.digest())
     return np.frombuffer(b"".join(digests), "<u8")
-
-
-def _id_keys(names: list[bytes]) -> NDArray[np.uint64]:
-    return np.array([word_hash(name) for name in names], np.uint64)
