@@ -72,11 +72,8 @@ def identity(source: Sequences) -> str:
 
 
 def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dataset:
-    """The sequences that `data` describes; a file is prepared first, unless the cache has it.
-
-    Raises:
-        DataError: if there is no such file, or it cannot be used as `data` says.
-    """
+    """The sequences that `data` describes; a file is prepared first, unless the cache has it. Raises DataError if there
+    is no such file, or it cannot be used as `data` says."""
     if data.train == "synthetic":
         return _synthetic(data, seed)
     options = PrepareOptions.from_config(data)
@@ -95,11 +92,8 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
 
 
 def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
-    """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`.
-
-    Raises:
-        DataError: as `open_data`, and if a symbol is not in the alphabet.
-    """
+    """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`. Raises
+    DataError as `open_data`, and if a symbol is not in the alphabet."""
     path = Path(name).expanduser()
     if is_store(path / "train") and is_store(path / "valid"):
         raise DataError(f"holds a train and a valid store; name one of them, for example {path / 'valid'}", file=path)

@@ -70,11 +70,8 @@ class Registry:
 
 @cache
 def registry() -> Registry:
-    """The installed parts; found once per process.
-
-    Raises:
-        PluginError: if an installed plugin is broken or two claim one name; names each, and what to do.
-    """
+    """The installed parts; found once per process. Raises PluginError if an installed plugin is broken or two claim one
+    name; names each, and what to do."""
     installed = discover()
     if installed.problems:
         raise PluginError("\n".join(map(str, installed.problems)))
@@ -161,11 +158,8 @@ def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -
 
 
 def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
-    """`cls`, if it fulfils the contract of its kind.
-
-    Raises:
-        PluginError: if `cls` is not a class of this kind, lacks a method, or has no name; says what is missing.
-    """
+    """`cls`, if it fulfils the contract of its kind. Raises PluginError if `cls` is not a class of this kind, lacks a
+    method, or has no name; says what is missing."""
     if not inspect.isclass(cls) or not issubclass(cls, kind.base):
         base = kind.base.__name__
         raise PluginError(f"{source}: {kind.hook}() returned {cls!r}, which is not a subclass of sedd.{base}")

@@ -101,12 +101,8 @@ def _publish(temporary: Path, final: Path) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
-
-    Raises:
-        DamagedError: if a file is missing, or its size or hash is not that in the manifest.
-        CheckpointError: if it has the format of a newer version of sedd.
-    """
+    """Read and verify one checkpoint. Raises DamagedError if a file is missing, or its size or hash is not that in the
+    manifest. Raises CheckpointError if it has the format of a newer version of sedd."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         listed = dict(manifest["files"])
@@ -124,11 +120,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def known_to_all(loaded: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
-    """Pass the checkpoint that the first process has loaded to all processes, to the others without its tensors.
-
-    Raises:
-        ValueError: if the first process passes None.
-    """
+    """Pass the checkpoint that the first process has loaded to all processes, to the others without its tensors. Raises
+    ValueError if the first process passes None."""
     light = None
     if loaded is not None:
         path, saved = loaded
@@ -143,9 +136,7 @@ def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] 
     """Read the newest intact checkpoint under `folder`; None if there are no checkpoints.
 
     A warning names each damaged one. With `set_aside` it is also renamed; only the trainer, which owns it, may do that.
-
-    Raises:
-        CheckpointError: if every checkpoint is damaged, or one has the format of a newer version of sedd.
+    Raises CheckpointError if every checkpoint is damaged, or one has the format of a newer version of sedd.
     """
     if set_aside:
         _finish_replacing(folder)

@@ -60,11 +60,8 @@ class RunDirectory:
     # Writing -------------------------------------------------------------------------------------------------------
 
     def check(self, config: Config, *, resume: bool) -> None:
-        """Check that this directory may be used for `config`. Writes nothing.
-
-        Raises:
-            CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or other files.
-        """
+        """Check that this directory may be used for `config`. Writes nothing. Raises CheckpointError if it holds a run
+        and `resume` is off, a run of another configuration, or other files."""
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError("this is a file; choose a directory for the run", file=self.path)
         if not self.config_file.exists():
@@ -97,11 +94,8 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in this directory.
-
-        Raises:
-            CheckpointError: if another process is training in it.
-        """
+        """Keep other processes from training in this directory. Raises CheckpointError if another process is training
+        in it."""
         try:
             with locked(self.path / ".lock", wait=False):
                 yield
@@ -132,11 +126,7 @@ class RunDirectory:
     # Reading -------------------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The configuration as plain data, not validated.
-
-        Raises:
-            CheckpointError: if there is none, or it is damaged.
-        """
+        """The configuration as plain data, not validated. Raises CheckpointError if there is none, or it is damaged."""
         if not self.config_file.is_file():
             what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
             raise CheckpointError(f"{what}; give the directory of a run, such as runs/mine", file=self.path)
@@ -159,11 +149,8 @@ class RunDirectory:
         return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
 
     def history(self) -> History:
-        """The metrics file as records.
-
-        Raises:
-            CheckpointError: if there is none, or a line is damaged; names the line.
-        """
+        """The metrics file as records. Raises CheckpointError if there is none, or a line is damaged; names the
+        line."""
         return History.read(self.metrics_file)
 
     def data_record(self) -> DataRecord | None:

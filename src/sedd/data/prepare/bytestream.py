@@ -62,11 +62,8 @@ OTHER_FORMATS = {b"PK\x03\x04": "zip", b"\x89HDF": "HDF5", b"PAR1": "Parquet"}
 
 
 class ByteStream:
-    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far.
-
-    Raises:
-        DataError: if the file cannot be read or is of a format that is not supported.
-    """
+    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far. Raises DataError if
+    the file cannot be read or is of a format that is not supported."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,11 +86,8 @@ class ByteStream:
                 )
 
     def blocks(self) -> Generator[bytes]:
-        """The content in blocks of at most `LARGEST_BLOCK` bytes.
-
-        Raises:
-            DataError: with file and line, if the compressed data are truncated or damaged, or other bytes follow them.
-        """
+        """The content in blocks of at most `LARGEST_BLOCK` bytes. Raises DataError with file and line, if the
+        compressed data are truncated or damaged, or other bytes follow them."""
         self.done, self.line = 0, 1
         with self.path.open("rb") as file:
             for block in self._plain(file) if self.compression is None else self._decompressed(file, self.compression):

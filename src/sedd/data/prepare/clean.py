@@ -42,11 +42,8 @@ class Cleaner:
         self._split = re.compile(b"[^" + alphabet.letters + b"]+") if alphabet.letters else None
 
     def __call__(self, record: Record) -> list[bytes]:
-        """The sequences of `record` after cleaning; an empty list if it is dropped.
-
-        Raises:
-            DataError: with file and line, if the policy is `error`.
-        """
+        """The sequences of `record` after cleaning; an empty list if it is dropped. Raises DataError with file and
+        line, if the policy is `error`."""
         tally = self.tally
         tally.read += 1
         repairs: list[str] = []

@@ -78,11 +78,8 @@ class FastaEncoder:
     by_name: bool
 
     def __call__(self, chunk: Chunk) -> Encoded:
-        """The sequences of a chunk.
-
-        Raises:
-            DataError: with file and line, if a record cannot be read or the policy does not allow it.
-        """
+        """The sequences of a chunk. Raises DataError with file and line, if a record cannot be read or the policy does
+        not allow it."""
         parts = chunk.parts()
         clean_sequences, special = self._clean_sequences(chunk, parts)
         cleaner = Cleaner(self.alphabet, self.policy, min_length=self.min_length, source=self.path.name)
@@ -165,11 +162,8 @@ _IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(NUCLEOTIDES, np.uint8))
 
 
 def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, min_length: int) -> Iterator[Encoded]:
-    """The sequences of a text file, about `readers.CHUNK` characters at a time.
-
-    Raises:
-        DataError: with file and line, if the text cannot be read or has a character outside the alphabet.
-    """
+    """The sequences of a text file, about `readers.CHUNK` characters at a time. Raises DataError with file and line, if
+    the text cannot be read or has a character outside the alphabet."""
     text = read_text(stream, chunk_length=chunk_length)
     together = max(1, readers.CHUNK // chunk_length)
     for first in text:

@@ -56,12 +56,10 @@ def prepare(
 ) -> Prepared:
     """Write `out/train` and `out/valid`, or return at once if they are complete already.
 
-    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. The default is
-    the number of available cores, at most 8, or 1 (no process is started) for a file below 128 MiB.
-
-    Raises:
-        DataError: if the source cannot be used (with file and line), if nothing would be left on one of the sides, or
-            if `out` holds something else (with the list of differences).
+    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. The default is the
+    number of available cores, at most 8, or 1 (no process is started) for a file below 128 MiB. Raises DataError if the
+    source cannot be used (with file and line), if nothing would be left on one of the sides, or if `out` holds
+    something else (with the list of differences).
     """
     source, out = Path(source), Path(out)
     if not source.is_file():
@@ -86,11 +84,8 @@ def opened(out: Path) -> Prepared:
 
 
 def verify(out: Path) -> list[TokenStore]:
-    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes.
-
-    Raises:
-        DataError: if there is none, or one is damaged.
-    """
+    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes. Raises
+    DataError if there is none, or one is damaged."""
     parts = [path for path in (out, out / "train", out / "valid") if is_store(path)]
     if not parts:
         raise DataError("no token store; expected a directory that `sedd data prepare` wrote", file=out)

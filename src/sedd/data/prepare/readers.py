@@ -39,11 +39,7 @@ _Start = tuple[bytes, int, bytes, tuple[str, ...]]
 
 
 def read_fasta(stream: ByteStream) -> Iterator[Record]:
-    """The records of a FASTA file.
-
-    Raises:
-        DataError: with file and line, if the file is not FASTA or is damaged.
-    """
+    """The records of a FASTA file. Raises DataError with file and line, if the file is not FASTA or is damaged."""
     for chunk in read_chunks(stream):
         line, repairs = chunk.line, chunk.repairs
         for part in chunk.parts():
@@ -52,11 +48,8 @@ def read_fasta(stream: ByteStream) -> Iterator[Record]:
 
 
 def read_chunks(stream: ByteStream) -> Iterator[Chunk]:
-    """A FASTA file in chunks of complete records. If it is damaged, the records before the damage come first.
-
-    Raises:
-        DataError: with file and line, for what can be seen without parsing records.
-    """
+    """A FASTA file in chunks of complete records. If it is damaged, the records before the damage come first. Raises
+    DataError with file and line, for what can be seen without parsing records."""
     blocks = text_blocks(stream)
     try:
         data, line, newline, repairs = _find_first_header(stream, blocks)
