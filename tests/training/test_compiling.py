@@ -111,7 +111,6 @@ def test_a_network_that_torch_cannot_compile_trains_eagerly(tiny, monkeypatch):
     monkeypatch.setattr(
         compiling, "compile_blocks", lambda network: [b.compile(backend=broken) for b in network.blocks]
     )
-    monkeypatch.setattr("sedd.training.trainer.compile_blocks", compiling.compile_blocks)
     trainer = sedd.Trainer(tiny("training.compile=on"))
     with pytest.warns(sedd.SeddWarning):
         losses = [report.loss for report in trainer.steps()]
