@@ -44,7 +44,7 @@ class PluginError(SeddError):
 
 
 class DataError(FileError, ValueError):
-    """Input data that cannot be read or used."""
+    """Input data that cannot be read or used, with `file`, `line` and `record` where they are known."""
 
 
 class DeviceError(SeddError):
@@ -52,7 +52,7 @@ class DeviceError(SeddError):
 
 
 class CheckpointError(FileError):
-    """A run directory or checkpoint that is missing, damaged, or belongs to another configuration."""
+    """A run directory or checkpoint that is missing, damaged, or belongs to another configuration; `file` is it."""
 
 
 class TrainingError(SeddError):

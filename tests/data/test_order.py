@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +131,7 @@ def test_resuming_from_any_cursor_equals_the_undisturbed_stream(residues: int | 
 
     undisturbed = [(key(batch), cursor) for batch, cursor in itertools.islice(stream(fresh()), 60)]
     for at in range(1, 59):
-        cursor = Cursor(**json.loads(json.dumps(undisturbed[at - 1][1].to_dict())))
+        cursor = Cursor(**json.loads(json.dumps(asdict(undisturbed[at - 1][1]))))
         assert key(fresh().at(cursor)[0]) == undisturbed[at][0]
 
 

@@ -111,7 +111,9 @@ def test_lists_by_mask_rate_are_padded():
 
 
 def test_appending_to_a_history_copies_nothing(lines):
-    history = History.of(lines)
+    history = History()
+    for line in lines:
+        history.append(line)
     held = history.lines
     history.append(lines[-2] | {"step": 9} if lines[-2]["kind"] == "train" else lines[1])
     assert history.lines is held

@@ -61,11 +61,8 @@ class Curve:
         return array
 
     def at(self, clock: Clock, point: float) -> tuple[float, float]:
-        """Interpolate the bound and its standard error.
-
-        Raises:
-            ValueError: if the point is not between the first and the last evaluation.
-        """
+        """Interpolate the bound and its standard error. Raises ValueError if the point is not between the first and the
+        last evaluation."""
         x = self.positions(clock)
         if not x[0] <= point <= x[-1]:
             raise ValueError(f"{self.run}: {clock} {point:g} is outside its evaluations, {x[0]:g} to {x[-1]:g}")

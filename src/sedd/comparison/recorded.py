@@ -51,11 +51,8 @@ class RecordedRun:
 
     @property
     def mask_range(self) -> tuple[float, float]:
-        """The least and the largest mask rate of its noise at full difficulty, 1 - e^(-sigma).
-
-        Raises:
-            CheckpointError: if the configuration lacks sigma_min or sigma_max.
-        """
+        """The least and the largest mask rate of its noise at full difficulty, 1 - e^(-sigma). Raises CheckpointError
+        if the configuration lacks sigma_min or sigma_max."""
         ends = [self.option("noise.sigma_min"), self.option("noise.sigma_max")]
         if not all(isinstance(sigma, int | float) for sigma in ends):
             raise CheckpointError(
@@ -79,18 +76,19 @@ class RecordedRun:
 
 
 def read_runs(paths: Sequence[str | Path]) -> tuple[RecordedRun, ...]:
-    """Read run directories, each a different one.
-
-    Raises:
-        CheckpointError: if one is not a run directory, is given twice, or has no metrics.
-    """
+    """Read run directories, each a different one. Raises CheckpointError if one is not a run directory, is given twice,
+    or has no metrics."""
     folders = [Path(path) for path in paths]
     seen: dict[Path, Path] = {}
     for folder in folders:
         if folder.resolve() in seen:
             raise CheckpointError(f"given twice (also as {seen[folder.resolve()]}); name different runs", file=folder)
         seen[folder.resolve()] = folder
-    return tuple(_read(RunDirectory(folder), name) for folder, name in zip(folders, _names(folders), strict=True))
+    directories = [RunDirectory(folder) for folder in folders]
+    return tuple(
+        RecordedRun(directory, name, directory.config(), directory.history())
+        for directory, name in zip(directories, _names(folders), strict=True)
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -101,7 +99,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _read(directory: RunDirectory, name: str) -> RecordedRun:
-    return RecordedRun(directory, name, directory.config(), directory.history())

@@ -13,24 +13,11 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Interval
 from pydantic import Field, SerializeAsAny, ValidationError
 
+from sedd.config import sections
 from sedd.config.layers import long_form, merged
 from sedd.config.messages import InvalidConfigError, problems
 from sedd.config.plugin_sections import Installed
-from sedd.config.sections import (
-    Checkpoint,
-    Data,
-    Distributed,
-    Ema,
-    Evaluation,
-    Graph,
-    LrSchedule,
-    Model,
-    Monitoring,
-    Optim,
-    Sampling,
-    Section,
-    Training,
-)
+from sedd.config.sections import Section
 from sedd.errors import SeddWarning
 from sedd.plugins.backends import Auto
 from sedd.plugins.contracts import Backend, Curriculum, Noise, Ramp, Tracker, checked_difficulty
@@ -59,22 +46,22 @@ class Config(Section):
 
     seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     """Seed of every random draw of the run."""
-    data: Data = Data()
-    graph: Graph = Graph()
+    data: sections.Data = sections.Data()
+    graph: sections.Graph = sections.Graph()
     noise: Annotated[SerializeAsAny[Noise], Installed.of("noise")] = Field(LogLinear(), validate_default=True)
     """How the noise grows with time."""
     curriculum: Annotated[SerializeAsAny[Curriculum], Installed.of("curriculum")] = Linear()
     """How the difficulty of the noise grows over the run."""
-    model: Model = Model()
-    optim: Optim = Optim()
-    lr_schedule: LrSchedule = LrSchedule()
-    ema: Ema = Ema()
-    training: Training = Training()
-    monitoring: Annotated[Monitoring, Effect.MONITORING] = Monitoring()
-    evaluation: Annotated[Evaluation, Effect.EVALUATION] = Evaluation()
-    sampling: Annotated[Sampling, Effect.NONE] = Sampling()
-    checkpoint: Annotated[Checkpoint, Effect.NONE] = Checkpoint()
-    distributed: Annotated[Distributed, Effect.ROUNDING] = Distributed()
+    model: sections.Model = sections.Model()
+    optim: sections.Optim = sections.Optim()
+    lr_schedule: sections.LrSchedule = sections.LrSchedule()
+    ema: sections.Ema = sections.Ema()
+    training: sections.Training = sections.Training()
+    monitoring: Annotated[sections.Monitoring, Effect.MONITORING] = sections.Monitoring()
+    evaluation: Annotated[sections.Evaluation, Effect.EVALUATION] = sections.Evaluation()
+    sampling: Annotated[sections.Sampling, Effect.NONE] = sections.Sampling()
+    checkpoint: Annotated[sections.Checkpoint, Effect.NONE] = sections.Checkpoint()
+    distributed: Annotated[sections.Distributed, Effect.ROUNDING] = sections.Distributed()
     device: Annotated[SerializeAsAny[Backend], Installed.of("device"), Effect.NONE] = Auto()
     """Where the run computes, and with which precision."""
     trackers: Annotated[tuple[Annotated[SerializeAsAny[Tracker], Installed.of("trackers")], ...], Effect.NONE] = ()
@@ -89,12 +76,12 @@ class Config(Section):
         for advice in self.advice():
             warnings.warn(advice, SeddWarning, stacklevel=2)
 
-    def replace(self, **sections: Any) -> Config:
+    def replace(self, **changes: Any) -> Config:
         """A validated copy with some sections or keys changed: `config.replace(optim={"lr": 1e-4})`.
 
         A mapping changes the keys it names; a part (`curriculum=MyCurriculum()`) replaces the section.
         """
-        return Config(**merged(self.as_dict(parts=True), long_form(sections)))
+        return Config(**merged(self.as_dict(parts=True), long_form(changes)))
 
     def as_dict(self, *, parts: bool = False) -> dict[str, Any]:
         """The configuration as plain data; with `parts`, plugin sections are kept as objects."""

@@ -43,11 +43,8 @@ def _options(part: Part, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the short forms: `training.ema: 0.999`, `device: cpu`, `trackers: [csv]`.
-
-    Raises:
-        InvalidConfigError: if `training.ema` and `ema.decay` are both given and differ.
-    """
+    """Replace the short forms: `training.ema: 0.999`, `device: cpu`, `trackers: [csv]`. Raises InvalidConfigError if
+    `training.ema` and `ema.decay` are both given and differ."""
     result = dict(data)
     training, ema = result.get("training"), result.get("ema")
     if isinstance(training, Mapping) and "ema" in training:

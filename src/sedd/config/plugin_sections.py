@@ -31,16 +31,13 @@ class Installed:
 
     def validate(self, value: Any) -> Part:
         """The part that `value` stands for."""
-        classes = registry().of(self.kind.section)
-        if isinstance(value, self.kind.base):
+        classes, base = registry().of(self.kind.section), self.kind.base
+        if isinstance(value, base):
             return value
-        cls = classes.get(str(self._name(value)))
-        if cls is None:
+        name = value.get(base.discriminator, self.kind.default) if isinstance(value, Mapping) else None
+        if str(name) not in classes:
             raise PydanticCustomError("not_installed", "expected an installed part")
-        return cls.model_validate(value)
-
-    def _name(self, value: Any) -> Any:
-        return value.get(self.kind.base.discriminator, self.kind.default) if isinstance(value, Mapping) else None
+        return classes[str(name)].model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.validate, handler(source))

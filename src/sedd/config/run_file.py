@@ -60,11 +60,8 @@ def load_config(source: str | Path | Mapping[str, Any], *overrides: str, **secti
 
 
 def parse_override(assignment: str) -> tuple[KeyPath, Any]:
-    """Split ``a.b=value``; the value is YAML.
-
-    Raises:
-        ConfigError: if it is not a string, there is no ``=``, or the value is not YAML.
-    """
+    """Split ``a.b=value``; the value is YAML. Raises ConfigError if it is not a string, there is no ``=``, or the value
+    is not YAML."""
     if not isinstance(assignment, str):
         raise ConfigError(f"{assignment!r} is not an override; write a string such as 'optim.lr=3e-4'")
     path, equals, text = assignment.partition("=")

@@ -23,11 +23,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_value(text: str, name: str) -> Any:
-    """The value of an override.
-
-    Raises:
-        ConfigError: if it is not YAML; `name` is the override.
-    """
+    """The value of an override. Raises ConfigError if it is not YAML; `name` is the override."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader
     except yaml.YAMLError as error:
@@ -37,11 +33,8 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """Plain data and the line of every key.
-
-    Raises:
-        ConfigError: if it is not YAML, not a mapping, or has a key twice; `name` is that of the file.
-    """
+    """Plain data and the line of every key. Raises ConfigError if it is not YAML, not a mapping, or has a key twice;
+    `name` is that of the file."""
     lines: dict[KeyPath, int] = {}
     try:
         loader = _Loader(text)

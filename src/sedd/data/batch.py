@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,15 +39,16 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy on `device`. The counts are copied too, so that reading them does not wait for the device."""
-        moved = Batch(*(t.to(device, non_blocking=True) for t in (self.tokens, self.mask, self.samples)))
-        moved.__dict__.update(residues=self.residues, full=self.full)
-        return moved
+        return self._copied(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
-        moved = Batch(*(t.pin_memory() for t in (self.tokens, self.mask, self.samples)))
-        moved.__dict__.update(residues=self.residues, full=self.full)
-        return moved
+        return self._copied(Tensor.pin_memory)
+
+    def _copied(self, copy: Callable[[Tensor], Tensor]) -> Batch:
+        copied = Batch(*map(copy, (self.tokens, self.mask, self.samples)))
+        copied.__dict__.update(residues=self.residues, full=self.full)
+        return copied
 
 
 def load(source: Sequences, batch: GlobalBatch, *, seed: int, max_length: int, pad_to: int = 8) -> Batch:

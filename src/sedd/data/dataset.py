@@ -72,11 +72,8 @@ def identity(source: Sequences) -> str:
 
 
 def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dataset:
-    """The sequences that `data` describes; a file is prepared first, unless the cache has it.
-
-    Raises:
-        DataError: if there is no such file, or it cannot be used as `data` says.
-    """
+    """The sequences that `data` describes; a file is prepared first, unless the cache has it. Raises DataError if there
+    is no such file, or it cannot be used as `data` says."""
     if data.train == "synthetic":
         return _synthetic(data, seed)
     options = PrepareOptions.from_config(data)
@@ -95,11 +92,8 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
 
 
 def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
-    """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`.
-
-    Raises:
-        DataError: as `open_data`, and if a symbol is not in the alphabet.
-    """
+    """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`. Raises
+    DataError as `open_data`, and if a symbol is not in the alphabet."""
     path = Path(name).expanduser()
     if is_store(path / "train") and is_store(path / "valid"):
         raise DataError(f"holds a train and a valid store; name one of them, for example {path / 'valid'}", file=path)
@@ -157,7 +151,8 @@ def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | N
         raise DataError("neither a file nor a directory", file=path)
     if path.suffix == ".txt" and options.alphabet != "text":
         raise DataError("a text file; set data.alphabet=text to train on it, or give a FASTA file", file=path)
-    return prepare(path, _cache_directory(data) / _cache_name(path, options), options=options, progress=progress)
+    cache = cache_directory() if data.cache is None else Path(data.cache).expanduser()
+    return prepare(path, cache / _cache_name(path, options), options=options, progress=progress)
 
 
 def _open_store(path: Path, options: PrepareOptions) -> Prepared:
@@ -196,14 +191,8 @@ def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
         unimportant.add("clusters")
     if not recorded.get("holdout"):
         unimportant.add("holdout")  # nothing was held out: there is a better message for that
-    for options_of_one in (recorded, wanted):
-        for key in unimportant:
-            options_of_one.pop(key, None)
-    return differences(recorded, wanted)
-
-
-def _cache_directory(data: Data) -> Path:
-    return cache_directory() if data.cache is None else Path(data.cache).expanduser()
+    old, new = ({key: one[key] for key in one.keys() - unimportant} for one in (recorded, wanted))
+    return differences(old, new)
 
 
 def _cache_name(path: Path, options: PrepareOptions) -> str:

@@ -10,7 +10,7 @@ that a checkpoint has to keep, and neither accumulation nor workers have a part 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -49,13 +49,6 @@ class Cursor:
 
     window: int = 0
     batch: int = 0
-
-    def to_dict(self) -> dict[str, int]:
-        """For JSON; `Cursor(**data)` is the inverse."""
-        return asdict(self)
-
-
-START = Cursor()
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +149,8 @@ class Batches:
         lengths = self._lengths(indices)
         count = self._count(lengths)
         random = generator(self.seed, "window", number)
-        # Sorting by length inside a window alone would give batches of one length, whose gradients are biased towards
-        # that length. So every batch takes one chunk of each stratum of lengths, and which chunks meet is random.
+        # Sorting by length inside a window alone would give batches of one length, which teach less per step. So every
+        # batch takes one chunk of each stratum of lengths, and which chunks meet is random.
         strata = []
         for stratum in np.split(np.argsort(lengths, kind="stable"), self._strata):
             chunks = np.split(stratum, self._cuts(lengths[stratum], count))

@@ -41,11 +41,8 @@ class DataStatistics:
 
     @staticmethod
     def usual(config: Config) -> DataStatistics:
-        """Statistics of proteins in general, for a forecast without data.
-
-        Raises:
-            ConfigError: if the alphabet is that of a text, which depends on the text.
-        """
+        """Statistics of proteins in general, for a forecast without data. Raises ConfigError if the alphabet is that of
+        a text, which depends on the text."""
         if config.data.alphabet == "text":
             raise ConfigError(
                 "data.alphabet=text: which symbols there are only the text can say; give it with --data",
@@ -59,11 +56,8 @@ class DataStatistics:
         )
 
     def among(self, symbols: int) -> DataStatistics:
-        """These statistics in a larger alphabet of `symbols` symbols; the additional ones have frequency 0.
-
-        Raises:
-            ConfigError: if `symbols` is below the present number.
-        """
+        """These statistics in a larger alphabet of `symbols` symbols; the additional ones have frequency 0. Raises
+        ConfigError if `symbols` is below the present number."""
         more = symbols - len(self.frequencies)
         if more < 0:
             raise ConfigError(f"symbols={symbols}: the data have {len(self.frequencies)} already; give as many or more")

@@ -39,11 +39,8 @@ class TokenStore:
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> TokenStore:
-        """Open the store in directory `path`; `verify` reads all of it and compares hashes.
-
-        Raises:
-            DataError: if it is missing, damaged, or written by a newer version of sedd.
-        """
+        """Open the store in directory `path`; `verify` reads all of it and compares hashes. Raises DataError if it is
+        missing, damaged, or written by a newer version of sedd."""
         path = Path(path)
         manifest = read_manifest(path)
         for name in (TOKENS, OFFSETS):

@@ -41,10 +41,8 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
     """Wrap any object with `len` whose items are strings or one-dimensional integer arrays.
 
     About `data.holdout` of the sequences are set aside, by a hash of the sequence: copies stay on one side. Ids are
-    those of `alphabet`, by default the one that `data.alphabet` names.
-
-    Raises:
-        DataError: if there are fewer than two different sequences, or an item is no sequence of the alphabet.
+    those of `alphabet`, by default the one that `data.alphabet` names. Raises DataError if there are fewer than two
+    different sequences, or an item is no sequence of the alphabet.
     """
     if isinstance(source, str | Path):
         raise DataError("a path belongs in the configuration, as data.train", file=Path(source))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import pluggy
@@ -71,11 +70,8 @@ class Registry:
 
 @cache
 def registry() -> Registry:
-    """The installed parts; found once per process.
-
-    Raises:
-        PluginError: if an installed plugin is broken or two claim one name; names each, and what to do.
-    """
+    """The installed parts; found once per process. Raises PluginError if an installed plugin is broken or two claim one
+    name; names each, and what to do."""
     installed = discover()
     if installed.problems:
         raise PluginError("\n".join(map(str, installed.problems)))
@@ -122,9 +118,12 @@ def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: st
     try:
         manager.register(module)
         manager.check_pending()
-        return [Plugin(kind, cls, source) for kind in KINDS for cls in _call(manager, module, kind, source)] or _none(
-            module, source
-        )
+        plugins = [Plugin(kind, cls, source) for kind in KINDS for cls in _call(manager, module, kind, source)]
+        if not plugins:
+            name = getattr(module, "__name__", repr(module))
+            advice = "decorate its hooks with @sedd.hookimpl and return a list of classes"
+            raise PluginError(f"{source}: {name} registers nothing; {advice}")
+        return plugins
     except PluginError:
         manager.unregister(module)
         raise
@@ -132,13 +131,6 @@ def _parts_of(manager: pluggy.PluginManager, load: Callable[[], Any], source: st
         if manager.is_registered(module):  # pluggy itself takes some of them out, depending on its version
             manager.unregister(module)
         raise PluginError(f"{source}: {_hook_problem(error, module)}") from error
-
-
-def _none(module: ModuleType, source: str) -> list[Plugin]:
-    name = getattr(module, "__name__", repr(module))
-    raise PluginError(
-        f"{source}: {name} registers nothing; decorate its hooks with @sedd.hookimpl and return a list of classes"
-    )
 
 
 def _hook_problem(error: pluggy.PluginValidationError, module: Any) -> str:
@@ -166,11 +158,8 @@ def _call(manager: pluggy.PluginManager, module: Any, kind: Kind, source: str) -
 
 
 def check_class(cls: Any, kind: Kind, source: str) -> type[Part]:
-    """`cls`, if it fulfils the contract of its kind.
-
-    Raises:
-        PluginError: if `cls` is not a class of this kind, lacks a method, or has no name; says what is missing.
-    """
+    """`cls`, if it fulfils the contract of its kind. Raises PluginError if `cls` is not a class of this kind, lacks a
+    method, or has no name; says what is missing."""
     if not inspect.isclass(cls) or not issubclass(cls, kind.base):
         base = kind.base.__name__
         raise PluginError(f"{source}: {kind.hook}() returned {cls!r}, which is not a subclass of sedd.{base}")

@@ -14,6 +14,7 @@ and the directory synced, and renamed: a checkpoint with its final name is compl
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -100,12 +101,8 @@ def _publish(temporary: Path, final: Path) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
-
-    Raises:
-        DamagedError: if a file is missing, or its size or hash is not that in the manifest.
-        CheckpointError: if it has the format of a newer version of sedd.
-    """
+    """Read and verify one checkpoint. Raises DamagedError if a file is missing, or its size or hash is not that in the
+    manifest. Raises CheckpointError if it has the format of a newer version of sedd."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         listed = dict(manifest["files"])
@@ -123,11 +120,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def known_to_all(loaded: tuple[Path, Checkpoint] | None, world: World) -> tuple[Path, Checkpoint]:
-    """Pass the checkpoint that the first process has loaded to all processes, to the others without its tensors.
-
-    Raises:
-        ValueError: if the first process passes None.
-    """
+    """Pass the checkpoint that the first process has loaded to all processes, to the others without its tensors. Raises
+    ValueError if the first process passes None."""
     light = None
     if loaded is not None:
         path, saved = loaded
@@ -142,9 +136,7 @@ def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] 
     """Read the newest intact checkpoint under `folder`; None if there are no checkpoints.
 
     A warning names each damaged one. With `set_aside` it is also renamed; only the trainer, which owns it, may do that.
-
-    Raises:
-        CheckpointError: if every checkpoint is damaged, or one has the format of a newer version of sedd.
+    Raises CheckpointError if every checkpoint is damaged, or one has the format of a newer version of sedd.
     """
     if set_aside:
         _finish_replacing(folder)
@@ -206,12 +198,8 @@ def _finish_replacing(folder: Path) -> None:
 
 def _unused(path: Path) -> Path:
     """`path`, numbered if it exists already."""
-    count = 1
-    unused = path
-    while unused.exists():
-        count += 1
-        unused = path.with_name(f"{path.stem}-{count}{path.suffix}")
-    return unused
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], numbered) if not name.exists())
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:

@@ -27,11 +27,6 @@ class Difference:
     neutral: bool
     """Whether the runs were trained alike in spite of it."""
 
-    @property
-    def effect(self) -> Effect:
-        """What the key affects."""
-        return effect_of(self.key)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {"key": self.key, "values": list(self.values), "neutral": self.neutral}
@@ -59,11 +54,8 @@ def config_differences(
 
 def blocking_differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Difference, ...]:
     """The differences with which a run cannot be resumed."""
-    return tuple(
-        difference
-        for difference in config_differences((recorded, config))
-        if not difference.effect.may_change_on_resume
-    )
+    differences = config_differences((recorded, config))
+    return tuple(item for item in differences if not effect_of(item.key).may_change_on_resume)
 
 
 def effect_of(key: str) -> Effect:

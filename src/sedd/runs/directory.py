@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -60,11 +60,8 @@ class RunDirectory:
     # Writing -------------------------------------------------------------------------------------------------------
 
     def check(self, config: Config, *, resume: bool) -> None:
-        """Check that this directory may be used for `config`. Writes nothing.
-
-        Raises:
-            CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or other files.
-        """
+        """Check that this directory may be used for `config`. Writes nothing. Raises CheckpointError if it holds a run
+        and `resume` is off, a run of another configuration, or other files."""
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError("this is a file; choose a directory for the run", file=self.path)
         if not self.config_file.exists():
@@ -97,19 +94,14 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in this directory.
-
-        Raises:
-            CheckpointError: if another process is training in it.
-        """
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / ".lock", wait=False))
-            except LockHeld:
-                raise CheckpointError(
-                    "another process is training this run; wait for it or stop it", file=self.path
-                ) from None
-            yield
+        """Keep other processes from training in this directory. Raises CheckpointError if another process is training
+        in it."""
+        try:
+            with locked(self.path / ".lock", wait=False):
+                yield
+        except LockHeld:
+            message = "another process is training this run; wait for it or stop it"
+            raise CheckpointError(message, file=self.path) from None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
@@ -134,11 +126,7 @@ class RunDirectory:
     # Reading -------------------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The configuration as plain data, not validated.
-
-        Raises:
-            CheckpointError: if there is none, or it is damaged.
-        """
+        """The configuration as plain data, not validated. Raises CheckpointError if there is none, or it is damaged."""
         if not self.config_file.is_file():
             what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
             raise CheckpointError(f"{what}; give the directory of a run, such as runs/mine", file=self.path)
@@ -161,11 +149,8 @@ class RunDirectory:
         return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
 
     def history(self) -> History:
-        """The metrics file as records.
-
-        Raises:
-            CheckpointError: if there is none, or a line is damaged; names the line.
-        """
+        """The metrics file as records. Raises CheckpointError if there is none, or a line is damaged; names the
+        line."""
         return History.read(self.metrics_file)
 
     def data_record(self) -> DataRecord | None:

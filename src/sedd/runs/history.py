@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,7 @@ class History:
     """Records of other kinds as plain data: alarms, rollbacks, samples."""
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Take in the next line of the metrics file.
-
-        Raises:
-            KeyError: if a key that its kind needs is missing.
-        """
+        """Take in the next line of the metrics file. Raises KeyError if a key that its kind needs is missing."""
         previous = self.lines[-1] if self.lines else None
         match record["kind"]:
             case TrainRecord.kind:
@@ -50,20 +46,9 @@ class History:
         self.skipped = [skip for skip in self.skipped if skip.step <= step]
 
     @staticmethod
-    def of(records: Iterable[Mapping[str, Any]]) -> History:
-        """Collect the lines of a metrics file."""
-        history = History()
-        for record in records:
-            history.append(record)
-        return history
-
-    @staticmethod
     def read(path: Path) -> History:
-        """Read a run directory or its metrics file.
-
-        Raises:
-            CheckpointError: if there is no metrics file, or a line is damaged or from another program; names the line.
-        """
+        """Read a run directory or its metrics file. Raises CheckpointError if there is no metrics file, or a line is
+        damaged or from another program; names the line."""
         file = path / "metrics.jsonl" if path.is_dir() else path
         history = History()
         for number, record in enumerate(read_metrics(file), 1):
@@ -90,11 +75,8 @@ class History:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Read the lines of a metrics file as plain data, without a last line that a kill has torn.
-
-    Raises:
-        CheckpointError: if there is no such file, or another line is damaged; names the line.
-    """
+    """Read the lines of a metrics file as plain data, without a last line that a kill has torn. Raises CheckpointError
+    if there is no such file, or another line is damaged; names the line."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

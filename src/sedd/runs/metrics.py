@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,19 +95,18 @@ class TrainRecord:
         `token_counts`, (n,), are those of the training set; `memory` is in bytes by name.
         """
         window = state.window
+        of_step: dict[str, Any] = {
+            name: getattr(report, name) for name in ("step", "difficulty", "mask_rate_max", "lr")
+        }
+        of_run: dict[str, Any] = {name: getattr(state, name) for name in ("residues", "seconds", "skipped")}
         return cls(
-            step=report.step,
+            **of_step,
+            **of_run,
             loss=window.loss,
             bins=window.bins,
             profile=state.profile.values,
-            difficulty=report.difficulty,
-            mask_rate_max=report.mask_rate_max,
-            lr=report.lr,
             grad_norm=window.grad_norm / max(window.steps, 1),
             grad_norm_max=window.grad_norm_max,
-            residues=state.residues,
-            seconds=state.seconds,
-            skipped=state.skipped,
             token_divergence=window.token_divergence(token_counts),
             residues_per_second=window.bins.residues / max(window.seconds, 1e-9),
             memory=memory,
@@ -224,7 +223,23 @@ class BoundRecord:
 
 
 @dataclass(frozen=True)
-class SkippedRecord:
+class _PlainRecord:
+    """A record whose keys in the file are the names of its fields."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as plain data."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read a line."""
+        return cls(**{item.name: data[item.name] for item in fields(cls)})
+
+
+@dataclass(frozen=True)
+class SkippedRecord(_PlainRecord):
     """A step that was skipped because its gradient was not finite."""
 
     kind: ClassVar[str] = "skipped"
@@ -233,18 +248,9 @@ class SkippedRecord:
     skipped: int
     """Skipped steps since the run began, this one included."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The line as plain data."""
-        return {"kind": self.kind, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> SkippedRecord:
-        """Read a line."""
-        return cls(data["step"], data["skipped"])
-
 
 @dataclass(frozen=True)
-class RollbackRecord:
+class RollbackRecord(_PlainRecord):
     """A return to the checkpoint of an earlier step because the run diverged."""
 
     kind: ClassVar[str] = "rollback"
@@ -258,15 +264,6 @@ class RollbackRecord:
     """Rollbacks since the run began, this one included."""
     alarm: Mapping[str, Any]
     """The alarm that led to it, as plain data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as plain data."""
-        return {"kind": self.kind, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RollbackRecord:
-        """Read a line."""
-        return cls(data["step"], data["from_step"], data["lr_scale"], data["rollbacks"], data["alarm"])
 
 
 @dataclass(frozen=True)

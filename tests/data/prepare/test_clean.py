@@ -198,9 +198,9 @@ def test_the_default_policy_counts_what_the_facts_count() -> None:
     for record, _ in both:
         cleaner(record)
     features = Counter(feature for _, fact in both for feature in fact["feat"])
-    repaired = {name: kind.count for name, kind in cleaner.tally.repaired.items()}
+    repaired = {name: kind.records for name, kind in cleaner.tally.repaired.items()}
     assert repaired["carriage_returns"] == features["crlf"]
     assert repaired["blank_lines"] == features["blank_inside"]
     assert repaired["comments"] == features["semicolon_comment"] == 1
-    assert cleaner.tally.dropped["empty"].count == features["empty"] + features["empty_stop"]
-    assert cleaner.tally.noted["unnamed"].count == features["no_id"]
+    assert cleaner.tally.dropped["empty"].records == features["empty"] + features["empty_stop"]
+    assert cleaner.tally.noted["unnamed"].records == features["no_id"]

@@ -431,7 +431,7 @@ def test_every_broken_file_is_repaired_or_refused_with_file_and_line(
         assert not list(tmp_path.iterdir())
         return
     result = prepare(source, tmp_path / "out", options=PrepareOptions())
-    assert {kind: found.count for kind, found in result.tally.repaired.items()} == repairs
+    assert {kind: found.records for kind, found in result.tally.repaired.items()} == repairs
     assert result.tally.read == result.tally.kept == (6 if "multimember" in name else 3)
     clean = prepare(EXTRA / "plain_content_gz_name.fasta.gz", tmp_path / "clean", options=PrepareOptions())
     if "multimember" not in name:

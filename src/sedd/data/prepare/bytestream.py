@@ -62,11 +62,8 @@ OTHER_FORMATS = {b"PK\x03\x04": "zip", b"\x89HDF": "HDF5", b"PAR1": "Parquet"}
 
 
 class ByteStream:
-    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far.
-
-    Raises:
-        DataError: if the file cannot be read or is of a format that is not supported.
-    """
+    """Blocks of the (decompressed) content of `path`; `done` of `total` raw bytes are read so far. Raises DataError if
+    the file cannot be read or is of a format that is not supported."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,7 +76,7 @@ class ByteStream:
                 head = file.read(LONGEST_MAGIC)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
-        self.compression = _compression(head)
+        self.compression = next((known for known in COMPRESSIONS if head.startswith(known.magic)), None)
         for magic, name in OTHER_FORMATS.items():
             if head.startswith(magic):
                 expected = ", ".join(known.name for known in COMPRESSIONS)
@@ -89,11 +86,8 @@ class ByteStream:
                 )
 
     def blocks(self) -> Generator[bytes]:
-        """The content in blocks of at most `LARGEST_BLOCK` bytes.
-
-        Raises:
-            DataError: with file and line, if the compressed data are truncated or damaged, or other bytes follow them.
-        """
+        """The content in blocks of at most `LARGEST_BLOCK` bytes. Raises DataError with file and line, if the
+        compressed data are truncated or damaged, or other bytes follow them."""
         self.done, self.line = 0, 1
         with self.path.open("rb") as file:
             for block in self._plain(file) if self.compression is None else self._decompressed(file, self.compression):
@@ -146,7 +140,3 @@ class ByteStream:
 
     def _error(self, message: str) -> DataError:
         return DataError(message, file=self.path, line=self.line)
-
-
-def _compression(head: bytes) -> Compression | None:
-    return next((known for known in COMPRESSIONS if head.startswith(known.magic)), None)

@@ -32,64 +32,56 @@ class _Dropped(Exception):  # noqa: N818  # control flow within this file, never
 class Cleaner:
     """Applies `policy` and `min_length` to records of `source`, and keeps the `tally`."""
 
-    def __init__(
-        self, alphabet: Alphabet, policy: Residues, *, min_length: int, source: str, tally: Tally | None = None
-    ) -> None:
+    def __init__(self, alphabet: Alphabet, policy: Residues, *, min_length: int, source: str) -> None:
         self.alphabet = alphabet
         self.policy = policy
         self.min_length = min_length
         self.source = source
-        self.tally = Tally() if tally is None else tally
+        self.tally = Tally()
         self._substitute = _table(alphabet, policy)
         self._split = re.compile(b"[^" + alphabet.letters + b"]+") if alphabet.letters else None
 
     def __call__(self, record: Record) -> list[bytes]:
-        """The sequences of `record` after cleaning; an empty list if it is dropped.
-
-        Raises:
-            DataError: with file and line, if the policy is `error`.
-        """
-        tally, where = self.tally, None
+        """The sequences of `record` after cleaning; an empty list if it is dropped. Raises DataError with file and
+        line, if the policy is `error`."""
+        tally = self.tally
         tally.read += 1
-        assert isinstance(record.sequence, bytes)  # noqa: S101  # tells the type checker
         repairs: list[str] = []
-        if record.repairs or not record.name:
-            where = self._where(record)
-            for kind in record.repairs:
-                count(tally.repaired, kind, where)
+        for kind in record.repairs:
+            count(tally.repaired, kind, record.location(self.source))
         try:
-            pieces = self._cleaned(record, repairs)
+            fragments = self._cleaned(record, repairs)
         except _Dropped as dropped:
-            count(tally.dropped, dropped.kind, where or self._where(record))
+            count(tally.dropped, dropped.kind, record.location(self.source))
             return []
         for kind in repairs:
-            count(tally.repaired, kind, where or self._where(record))
-        self._note(record, pieces)
+            count(tally.repaired, kind, record.location(self.source))
+        self._note(record, fragments)
         tally.kept += 1
-        tally.sequences += len(pieces)
-        tally.residues += sum(map(len, pieces))
-        return pieces
+        tally.sequences += len(fragments)
+        tally.residues += sum(map(len, fragments))
+        return fragments
 
     def _cleaned(self, record: Record, repairs: list[str]) -> list[bytes]:
         sequence = record.sequence
         assert isinstance(sequence, bytes)  # noqa: S101  # tells the type checker
         foreign = sequence.translate(None, self.alphabet.letters)
-        pieces = [sequence]
+        fragments = [sequence]
         if foreign:
-            sequence = self._letters(record, sequence, foreign, repairs)
-            pieces = self._ambiguous(record, sequence, repairs)
-        long = [piece for piece in pieces if len(piece) >= self.min_length]
+            sequence = self._repaired(record, sequence, foreign, repairs)
+            fragments = self._ambiguous(record, sequence, repairs)
+        long = [fragment for fragment in fragments if len(fragment) >= self.min_length]
         if not long:
-            raise _Dropped("short" if any(pieces) else "empty")
-        if len(long) < len(pieces) and "split" not in repairs:
+            raise _Dropped("short" if any(fragments) else "empty")
+        if len(long) < len(fragments) and "split" not in repairs:
             repairs.append("split")
         return long
 
-    def _letters(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> bytes:
+    def _repaired(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> bytes:
         """Case, stops, gaps and substitutions, in this order."""
         policy = self.policy
         if foreign != foreign.upper():
-            self._decide(record, policy.lowercase, "lowercase", "lower case letters", "data.residues.lowercase=upper")
+            self._decide(record, policy.lowercase, "lowercase", "lower case residues", "data.residues.lowercase=upper")
             sequence = sequence.upper()
             repairs.append("lowercase")
         if b"*" in foreign:
@@ -103,8 +95,8 @@ class Cleaner:
             sequence = sequence.translate(None, _GAPS)
             repairs.append("gaps")
         if self._substitute:
-            table, letters = self._substitute
-            if sequence.translate(None, letters) != sequence:
+            table, substituted = self._substitute
+            if sequence.translate(None, substituted) != sequence:
                 sequence = sequence.translate(table)
                 repairs.append("substituted")
         return sequence
@@ -117,14 +109,14 @@ class Cleaner:
         shown = "".join(sorted(set((illegal or foreign).decode("latin-1"))))[:20]
         policy = self.policy.ambiguous
         remedy = "data.residues.ambiguous=drop" + ("" if illegal else " or split")
-        # Digits and punctuation are no residues at all: what stands around them may not belong together, or may.
+        # Digits and punctuation are no residues at all: the residues on both sides may not belong together.
         self._decide(
             record, policy if policy == "error" or not illegal else "drop", "illegal" if illegal else "ambiguous",
             f"characters outside alphabet {self.alphabet.name!r}: {shown!r}", remedy,
         )  # fmt: skip
         assert self._split is not None  # noqa: S101  # tells the type checker
         repairs.append("split")
-        return [piece for piece in self._split.split(sequence) if piece] or [b""]
+        return [fragment for fragment in self._split.split(sequence) if fragment] or [b""]
 
     def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str) -> None:
         if action == "error":
@@ -134,37 +126,33 @@ class Cleaner:
         if action == "drop":
             raise _Dropped(kind)
 
-    def _note(self, record: Record, pieces: list[bytes]) -> None:
+    def _note(self, record: Record, fragments: list[bytes]) -> None:
         if not record.name:
-            count(self.tally.noted, "unnamed", self._where(record))
-        for piece in pieces:
-            # Few proteins begin with five nucleotide letters, so that complete sequences are examined rarely.
-            maybe = len(piece) >= SURELY_NOT_PROTEIN and not piece[:5].translate(None, NUCLEOTIDES)
-            if maybe and not piece.translate(None, NUCLEOTIDES):
-                count(self.tally.noted, "nucleotides", self._where(record))
+            count(self.tally.noted, "unnamed", record.location(self.source))
+        for fragment in fragments:
+            # Few proteins begin with five nucleotides, so that complete sequences are examined rarely.
+            maybe = len(fragment) >= SURELY_NOT_PROTEIN and not fragment[:5].translate(None, NUCLEOTIDES)
+            if maybe and not fragment.translate(None, NUCLEOTIDES):
+                count(self.tally.noted, "nucleotides", record.location(self.source))
                 break
-
-    def _where(self, record: Record) -> str:
-        return f"{self.source}:{record.line} {record.name}".rstrip()
 
 
 class TextCleaner:
     """Text has no policy, only `min_length`: the last chunk may be too short."""
 
-    def __init__(self, *, min_length: int, source: str, tally: Tally | None = None) -> None:
+    def __init__(self, *, min_length: int, source: str) -> None:
         self.min_length = min_length
         self.source = source
-        self.tally = Tally() if tally is None else tally
+        self.tally = Tally()
 
     def __call__(self, record: Record) -> list[str]:
         """The chunk in a list, or an empty list where it is too short."""
         assert isinstance(record.sequence, str)  # noqa: S101  # tells the type checker
-        where = f"{self.source}:{record.line} {record.name}"
         self.tally.read += 1
         for kind in record.repairs:
-            count(self.tally.repaired, kind, where)
+            count(self.tally.repaired, kind, record.location(self.source))
         if len(record.sequence) < self.min_length:
-            count(self.tally.dropped, "short", where)
+            count(self.tally.dropped, "short", record.location(self.source))
             return []
         self.tally.kept += 1
         self.tally.sequences += 1

@@ -78,11 +78,8 @@ class FastaEncoder:
     by_name: bool
 
     def __call__(self, chunk: Chunk) -> Encoded:
-        """The sequences of a chunk.
-
-        Raises:
-            DataError: with file and line, if a record cannot be read or the policy does not allow it.
-        """
+        """The sequences of a chunk. Raises DataError with file and line, if a record cannot be read or the policy does
+        not allow it."""
         parts = chunk.parts()
         clean_sequences, special = self._clean_sequences(chunk, parts)
         cleaner = Cleaner(self.alphabet, self.policy, min_length=self.min_length, source=self.path.name)
@@ -101,7 +98,11 @@ class FastaEncoder:
         tally.kept += unchanged
         tally.sequences, tally.residues = len(lengths), int(lengths.sum())
         ids = self.alphabet.encode_bytes(b"".join(collected.sequences))
-        keys = _id_keys(collected.hashed) if self.by_name else _sequence_keys(collected.hashed)
+        keys = (
+            np.array([word_hash(name) for name in collected.hashed], np.uint64)
+            if self.by_name
+            else _sequence_keys(collected.hashed)
+        )
         pieces = np.array(collected.pieces, np.int64)
         return Encoded(chunk.done, ids, lengths, keys, pieces, tuple(collected.names), tally)
 
@@ -161,11 +162,8 @@ _IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(NUCLEOTIDES, np.uint8))
 
 
 def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, min_length: int) -> Iterator[Encoded]:
-    """The sequences of a text file, about `readers.CHUNK` characters at a time.
-
-    Raises:
-        DataError: with file and line, if the text cannot be read or has a character outside the alphabet.
-    """
+    """The sequences of a text file, about `readers.CHUNK` characters at a time. Raises DataError with file and line, if
+    the text cannot be read or has a character outside the alphabet."""
     text = read_text(stream, chunk_length=chunk_length)
     together = max(1, readers.CHUNK // chunk_length)
     for first in text:
@@ -192,7 +190,3 @@ def _sequence_keys(sequences: list[bytes]) -> NDArray[np.uint64]:
         digest.update(sequence)
         digests.append(digest.digest())
     return np.frombuffer(b"".join(digests), "<u8")
-
-
-def _id_keys(names: list[bytes]) -> NDArray[np.uint64]:
-    return np.array([word_hash(name) for name in names], np.uint64)

@@ -30,10 +30,8 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, w
     """`map(function, items)` in `workers` processes, or in this one if that is 1; at most 2 items per worker wait.
 
     `function`, items and results must pickle. What `items` raises comes after the results of the items before it.
-
-    Raises:
-        DataError: what `function` raises, for the first item for which it does.
-        ChildProcessError: if a worker was killed, for example because memory was short.
+    Raises DataError what `function` raises, for the first item for which it does. Raises ChildProcessError if a worker
+    was killed, for example because memory was short.
     """
     if workers == 1:
         yield from map(function, items)

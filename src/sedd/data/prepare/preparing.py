@@ -56,12 +56,10 @@ def prepare(
 ) -> Prepared:
     """Write `out/train` and `out/valid`, or return at once if they are complete already.
 
-    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. The default is
-    the number of available cores, at most 8, or 1 (no process is started) for a file below 128 MiB.
-
-    Raises:
-        DataError: if the source cannot be used (with file and line), if nothing would be left on one of the sides, or
-            if `out` holds something else (with the list of differences).
+    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. The default is the
+    number of available cores, at most 8, or 1 (no process is started) for a file below 128 MiB. Raises DataError if the
+    source cannot be used (with file and line), if nothing would be left on one of the sides, or if `out` holds
+    something else (with the list of differences).
     """
     source, out = Path(source), Path(out)
     if not source.is_file():
@@ -86,11 +84,8 @@ def opened(out: Path) -> Prepared:
 
 
 def verify(out: Path) -> list[TokenStore]:
-    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes.
-
-    Raises:
-        DataError: if there is none, or one is damaged.
-    """
+    """The stores in `out`, or the store `out`, after all of their bytes were compared with their hashes. Raises
+    DataError if there is none, or one is damaged."""
     parts = [path for path in (out, out / "train", out / "valid") if is_store(path)]
     if not parts:
         raise DataError("no token store; expected a directory that `sedd data prepare` wrote", file=out)
@@ -135,18 +130,19 @@ class _Preparation:
         self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None, workers: int | None
     ) -> None:
         self.source, self.out, self.options, self.progress = source, out, options, progress
-        self.workers = _default_workers(source) if workers is None else workers
+        default = min(cores(), MOST_WORKERS) if source.stat().st_size >= PARALLEL_FROM else 1
+        self.workers = default if workers is None else workers
+        self.state, self.options_identity = _state_of(source), options.to_dict()
         self.partial = out.parent / f".{out.name}.partial"
 
     def run(self) -> None:
         """Write the stores and move them to their place; nothing stays behind if that fails."""
         shutil.rmtree(self.partial, ignore_errors=True)  # of a process that was killed
         try:
-            state, options = _state_of(self.source), self.options.to_dict()
             alphabet = self.options.fixed_alphabet() or self._alphabet_of_text()
             clusters = None if self.options.clusters is None else Clusters(self.options.clusters)
             threshold = int(self.options.holdout * KEYS) if self.options.holdout > 0 else None
-            while (better := self._write(alphabet, clusters, threshold, state=state, options=options)) is not None:
+            while (better := self._write(alphabet, clusters, threshold)) is not None:
                 shutil.rmtree(self.partial)
                 threshold = better
             self._publish()
@@ -161,15 +157,7 @@ class _Preparation:
                     symbols.update(text)
         return text_alphabet(symbols)
 
-    def _write(
-        self,
-        alphabet: Alphabet,
-        clusters: Clusters | None,
-        threshold: int | None,
-        *,
-        state: dict[str, Any],
-        options: dict[str, Any],
-    ) -> int | None:
+    def _write(self, alphabet: Alphabet, clusters: Clusters | None, threshold: int | None) -> int | None:
         """Write both stores; a better threshold, if with this one a side of the split stays empty."""
         stream = ByteStream(self.source)
         with closing(SplitWriter(self.partial, alphabet, threshold=threshold, clusters=clusters)) as split:
@@ -182,7 +170,7 @@ class _Preparation:
             self._report(stream, stream.total, split.tally)
             split.check(self.source)
             if (better := split.better_threshold(self.source)) is None:
-                self._finish(split, state, options)
+                self._finish(split)
             return better
 
     def _encoded(self, stream: ByteStream, alphabet: Alphabet) -> Generator[Encoded]:
@@ -199,17 +187,14 @@ class _Preparation:
         if self.progress is not None:
             self.progress(done, stream.total, tally.sequences)
 
-    def _finish(self, split: SplitWriter, state: dict[str, Any], options: dict[str, Any]) -> None:
-        if _state_of(self.source) != state:
+    def _finish(self, split: SplitWriter) -> None:
+        if _state_of(self.source) != self.state:
             raise DataError("changed while it was read; start again", file=self.source)
         with ThreadPoolExecutor() as threads:  # most of it is hashing, which releases the interpreter lock
-            source = state | threads.submit(describe_file, self.source).result()
-            about = {"options": options, "source": source, "tally": split.tally.to_dict()}
-            finished = [
-                threads.submit(writer.finish, {"split": name, **about}) for name, writer in split.stores().items()
-            ]
-        for future in finished:
-            future.result()
+            source = self.state | threads.submit(describe_file, self.source).result()
+            about = {"options": self.options_identity, "source": source, "tally": split.tally.to_dict()}
+            stores = split.stores()
+            list(threads.map(lambda name: stores[name].finish({"split": name, **about}), stores))
 
     def _publish(self) -> None:
         if self.out.exists():
@@ -218,7 +203,3 @@ class _Preparation:
             sync_directory(directory)
         self.partial.rename(self.out)
         sync_directory(self.out.parent)
-
-
-def _default_workers(source: Path) -> int:
-    return min(cores(), MOST_WORKERS) if source.stat().st_size >= PARALLEL_FROM else 1

@@ -34,21 +34,12 @@ class Chunk(NamedTuple):
         return self.data.split(self.newline + b">")
 
 
-class _Start(NamedTuple):
-    """The beginning of a file: the bytes after its first `>`, the line of that, the line end, and repairs."""
-
-    data: bytes
-    line: int
-    newline: bytes
-    repairs: tuple[str, ...]
+_Start = tuple[bytes, int, bytes, tuple[str, ...]]
+"""The beginning of a file: the bytes after its first `>`, the line of that, the line end, and repairs."""
 
 
 def read_fasta(stream: ByteStream) -> Iterator[Record]:
-    """The records of a FASTA file.
-
-    Raises:
-        DataError: with file and line, if the file is not FASTA or is damaged.
-    """
+    """The records of a FASTA file. Raises DataError with file and line, if the file is not FASTA or is damaged."""
     for chunk in read_chunks(stream):
         line, repairs = chunk.line, chunk.repairs
         for part in chunk.parts():
@@ -57,11 +48,8 @@ def read_fasta(stream: ByteStream) -> Iterator[Record]:
 
 
 def read_chunks(stream: ByteStream) -> Iterator[Chunk]:
-    """A FASTA file in chunks of complete records. If it is damaged, the records before the damage come first.
-
-    Raises:
-        DataError: with file and line, for what can be seen without parsing records.
-    """
+    """A FASTA file in chunks of complete records. If it is damaged, the records before the damage come first. Raises
+    DataError with file and line, for what can be seen without parsing records."""
     blocks = text_blocks(stream)
     try:
         data, line, newline, repairs = _find_first_header(stream, blocks)
@@ -87,7 +75,9 @@ def _find_first_header(stream: ByteStream, blocks: Iterator[bytes]) -> _Start:
 def _skip_to_header(stream: ByteStream, data: bytes) -> _Start | None:
     """Skip blank lines and comments; None where `data` has nothing else."""
     repairs = []
-    at, line, newline = 0, 1, _line_end(data)
+    at, line = 0, 1
+    # CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space.
+    newline = b"\r" if b"\r" in data and b"\n" not in data else b"\n"
     if data.startswith(BOM):
         at = len(BOM)
         repairs.append("byte_order_mark")
@@ -96,7 +86,7 @@ def _skip_to_header(stream: ByteStream, data: bytes) -> _Start | None:
         end = len(data) if end < 0 else end
         text = data[at:end].strip()
         if text.startswith(b">"):
-            return _Start(data[data.index(b">", at) + 1 :], line, newline, tuple(repairs))
+            return data[data.index(b">", at) + 1 :], line, newline, tuple(repairs)
         if text.startswith(b";"):
             repairs.append("comments")
         elif text:
@@ -108,11 +98,6 @@ def _skip_to_header(stream: ByteStream, data: bytes) -> _Start | None:
             )
         at, line = end + 1, line + 1
     return None
-
-
-def _line_end(data: bytes) -> bytes:
-    """CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space."""
-    return b"\r" if b"\r" in data and b"\n" not in data else b"\n"
 
 
 def _complete_records(pending: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:

@@ -29,6 +29,10 @@ class Record(NamedTuple):
     repairs: tuple[str, ...] = ()
     """Kinds of layout errors that were repaired; `sedd.data.prepare.tally.REPAIRS` describes them."""
 
+    def location(self, source: str) -> str:
+        """`file:line id`."""
+        return f"{source}:{self.line} {self.name}".rstrip()
+
 
 def parse_record(path: Path, part: bytes, line: int, newline: bytes, repairs: tuple[str, ...] = ()) -> Iterator[Record]:
     """The records in the bytes between two headers: one, or more where a header follows a sequence on its line.

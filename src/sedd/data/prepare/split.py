@@ -70,11 +70,8 @@ class SplitWriter:
         return keys
 
     def check(self, source: Path) -> None:
-        """Refuse a set that is empty, or that the cluster file does not cover.
-
-        Raises:
-            DataError: with the tally, or with the first sequence that has no cluster.
-        """
+        """Refuse a set that is empty, or that the cluster file does not cover. Raises DataError with the tally, or with
+        the first sequence that has no cluster."""
         if self._unlisted:
             name, line = self._first_unlisted
             raise DataError(
@@ -87,11 +84,8 @@ class SplitWriter:
             raise DataError(f"no sequence is left.\n{self.tally}", file=source)
 
     def better_threshold(self, source: Path) -> int | None:
-        """A threshold that leaves something on both sides, if one of them is empty (in a tiny file); else None.
-
-        Raises:
-            DataError: if there is only one distinct sequence or cluster, which cannot be divided.
-        """
+        """A threshold that leaves something on both sides, if one of them is empty (in a tiny file); else None. Raises
+        DataError if there is only one distinct sequence or cluster, which cannot be divided."""
         if self.valid is None or (self.train.sequences and self.valid.sequences):
             return None
         if self._lowest == self._highest:

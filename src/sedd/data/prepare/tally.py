@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 REPAIRS = {
     "byte_order_mark": "byte order mark removed",
@@ -17,25 +17,26 @@ REPAIRS = {
     "stop": "stop (*) stripped from the end",
     "gaps": "gaps (- and .) removed",
     "substituted": "rare amino acids substituted",
-    "split": "split at ambiguous letters, or short pieces cut off",
+    "split": "split at ambiguous residues, or short fragments cut off",
 }
 DROPS = {
     "lowercase": "lower case letters",
     "stop": "stop (*) inside the sequence",
     "gaps": "gaps (- and .)",
-    "ambiguous": "letters outside the alphabet",
+    "ambiguous": "residues outside the alphabet",
     "illegal": "digits, punctuation or other characters that are no residues",
     "empty": "no residues",
     "short": "shorter than min_length",
 }
 NOTES = {"unnamed": "kept, but without an id", "nucleotides": "kept, but only A, C, G, T, U and N: nucleotides?"}
+GROUPS = ("repaired", "dropped", "noted")
+"""The groups of kinds in a `Tally`."""
 
 
-@dataclass
-class Kind:
+class Kind(NamedTuple):
     """How many records, and the first of them as `file:line id`."""
 
-    count: int
+    records: int
     first: str
 
 
@@ -54,7 +55,7 @@ class Tally:
     @property
     def lost(self) -> int:
         """Records dropped, of all kinds."""
-        return sum(kind.count for kind in self.dropped.values())
+        return sum(kind.records for kind in self.dropped.values())
 
     def add(self, later: Tally) -> None:
         """Add the tally of records further on in the file."""
@@ -62,47 +63,32 @@ class Tally:
         self.kept += later.kept
         self.sequences += later.sequences
         self.residues += later.residues
-        for group in ("repaired", "dropped", "noted"):
-            mine = getattr(self, group)
+        for group in GROUPS:
             for name, kind in getattr(later, group).items():
-                before = mine.get(name)
-                mine[name] = kind if before is None else Kind(before.count + kind.count, before.first)
+                count(getattr(self, group), name, kind.first, number=kind.records)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        kinds = {
-            group: {name: [kind.count, kind.first] for name, kind in getattr(self, group).items()}
-            for group in ("repaired", "dropped", "noted")
-        }
-        return {"read": self.read, "kept": self.kept, "sequences": self.sequences, "residues": self.residues, **kinds}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Tally:
         """The inverse of `to_dict`."""
-        repaired, dropped, noted = (
-            {name: Kind(int(number), str(first)) for name, (number, first) in data[group].items()}
-            for group in ("repaired", "dropped", "noted")
-        )
-        read, kept, sequences, residues = (int(data[name]) for name in ("read", "kept", "sequences", "residues"))
-        return cls(read, kept, sequences, residues, repaired, dropped, noted)
+        groups = {group: {name: Kind(*kind) for name, kind in data[group].items()} for group in GROUPS}
+        return cls(**{**data, **groups})
 
     def __str__(self) -> str:
         lines = [f"{self.read:,} read, {self.kept:,} kept, {self.lost:,} dropped; {self.residues:,} residues"]
         if self.sequences != self.kept:
             lines[0] += f" in {self.sequences:,} sequences"
-        for title, group, words in (
-            ("repaired", self.repaired, REPAIRS),
-            ("dropped", self.dropped, DROPS),
-            ("noted", self.noted, NOTES),
-        ):
-            for name, kind in sorted(group.items(), key=lambda item: -item[1].count):
-                lines.append(f"  {title:8} {kind.count:>11,}  {words.get(name, name)} (first: {kind.first})")
+        for title, words in zip(GROUPS, (REPAIRS, DROPS, NOTES), strict=True):
+            group: dict[str, Kind] = getattr(self, title)
+            for name, kind in sorted(group.items(), key=lambda item: -item[1].records):
+                lines.append(f"  {title:8} {kind.records:>11,}  {words.get(name, name)} (first: {kind.first})")
         return "\n".join(lines)
 
 
-def count(group: dict[str, Kind], name: str, where: str) -> None:
-    """Add one record of kind `name` to `group`."""
-    if name in group:
-        group[name].count += 1
-    else:
-        group[name] = Kind(1, where)
+def count(group: dict[str, Kind], name: str, first: str, *, number: int = 1) -> None:
+    """Add records of kind `name` to `group`; `first` is the first of them."""
+    before = group.get(name)
+    group[name] = Kind(number, first) if before is None else Kind(before.records + number, before.first)

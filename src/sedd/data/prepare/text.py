@@ -13,11 +13,8 @@ from sedd.errors import DataError
 
 
 def text_blocks(stream: ByteStream) -> Generator[bytes]:
-    """Blocks of a file without NUL bytes.
-
-    Raises:
-        DataError: with file and line, if it is UTF-16, has a NUL byte, or its compressed data are damaged.
-    """
+    """Blocks of a file without NUL bytes. Raises DataError with file and line, if it is UTF-16, has a NUL byte, or its
+    compressed data are damaged."""
     for block in stream.blocks():
         if stream.line == 1 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError(
@@ -53,11 +50,8 @@ def read_text(stream: ByteStream, *, chunk_length: int) -> Iterator[Record]:
 
 
 def read_characters(stream: ByteStream) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The characters of a text in blocks, each with the repairs that were first needed in it.
-
-    Raises:
-        DataError: with file and line, if the text is damaged, not UTF-8 or empty.
-    """
+    """The characters of a text in blocks, each with the repairs that were first needed in it. Raises DataError with
+    file and line, if the text is damaged, not UTF-8 or empty."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
     line, first, carriage_returns = 1, True, False
     for block in chain(text_blocks(stream), [b""]):
