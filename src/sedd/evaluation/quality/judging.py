@@ -9,8 +9,8 @@ divergence of small samples is larger.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -103,8 +103,7 @@ def _check(samples: TextsOrIds, natural: TextsOrIds, *, align: bool, training: T
         raise DataError("aligning needs the training set; give it too (--train on the command line)")
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A statistic of each set; without one of the reference, the metric is a distance from the reference."""
 
     name: str
