@@ -27,14 +27,12 @@ Array = NDArray[np.float64]
 
 def smoothed(counts: NDArray[Any]) -> Array:
     """Token frequencies (n,) from token counts (n,), with one pseudo-count per token: none is impossible."""
-    frequencies: Array = (counts + 1.0) / (counts.sum() + len(counts))
-    return frequencies
+    return np.asarray((counts + 1.0) / (counts.sum() + len(counts)))
 
 
 def unigram(counts: NDArray[Any], frequencies: Array) -> Array:
     """Cross-entropy under the unigram model, nats per residue, (sequences,); arguments as for `composition`."""
-    nats: Array = -(counts @ np.log(frequencies)) / counts.sum(1)
-    return nats
+    return np.asarray(-(counts @ np.log(frequencies)) / counts.sum(1))
 
 
 def composition(counts: NDArray[Any], frequencies: Array) -> Array:
@@ -46,8 +44,7 @@ def composition(counts: NDArray[Any], frequencies: Array) -> Array:
     lengths, n = counts.sum(1), len(frequencies)
     # A token with count 0 is never predicted, but its logarithm below must be finite.
     others = np.maximum(counts - 1, 0) + n * frequencies
-    nats: Array = (lengths * np.log(lengths - 1 + n) - (counts * np.log(others)).sum(1)) / lengths
-    return nats
+    return np.asarray((lengths * np.log(lengths - 1 + n) - (counts * np.log(others)).sum(1)) / lengths)
 
 
 def count_tokens(data: Sequences, items: NDArray[np.int64], *, n: int, seed: int, max_length: int) -> Array:
@@ -68,8 +65,7 @@ class Shuffled:
         return len(self.source)
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        row = np.asarray(self.source[index])
-        row = crop(row, seed=self.seed, sample=index, max_length=self.max_length)
+        row = crop(np.asarray(self.source[index]), seed=self.seed, sample=index, max_length=self.max_length)
         return generator(self.seed, "bound-shuffled", index).permutation(row)
 
     def lengths_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -142,10 +142,9 @@ class Estimator:
     def _values(self, network: Network, batch: Batch, q: np.ndarray, level: int) -> BoundIntegrand:
         """The integrand of each sequence at its noise level `q`, (batch,) in [0, 1)."""
         length, graph = batch.tokens.shape[1], self.process.graph
-        draws = [
-            generator(self.seed, "bound-noise", level, int(s)).random((length, 2), np.float32) for s in batch.samples
-        ]
-        uniforms = torch.from_numpy(np.stack(draws)).to(batch.tokens.device)
+        streams = [generator(self.seed, "bound-noise", level, int(sample)) for sample in batch.samples]
+        draws = np.stack([stream.random((length, 2), np.float32) for stream in streams])
+        uniforms = torch.from_numpy(draws).to(batch.tokens.device)
         # Numbers per sequence are float64 on the host; numbers per residue are float32 on the device.
         x_t, sigma = graph.bound_noise(batch.tokens, batch.mask, torch.from_numpy(q), uniforms)
         scores = self._scores(network, batch, x_t, sigma)

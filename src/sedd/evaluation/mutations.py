@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,12 +42,10 @@ class Mutation:
         return changed
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One row of a mutations file."""
+class Row(NamedTuple):
+    """One row of a mutations file: the name of the wild type, and the mutation."""
 
     name: str
-    """Name of the wild type."""
     mutation: Mutation
 
 
@@ -68,8 +67,7 @@ def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
 def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
     """Read a mutation such as A42G, or several joined with `:` or `,`, of the wild type `wild`.
 
-    Raises:
-        DataError: if it cannot be parsed, a position is repeated or outside, or the wild-type residue differs.
+    A DataError if it cannot be parsed, a position is repeated or outside, or the wild-type residue differs.
     """
     points: dict[int, int] = {}
     for point in re.split(r"[:,]", text):
@@ -93,10 +91,8 @@ def _point(point: str, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[in
         raise DataError(f"{mutation}: position {number} is outside the wild type, which has residues 1 to {len(wild)}")
     residue = alphabet.decode(wild[number - 1 : number])
     if residue != old:
-        raise DataError(
-            f"{mutation}: residue {number} of the wild type is {residue}, not {old}; are positions counted from 1, "
-            "and is this the right sequence?"
-        )
+        message = f"{mutation}: residue {number} of the wild type is {residue}, not {old}"
+        raise DataError(f"{message}; are positions counted from 1, and is this the right sequence?")
     return number - 1, alphabet.symbols.index(new)
 
 
@@ -188,9 +184,8 @@ def _columns(where: str, cells: list[str]) -> tuple[int, int | None] | None:
         next((names.index(name) for name in known if name in names), None) for known in (MUTATION_COLUMNS, ID_COLUMNS)
     )
     if mutation is None:
-        raise DataError(
-            f"{where}: expected a mutation such as A42G or a header with a column `mutation`, got {', '.join(cells)!r}"
-        )
+        expected = "a mutation such as A42G or a header with a column `mutation`"
+        raise DataError(f"{where}: expected {expected}, got {', '.join(cells)!r}")
     return mutation, identifier
 
 

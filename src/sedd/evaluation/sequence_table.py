@@ -32,7 +32,7 @@ def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[Callable
         names: of all sequences of the data, in their order; without them, the id is the number of the sequence, from 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    named = None if names is None else enumerate(names)
+    named = None if names is None else enumerate(names, 1)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -41,19 +41,14 @@ def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[Callable
             for bound in bounds:
                 numbers = (bound.nats, bound.stderr, bound.bits, bound.perplexity)
                 cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
-                writer.writerow((_name(named, bound.index), bound.residues, *cells))
+                number = bound.index + 1
+                name = str(number) if named is None else next((name for i, name in named if i == number), None)
+                if name is None:
+                    raise DataError(f"sequence {number:,} is missing: the file changed while it was read; start again")
+                writer.writerow((name, bound.residues, *cells))
             file.flush()
 
         yield write
-
-
-def _name(named: Iterator[tuple[int, str]] | None, index: int) -> str:
-    if named is None:
-        return str(index + 1)
-    name = next((name for number, name in named if number == index), None)
-    if name is None:
-        raise DataError(f"sequence {index + 1:,} is missing: the file changed while it was read; start again")
-    return name
 
 
 def sequence_names(path: Path, data: Data, alphabet: Alphabet) -> Iterator[str]:

@@ -59,7 +59,7 @@ def scores(
         batch = mutations[first : first + estimator.batch_size]
         odds = log_odds(estimator, network, wild, batch).tolist()
         if not bound:
-            yield from (VariantScore(mutation.text, value) for mutation, value in zip(batch, odds, strict=True))
+            yield from map(VariantScore, (mutation.text for mutation in batch), odds)
             continue
         differences = wild_bound - _bounds(estimator, network, [mutation.applied(wild) for mutation in batch])
         masks = differences.shape[1]

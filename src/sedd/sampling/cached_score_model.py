@@ -58,8 +58,7 @@ class CachedScoreModel:
 
     def _evaluate(self, batch: SampleBatch, sigma: Tensor, rows: np.ndarray) -> None:
         """Update `batch.output` at `rows`."""
-        complete = len(rows) == len(batch)
-        index = torch.from_numpy(rows).to(batch.device)
+        index, complete = torch.from_numpy(rows).to(batch.device), len(rows) == len(batch)
         tokens, mask = batch.tokens, batch.padding_mask
         if not complete:
             tokens, mask = tokens[index], mask[index]

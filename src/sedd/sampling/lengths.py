@@ -43,9 +43,8 @@ class LengthDistribution:
 
     def draw(self, count: int, *, seed: int) -> np.ndarray:
         """Draw the lengths of `count` sequences, (count,), by linear interpolation between the quantiles."""
-        u = generator(seed, "lengths").random(count)
-        quantiles = np.asarray(self.quantiles, np.float64)
-        return np.rint(np.interp(u, np.linspace(0.0, 1.0, len(quantiles)), quantiles)).astype(np.int64)
+        u, ranks = generator(seed, "lengths").random(count), np.linspace(0.0, 1.0, len(self.quantiles))
+        return np.rint(np.interp(u, ranks, np.asarray(self.quantiles, np.float64))).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -35,15 +35,10 @@ class Sample:
 
 
 class SampleBatch:
-    """Sequences that are denoised together, padded to the longest.
+    """Sequences that are denoised together, padded to the longest, each with its own random stream.
 
-    Args:
-        templates: arrays of ids; `graph.n` marks the residues to draw.
-        generators: one random stream per sequence.
-        graph: the forward process; residues to draw start from its stationary distribution.
-        device: device of the tensors.
-        constraint: applied to the tokens after each step.
-        drop_finished: whether finished sequences are removed, which changes nothing but the cost.
+    In a template `graph.n` marks the residues to draw, which start from the stationary distribution. `drop_finished`
+    changes nothing but the cost.
     """
 
     def __init__(
@@ -89,11 +84,8 @@ class SampleBatch:
         return len(self.indices)
 
     def uniforms(self, count: int | None = None) -> Tensor:
-        """The next float64 numbers in [0, 1) of each sequence's own stream, whatever the batch.
-
-        Returns:
-            (batch, count); or, without `count`, one per residue, (batch, length).
-        """
+        """The next float64 numbers in [0, 1) of each sequence's own stream, whatever the batch: (batch, count), or one
+        per residue, (batch, length)."""
         if self._buffer is None or self._buffer[0] != count or self._buffer_step == STEPS_AHEAD:
             self._buffer, self._buffer_step = (count, self._draw(count)), 0
         self._buffer_step += 1
@@ -147,10 +139,6 @@ class SampleBatch:
             setattr(self, name, getattr(self, name)[kept])
         if self.output is not None:
             self.output = self.output[kept]
-
-    def remove_all(self) -> None:
-        """Remove all sequences."""
-        self.remove(torch.ones(len(self), dtype=torch.bool))
 
     def _constrained(self, tokens: Tensor, constraint: Constraint) -> Tensor:
         new = constraint(tokens.clone(), self.to_draw.clone())

@@ -49,9 +49,7 @@ class Sampler:
     def __call__(
         self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = no_progress
     ) -> Iterator[Sample]:
-        """Draw one sequence per template, in their order.
-
-        Sample i is a function of (seed, i), whatever the batch size.
+        """Draw one sequence per template, in their order. Sample i is a function of (seed, i), whatever the batch size.
 
         Args:
             network: called as `network(tokens, sigma, mask)`.
@@ -107,5 +105,5 @@ class Sampler:
         PREDICTORS[self.options.predictor].denoise(batch, score_model, rates, report=part(0.5 if sweeps else 1.0))
         if sweeps and len(batch):
             gibbs_sweeps(batch, score_model, report=part(0.5, before=0.5))
-        batch.remove_all()
+        batch.remove(torch.ones(len(batch), dtype=torch.bool))
         return batch.results

@@ -69,7 +69,7 @@ class RandomRedesigns(RepeatedTemplates):
 def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
     """Ids of a template, (length,) int64; `alphabet.n` marks the residues to draw.
 
-    A SamplingError if it is empty or nothing is to be drawn, a DataError if a symbol is neither known nor a mark.
+    A SamplingError if it is empty or nothing is to be drawn, a DataError if a symbol is unknown and no mark.
     """
     ids = _ids(text, alphabet, name)
     if not (ids == alphabet.mask_id).any():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.evaluation.quality.packed import PackedSequences
+from sedd.evaluation.quality.packed import PackedSequences, residue_share
 from sedd.evaluation.quality.statistic import Ratio
 
 WINDOW = 12
@@ -32,7 +32,7 @@ Flags = NDArray[np.bool_]
 def class_share(sequences: PackedSequences, letters: str) -> Ratio:
     """The share of residues that are one of `letters`."""
     inside = np.array([symbol in letters for symbol in sequences.alphabet.symbols])
-    return sequences.share(inside[sequences.tokens])
+    return residue_share(sequences, inside[sequences.tokens])
 
 
 def low_complexity(sequences: PackedSequences) -> Flags:

@@ -9,8 +9,8 @@ divergence of small samples is larger.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from sedd.evaluation.quality.complexity import CLASSES, Flags, class_share, low_
 from sedd.evaluation.quality.distances import KmerDivergence, LengthDistance
 from sedd.evaluation.quality.diversity import CompositionSpread, PairDistance, uniqueness
 from sedd.evaluation.quality.novelty import CLOSE, Neighbours, TrainingIndex
-from sedd.evaluation.quality.packed import PackedSequences, TextsOrIds
+from sedd.evaluation.quality.packed import PackedSequences, TextsOrIds, residue_share
 from sedd.evaluation.quality.quality import Answer, Quality, Row
 from sedd.evaluation.quality.statistic import Floats, Statistic, bootstrap_weights
 
@@ -103,8 +103,7 @@ def _check(samples: TextsOrIds, natural: TextsOrIds, *, align: bool, training: T
         raise DataError("aligning needs the training set; give it too (--train on the command line)")
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A statistic of each set; without one of the reference, the metric is a distance from the reference."""
 
     name: str
@@ -133,7 +132,7 @@ def _levels(sets: Sets) -> Iterator[Metric]:
         return {name: measure(sequences) for name, sequences in sets.items()}
 
     def share(marked: Callable[[PackedSequences], Flags]) -> dict[str, Statistic]:
-        return {name: sequences.share(marked(sequences)) for name, sequences in sets.items()}
+        return {name: residue_share(sequences, marked(sequences)) for name, sequences in sets.items()}
 
     if _is_protein(sets["samples"].alphabet):
         yield Metric(

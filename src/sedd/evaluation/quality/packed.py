@@ -95,11 +95,6 @@ class PackedSequences:
         keys = generator(seed, "shuffle").random(self.residues)
         return PackedSequences(self.tokens[np.lexsort((keys, self.owner))], self.offsets, self.alphabet)
 
-    def share(self, flags: NDArray[np.bool_]) -> Ratio:
-        """The share of residues that `flags`, (residues,), marks."""
-        marked = np.bincount(self.owner, flags.astype(np.float64), minlength=len(self))
-        return Ratio(marked.astype(np.float64), self.lengths.astype(np.float64))
-
     def kmers(self, k: int) -> tuple[Ints, NDArray[np.int32]]:
         """The codes of all stretches of k residues, and the sequence of each: two of (stretches,)."""
         starts = max(self.residues - k + 1, 0)
@@ -121,6 +116,12 @@ def _checked(row: str | NDArray[Any], index: int, alphabet: Alphabet) -> NDArray
         expected = f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
         raise DataError(f"sequence {index + 1} has ids from {ids.min()} to {ids.max()}; {expected}")
     return ids
+
+
+def residue_share(sequences: PackedSequences, flags: NDArray[np.bool_]) -> Ratio:
+    """The share of residues that `flags`, (residues,), marks."""
+    marked = np.bincount(sequences.owner, flags.astype(np.float64), minlength=len(sequences))
+    return Ratio(marked.astype(np.float64), sequences.lengths.astype(np.float64))
 
 
 def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:

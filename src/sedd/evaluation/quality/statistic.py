@@ -26,12 +26,10 @@ class Statistic(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
-    """A sum over sequences divided by another: a share of residues, or a mean over sequences."""
+    """A sum over sequences divided by another, (sequences,) terms each: a share of residues, or a mean."""
 
     above: Floats
-    """(sequences,): terms of the numerator."""
     below: Floats
-    """(sequences,): terms of the denominator."""
 
     def __call__(self, weights: Floats, /) -> Floats:
         return np.asarray(weights @ self.above / np.maximum(weights @ self.below, 1e-300))
