@@ -1,4 +1,4 @@
-"""How much less the stratified bound scatters than the average of the training loss over random times.
+"""Variance of the stratified bound relative to the mean of the training loss over random times.
 
     python benchmarks/bound_variance.py [--repeats 50] [--masks 8] [OVERRIDES...]
 
@@ -24,7 +24,7 @@ import sedd
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.noising import noise_state
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.randomness import generator
 
 SMALL = (
@@ -37,10 +37,10 @@ Estimate = Callable[[int], float]
 
 
 class Independent(Estimator):
-    """As many noise levels, each drawn without regard to the others."""
+    """Independent noise levels instead of stratified ones."""
 
-    def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
-        drawn: np.ndarray = generator(self.seed, "independent", level).random(min(self.count, len(self.data)))[order]
+    def _levels(self, ranks: np.ndarray, level: int) -> np.ndarray:
+        drawn: np.ndarray = generator(self.seed, "independent", level).random(min(self.count, len(self.data)))[ranks]
         return drawn
 
 
@@ -58,10 +58,10 @@ def naive(estimator: Estimator, network: Network) -> Estimate:
     @torch.no_grad()
     def estimate(seed: int) -> float:
         total, residues = 0.0, 0
-        for batch, order in estimator._batches():
+        for batch, ranks in estimator._batches():
             for level in range(estimator.masks):
-                random = generator(seed, "naive", level, int(order[0]))
-                times = torch.from_numpy(random.random(len(order), np.float32))
+                random = generator(seed, "naive", level, int(ranks[0]))
+                times = torch.from_numpy(random.random(len(ranks), np.float32))
                 uniforms = torch.from_numpy(random.random((*batch.tokens.shape, 2), np.float32))
                 state = noise_state(estimator.process.noise, times)
                 loss = diffusion_loss(network, batch, state, uniforms, process=estimator.process)
@@ -73,25 +73,25 @@ def naive(estimator: Estimator, network: Network) -> Estimate:
 
 
 def variances(trainer: sedd.Trainer, masks: int, repeats: int) -> dict[str, np.ndarray]:
-    """Estimates by each of the three ways, (repeats,)."""
+    """Estimates by each of the three estimators, (repeats,)."""
     network = trainer.ema.network.eval()
     shared = (trainer.data.valid, trainer.process, trainer.backend, trainer.device, trainer.config.model.length)
     stratified = Estimator(*shared, count=SEQUENCES, masks=masks, batch_size=SEQUENCES)
     chosen = [trainer.data.valid[int(item)] for item in stratified.chosen()]  # a seed then changes the noise alone
     stratified = replace(stratified, data=chosen, batch_size=SEQUENCES)
     independent = Independent(**vars(stratified))
-    ways: dict[str, Estimate] = {
+    estimators: dict[str, Estimate] = {
         "stratified": lambda seed: replace(stratified, seed=seed)(network).nats,
         "independent levels": lambda seed: replace(independent, seed=seed)(network).nats,
         "naive times": naive(stratified, network),
     }
-    return {name: np.array([way(seed) for seed in range(repeats)]) for name, way in ways.items()}
+    return {name: np.array([estimate(seed) for seed in range(repeats)]) for name, estimate in estimators.items()}
 
 
-def ratio(found: np.ndarray, reference: np.ndarray) -> str:
+def ratio(estimates: np.ndarray, reference: np.ndarray) -> str:
     """Ratio of two variances and a 95 % interval: the logarithm of each has a variance of about 2 / (repeats - 1)."""
-    value = found.var(ddof=1) / reference.var(ddof=1)
-    spread = math.exp(1.96 * math.sqrt(2.0 / (len(found) - 1) + 2.0 / (len(reference) - 1)))
+    value = estimates.var(ddof=1) / reference.var(ddof=1)
+    spread = math.exp(1.96 * math.sqrt(2.0 / (len(estimates) - 1) + 2.0 / (len(reference) - 1)))
     return f"{value:6.1f}  ({value / spread:.1f} to {value * spread:.1f})"
 
 
@@ -101,16 +101,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--masks", type=int, default=8)
     parser.add_argument("overrides", nargs="*")
-    given = parser.parse_args()
-    print(f"{SEQUENCES} sequences, {given.masks} evaluations of each, {given.repeats} seeds; nats per residue\n")
+    options = parser.parse_args()
+    print(f"{SEQUENCES} sequences, {options.masks} evaluations of each, {options.repeats} seeds; nats per residue\n")
     print(f"{'graph':9}{'estimator':20}{'mean':>9}{'sd':>9}{'seconds':>9}   variance, stratified = 1")
     for graph in ("absorb", "uniform"):
-        trainer = trained(graph, given.overrides)
+        trainer = trained(graph, options.overrides)
         began = time.perf_counter()
-        found = variances(trainer, given.masks, given.repeats)
-        seconds = (time.perf_counter() - began) / (3 * given.repeats)
-        for name, values in found.items():
-            compared = ratio(values, found["stratified"]) if name != "stratified" else f"{1:6.1f}"
+        estimates = variances(trainer, options.masks, options.repeats)
+        seconds = (time.perf_counter() - began) / (3 * options.repeats)
+        for name, values in estimates.items():
+            compared = ratio(values, estimates["stratified"]) if name != "stratified" else f"{1:6.1f}"
             print(f"{graph:9}{name:20}{values.mean():9.4f}{values.std(ddof=1):9.4f}{seconds:9.2f}   {compared}")
 
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 import sedd
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.plugins.backends import Cpu
 
 TOLERANCE = 0.01

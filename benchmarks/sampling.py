@@ -12,8 +12,8 @@ The first draws sequences of 256 residues from the built-in source with every pr
 * the Kullback-Leibler divergence of the letter pairs of SEQUENCES sequences, 200 by default, from those of the source,
   10^-3 nats per pair, with the bias of a finite sample taken off, and its standard error; and what the sequences cost
   under the source beyond its entropy, 10^-3 nats per residue. The model is the source itself, whose conditional
-  distributions are known (for `uniform`, those of a hidden Markov chain: what is seen of a residue is the residue or,
-  with the chance that the noise says, any letter), so all of it is the sampler's error.
+  distributions are known (for `uniform`, those of a hidden Markov chain: a noisy residue is the residue or,
+  with the probability of the noise, any symbol), so all of it is the sampler's error.
 
 The second prints how much too often or too rarely a masked residue becomes each letter where a symbol is drawn as the
 maximum of log-weights plus Gumbel noise from float32 uniforms, exactly, by summing over all 2^24 of them.
@@ -37,13 +37,13 @@ from sedd.diffusion.process import Process
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.sampling.categorical import categorical
-from sedd.sampling.rows import Sample
+from sedd.sampling.sample_batch import Sample
 from sedd.sampling.sampler import Sampler
-from sedd.sampling.templates import Blanks
+from sedd.sampling.templates import BlankTemplates
 
 LENGTH, TOY_LENGTH = 256, 16
 Choices = tuple[tuple[str, dict[str, object], bool], ...]
-"""What a row is called, its options, and whether what is known is not asked again."""
+"""Name of a row, its options, and whether known scores are used again."""
 ABSORB: Choices = (
     ("euler, 1024 steps", {"predictor": "euler", "steps": 1024}, True),
     ("euler, 256 steps", {"predictor": "euler", "steps": 256}, True),
@@ -55,7 +55,7 @@ ABSORB: Choices = (
     ("first_hitting, 2 tokens per step", {"predictor": "first_hitting", "tokens_per_step": 2}, True),
     ("first_hitting, 4 tokens per step", {"predictor": "first_hitting", "tokens_per_step": 4}, True),
     ("first_hitting, 16 tokens per step", {"predictor": "first_hitting", "tokens_per_step": 16}, True),
-    ("euler, 1024 steps, nothing saved", {"predictor": "euler", "steps": 1024}, False),
+    ("euler, 1024 steps, no reuse of scores", {"predictor": "euler", "steps": 1024}, False),
 )
 UNIFORM: Choices = tuple(
     (f"{predictor}, {steps} steps", {"predictor": predictor, "steps": steps}, True)
@@ -65,7 +65,7 @@ UNIFORM: Choices = tuple(
 
 
 class Source:
-    """The perfect network for a chain: p(letter | what the other residues show), by messages from both sides."""
+    """The perfect network for a chain: p(symbol | the other residues), by messages from both sides."""
 
     def __init__(self, chain: Chain, graph: Graph) -> None:
         self.graph = graph
@@ -73,24 +73,24 @@ class Source:
         self.transition = torch.from_numpy(chain.transition)
 
     def __call__(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, L) tokens to (B, L, 20) log-probabilities; what a residue shows of itself is left out."""
-        seen = self.likelihood(tokens, sigma)
-        left, right = torch.empty_like(seen), torch.empty_like(seen)
+        """(B, L) tokens to (B, L, 20) log p(x0 | the other residues)."""
+        evidence = self.likelihood(tokens, sigma)
+        left, right = torch.empty_like(evidence), torch.empty_like(evidence)
         left[:, 0], right[:, -1] = self.first, 1.0
         for i in range(1, tokens.shape[1]):
-            message = (left[:, i - 1] * seen[:, i - 1]) @ self.transition
+            message = (left[:, i - 1] * evidence[:, i - 1]) @ self.transition
             left[:, i] = message / message.sum(-1, keepdim=True)
-            message = (right[:, -i] * seen[:, -i]) @ self.transition.T
+            message = (right[:, -i] * evidence[:, -i]) @ self.transition.T
             right[:, -i - 1] = message / message.sum(-1, keepdim=True)
         return torch.log(left * right).float()
 
     def likelihood(self, tokens: Tensor, sigma: Tensor) -> Tensor:
-        """(B, L, 20): the chance of what is seen if the residue is each letter, up to a factor."""
-        letters = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
+        """(B, L, 20): p(x_t | x0) of each symbol x0, up to a factor."""
+        indicators = torch.nn.functional.one_hot(tokens, 21)[..., :20].double()
         if self.graph.has_mask:
-            return letters + self.graph.contributes(tokens).double()[..., None]
+            return indicators + self.graph.contributes(tokens).double()[..., None]
         kept = torch.exp(-sigma.double())[:, None, None]
-        return kept * letters + (1.0 - kept) / 20
+        return kept * indicators + (1.0 - kept) / 20
 
 
 def untrained(config: sedd.Config, graph: Graph) -> Network:
@@ -118,15 +118,15 @@ def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:
         choice for choice in (ABSORB if time_free else UNIFORM) if not toy or choice[1].get("steps", 0) in (0, 64)
     ]
     cpu = Cpu(precision="float32")
-    for name, options, economical in choices:
+    for name, options, reuse_scores in choices:
         chosen = Sampling.model_validate({"batch_size": 10_000, **options})
         sampler = Sampler(
-            Process.of(config, graph.n), cpu, cpu.device(), chosen, config.model.length, economical=economical
+            Process.of(config, graph.n), cpu, cpu.device(), chosen, config.model.length, reuse_scores=reuse_scores
         )
         began = time.process_time()
         nfe = [sample.nfe for sample in drawn(sampler, network, timed, length)]
         cells = [f"{100 / timed * (time.process_time() - began):.0f}" if timed else "-"]
-        if economical:  # if not, the sequences are the same
+        if reuse_scores:  # without, the sequences are equal
             samples = drawn(sampler, source, sequences, length)
             nfe += [sample.nfe for sample in samples]
             cells += errors(np.stack([sample.tokens for sample in samples]), chain, entropy)
@@ -137,7 +137,7 @@ def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:
 
 def drawn(sampler: Sampler, network: Network, count: int, length: int) -> list[Sample]:
     """`count` sequences from nothing."""
-    return list(sampler(network, Blanks(np.full(count, length), sampler.process.graph.n), seed=1))
+    return list(sampler(network, BlankTemplates(np.full(count, length), sampler.process.graph.n), seed=1))
 
 
 def errors(tokens: np.ndarray, chain: Chain, entropy: float) -> list[str]:
@@ -153,8 +153,8 @@ def pair_divergence(tokens: np.ndarray, joint: np.ndarray) -> tuple[float, float
     n = len(joint)
     counts = np.bincount((tokens[:, :-1] * n + tokens[:, 1:]).ravel(), minlength=n * n).astype(float)
     share, expected = counts / counts.sum(), joint.ravel()
-    there = share > 0
-    kl = float((share[there] * np.log(share[there] / expected[there])).sum())
+    occurs = share > 0
+    kl = float((share[occurs] * np.log(share[occurs] / expected[occurs])).sum())
     freedom = n * n - 1
     return kl - freedom / (2 * counts.sum()), float(np.sqrt(2 * freedom) / (2 * counts.sum()))
 
@@ -192,8 +192,8 @@ if __name__ == "__main__":
     arguments.add_argument("--graph", choices=["absorb", "uniform"], default="absorb")
     arguments.add_argument("sequences", nargs="?", type=int, default=200)
     arguments.add_argument("timed", nargs="?", type=int, default=8)
-    given = arguments.parse_args()
-    if given.noise:
+    options = arguments.parse_args()
+    if options.noise:
         noise()
     else:
-        table(given.graph, given.sequences, given.timed, toy=given.toy)
+        table(options.graph, options.sequences, options.timed, toy=options.toy)

@@ -31,7 +31,7 @@ from sedd.data import order
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import Parametrization
 from sedd.diffusion.process import Process
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.plugins.backends import Cpu
 
 SLICE = 25.0

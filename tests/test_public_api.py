@@ -7,10 +7,14 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
 import sedd
+import sedd.results
 
 PUBLIC = [
     "Alarm",
@@ -122,3 +126,38 @@ import sedd
 """
     run = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == found
+
+
+def _named(annotation: object) -> Iterator[type]:
+    """The classes of sedd in a type annotation."""
+    if inspect.isclass(annotation) and annotation.__module__.startswith("sedd."):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _named(argument)
+
+
+def _promised(cls: type) -> Iterator[tuple[str, type]]:
+    """The classes of sedd that public methods of `cls` return and its public fields hold."""
+    hints = get_type_hints(cls) if not issubclass(cls, BaseModel) else {}
+    for name, value in vars(cls).items():
+        function = value.fget if isinstance(value, property) else value
+        if isinstance(function, staticmethod | classmethod):
+            function = function.__func__
+        if inspect.isfunction(function):
+            hints[name] = get_type_hints(function).get("return")
+    for name, hint in hints.items():
+        if not name.startswith("_"):
+            yield from ((f"{cls.__qualname__}.{name}", found) for found in _named(hint))
+
+
+def test_every_type_that_a_public_method_returns_or_a_public_field_holds_is_importable() -> None:
+    importable = {id(getattr(module, name)) for module in (sedd, sedd.results) for name in module.__all__}
+    classes = [getattr(sedd, name) for name in sedd.__all__ if inspect.isclass(getattr(sedd, name))]
+    classes += [getattr(sedd.results, name) for name in sedd.results.__all__]
+    missing = {
+        f"{where}: {found.__module__}.{found.__qualname__}"
+        for cls in classes
+        for where, found in _promised(cls)
+        if id(found) not in importable
+    }
+    assert sorted(missing) == []

@@ -27,12 +27,8 @@ class ConfigError(SeddError, ValueError):
         self.keys = tuple(keys)
 
 
-class PluginError(SeddError):
-    """A plugin that cannot be loaded or breaks its contract; names the distribution or the class."""
-
-
-class DataError(SeddError, ValueError):
-    """Input data that cannot be read or used; the message begins with `file:line record:`, as far as they are given."""
+class FileError(SeddError):
+    """An error about a file; the message begins with `file:line record:`, as far as they are given."""
 
     def __init__(
         self, message: str, *, file: Path | None = None, line: int | None = None, record: str | None = None
@@ -43,11 +39,19 @@ class DataError(SeddError, ValueError):
         self.file, self.line, self.record = file, line, record
 
 
+class PluginError(SeddError):
+    """A plugin that cannot be loaded or breaks its contract; names the distribution or the class."""
+
+
+class DataError(FileError, ValueError):
+    """Input data that cannot be read or used."""
+
+
 class DeviceError(SeddError):
     """A device that is not available, or cannot do what the configuration needs."""
 
 
-class CheckpointError(SeddError):
+class CheckpointError(FileError):
     """A run directory or checkpoint that is missing, damaged, or belongs to another configuration."""
 
 
@@ -64,7 +68,15 @@ class RankLostError(DistributedError):
 
 
 class SamplingError(SeddError, ValueError):
-    """A request for samples that the model cannot fulfil."""
+    """A request for samples that the model cannot fulfil.
+
+    Attributes:
+        about: the option, template or file that is wrong, where it is one.
+    """
+
+    def __init__(self, message: str, *, about: str | None = None) -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class SeddWarning(UserWarning):

@@ -16,7 +16,8 @@ from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.diffusion.process import Process
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
-from sedd.evaluation.bound import Bound, Estimator
+from sedd.evaluation.bound import Bound
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
 from sedd.evaluation.variants import VariantScore, scores
@@ -27,7 +28,7 @@ from sedd.plugins.registry import registry
 from sedd.runs import checkpoint
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.rows import Projector
+from sedd.sampling.sample_batch import Constraint
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Pretrained:
 
     @property
     def generation(self) -> Generation:
-        """The same model as a source of samples one by one, with their costs; `sedd sample` streams from it."""
+        """Draws samples one by one, with their costs and in constant memory; `sedd sample` uses it."""
         return Generation(
             self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths
         )
@@ -66,17 +67,18 @@ class Pretrained:
         *,
         length: int | None = None,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
         """Generate sequences from nothing.
 
         Args:
             count: how many.
-            length: residues in each; by default drawn from the lengths of the training data.
+            length: residues of each; by default drawn from the lengths of the training data.
             seed: the same seed gives the same samples, whatever the batch size.
-            project: a constraint, called after each step as `project(tokens, free)` with token ids, (B, L), and where
-                they are not given, (B, L) bool; returns the token ids to go on with. Masked residues have the id n.
+            constraint: called after each step as `constraint(tokens, to_draw)` with token ids, (batch, length), and
+                True at residues that are to be drawn, (batch, length). Returns the token ids to continue with. Masked
+                residues have the id n.
             options: keys of the `sampling` section for this call: `predictor`, `steps`, `tokens_per_step`,
                 `noise_removal`, `temperature`, `top_p`, `batch_size`.
 
@@ -84,37 +86,37 @@ class Pretrained:
             SamplingError: if the noise stops too early to start from nothing, or the length is impossible.
         """
         generation = self.generation
-        return generation.texts(generation.sample(count, length=length, seed=seed, project=project, **options))
+        return generation.texts(generation.sample(count, length=length, seed=seed, constraint=constraint, **options))
 
     def infill(
         self,
         templates: Sequence[str],
         *,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
-        """Fill in templates; given residues stay as they are.
+        """Fill in templates; fixed residues stay as they are.
 
-        With `absorb` the rest is drawn from the model's distribution given them, as exactly as the predictor draws.
-        With `uniform` that distribution is approached as `sweeps` grow.
+        With `absorb` the residues are drawn from the model's conditional distribution given the fixed ones, as exactly
+        as the predictor draws. With `uniform` they tend to that distribution as `sweeps` grow.
 
         Args:
             templates: such as `MK__AC?`: `_`, `?`, `.` or `<mask>` where a residue is to be drawn.
-            num_per_template: samples of each, one after the other.
+            num_samples: samples of each template, one after the other.
             seed: the same seed gives the same samples.
-            project: a constraint, as for `sample`.
+            constraint: as for `sample`.
             options: as for `sample`, and `sweeps`.
 
         Raises:
             SamplingError: if a template is empty, has nothing to draw, is too long, or has more to draw than the noise
-                of the model reaches.
+                of the model allows.
             DataError: if a letter is not in the alphabet.
         """
         generation = self.generation
         return generation.texts(
-            generation.infill(templates, num_per_template=num_per_template, seed=seed, project=project, **options)
+            generation.infill(templates, num_samples=num_samples, seed=seed, constraint=constraint, **options)
         )
 
     def redesign(
@@ -122,19 +124,19 @@ class Pretrained:
         sequences: Sequence[str],
         *,
         share: float = 0.3,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> list[str]:
-        """Draw a random share of the residues of each sequence anew; the others stay as they are.
+        """Redraw a random share of the residues of each sequence; the others stay as they are.
 
         Args:
-            sequences: whole ones, without marks.
-            share: of the residues, rounded down, at least one; other residues for each sample.
-            num_per_template: samples of each, one after the other.
+            sequences: complete, without marks.
+            share: of the residues, rounded down, at least one; chosen anew for each sample.
+            num_samples: samples of each sequence, one after the other.
             seed: the same seed gives the same samples.
-            project: a constraint, as for `sample`.
+            constraint: as for `sample`.
             options: as for `infill`.
 
         Raises:
@@ -144,7 +146,7 @@ class Pretrained:
         generation = self.generation
         return generation.texts(
             generation.redesign(
-                sequences, share=share, num_per_template=num_per_template, seed=seed, project=project, **options
+                sequences, share=share, num_samples=num_samples, seed=seed, constraint=constraint, **options
             )
         )
 
@@ -152,19 +154,26 @@ class Pretrained:
         """Upper bound on -log p, nats per residue, over all residues of some sequences.
 
         Args:
-            sequences: in the letters of the alphabet; longer ones than `model.length` are cropped.
+            sequences: in symbols of the alphabet; longer ones than `model.length` are cropped.
             masks: stratified noise levels per sequence; more of them lower the variance.
             seed: keys the noise.
 
         Raises:
-            DataError: if there are no sequences, or a letter is not in the alphabet.
+            DataError: if there are no sequences, or a symbol is not in the alphabet.
         """
         if isinstance(sequences, str) or not sequences or not all(sequences):
             raise DataError("nelbo needs a list with at least one sequence, and none may be empty")
         return self.bound([self.alphabet.encode(text) for text in sequences], masks=masks, seed=seed)
 
     def bound(self, data: Sequences, *, masks: int = 8, count: int | None = None, seed: int = 0) -> Bound:
-        """The same for token ids: any object with `len` and integer arrays as items, at most `count` of them."""
+        """Upper bound on -log p, nats per residue, over sequences of token ids.
+
+        Args:
+            data: any object with `len` and integer arrays as items; longer ones than `model.length` are cropped.
+            masks: stratified noise levels per sequence; more of them lower the variance.
+            count: number of sequences, at most; of more sequences, a keyed choice.
+            seed: keys the noise and the choice of sequences.
+        """
         return self._estimator(data, masks, count, seed)(self.network)
 
     def likelihood(
@@ -174,28 +183,38 @@ class Pretrained:
         masks: int = 8,
         count: int | None = None,
         seed: int = 0,
-        letters: Any = None,
-        letters_from: str = "the training data",
+        token_counts: Any = None,
+        token_counts_source: str = "the training data",  # noqa: S107  # tokens of sequences, no password
         controls: bool = True,
-        each: Callable[[Sequence[SequenceBound]], object] | None = None,
+        on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
     ) -> Likelihood:
-        """The same with an interval, by mask rate, and beside controls; memory does not grow with the data.
+        """Upper bound on -log p with a 95 % interval, by mask rate, and beside controls.
+
+        Memory does not grow with the number of sequences.
 
         Args:
-            data: any object with `len` and integer arrays as items.
+            data: token ids: any object with `len` and integer arrays as items.
             masks: noise levels per sequence.
-            count: at most so many sequences; a keyed choice where there are more.
-            seed: keys the noise, the choice and the order of the shuffled control.
-            letters: (n,) letter counts of the training data (`Dataset.token_counts`); without them, those of `data`.
-            letters_from: where `letters` come from, for people.
-            controls: whether to hold the bound against controls, which takes twice as long.
-            each: called with the bounds of some sequences at a time, in the order of the data.
+            count: number of sequences, at most; of more sequences, a keyed choice.
+            seed: keys the noise, the choice of sequences and the order of the shuffled control.
+            token_counts: (n,) token counts of the training data (`Dataset.token_counts`); by default those of `data`.
+            token_counts_source: a human-readable description of where `token_counts` come from.
+            controls: whether to compute the controls, which takes twice as long.
+            on_sequences: called with the bounds of some sequences at a time, in the order of the data.
+
+        Raises:
+            DataError: if there are no sequences.
         """
         if not len(data):
             raise DataError("there are no sequences to evaluate; give at least one")
         estimator = self._estimator(data, masks, count, seed)
         return likelihood(
-            estimator, self.network, letters=letters, letters_from=letters_from, controls=controls, each=each
+            estimator,
+            self.network,
+            token_counts=token_counts,
+            token_counts_source=token_counts_source,
+            controls=controls,
+            on_sequences=on_sequences,
         )
 
     def score_variants(
@@ -210,7 +229,7 @@ class Pretrained:
         """Compare point mutations of a sequence with the sequence itself; scores above 0 prefer the mutant.
 
         Args:
-            sequence: the wild type, in the letters of the alphabet, at most `model.length` residues.
+            sequence: the wild type, in symbols of the alphabet, at most `model.length` residues.
             mutations: such as `A42G`, positions from 1; several at once joined with `:` or `,`.
             masks: noise levels for the difference of the bounds; more of them lower its standard error.
             bound: whether to compute that difference, which takes `masks` evaluations for each variant.
@@ -280,7 +299,7 @@ def load(
             "network of your own, pass it: sedd.load(run, model=...)"
         ) from None
     network.eval().requires_grad_(False).to(place)
-    lengths = LengthDistribution.from_json(saved.state["lengths"])
+    lengths = LengthDistribution.from_dict(saved.state["lengths"])
     step = int(saved.state["train"]["step"])
     return Pretrained(config, network, process, alphabet, lengths, backend, place, step, saved.state["data"])
 

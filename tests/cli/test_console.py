@@ -8,8 +8,9 @@ import logging
 import pytest
 from rich.console import Console
 
-from sedd.cli import console
-from sedd.cli.console import DataProgress, attach_logging, duration
+from sedd.cli.console import attach_logging
+from sedd.data.prepare import progress
+from sedd.data.prepare.progress import DataProgress, duration
 
 
 class Clock:
@@ -23,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     return clock
 
 

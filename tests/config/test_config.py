@@ -147,5 +147,6 @@ class Short(Ramp):
 
 
 def test_a_ramp_that_does_not_reach_its_ends_is_warned_about() -> None:
-    with pytest.warns(SeddWarning, match=r"Short: .* from 0 to 0\.9"):
-        load_config("quickstart", curriculum=Short(preschool_time=10))
+    with pytest.warns(SeddWarning):
+        config = load_config("quickstart", curriculum=Short(preschool_time=10))
+    assert len(config.advice()) == 1

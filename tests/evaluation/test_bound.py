@@ -11,7 +11,8 @@ from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.graphs.absorb import _at_least
 from sedd.diffusion.parametrization import Parametrization
-from sedd.evaluation.bound import Bound, Estimator
+from sedd.evaluation.bound import Bound
+from sedd.evaluation.estimator import Estimator
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
@@ -33,7 +34,7 @@ def toy_estimator(toy: Toy, kind: str, *, head: str = "normalised", noise: Noise
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_estimate_is_right_on_average(kind: str, head: str) -> None:
+def test_the_estimate_is_unbiased(kind: str, head: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind, head=head)
     exact = toy.network(estimator.process.graph, estimator.process.parametrization)
@@ -44,7 +45,7 @@ def test_the_estimate_is_right_on_average(kind: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_estimate_is_right_on_average_for_a_bad_model_too(kind: str) -> None:
+def test_the_estimate_is_unbiased_for_a_bad_model_too(kind: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind)
     bad = toy.random_network(estimator.process.graph, estimator.process.parametrization, seed=3)
@@ -73,14 +74,14 @@ def test_the_trained_part_is_the_integral_over_the_trained_range(kind: str, nois
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nearly_all_of_the_bound_is_trained_where_the_noise_goes_far(kind: str) -> None:
+def test_with_a_large_sigma_max_nearly_all_of_the_bound_is_in_the_trained_range(kind: str) -> None:
     toy = Toy.random(3, 3, seed=1)
     estimator = toy_estimator(toy, kind, noise=LogLinear(sigma_max=15.0))
     bound = estimator(toy.network(estimator.process.graph, estimator.process.parametrization))
     assert bound.trained == pytest.approx(bound.nats, abs=1e-5)
 
 
-def test_an_untrained_network_is_worth_ln_n() -> None:
+def test_the_bound_of_an_untrained_network_is_ln_n() -> None:
     data = [np.arange(length) % 20 for length in (5, 9, 16, 30, 30)]
     model = Model(hidden_size=8, cond_dim=4, n_blocks=1, n_heads=1, length=30)
     for kind, slack in (("absorb", 1e-5), ("uniform", 0.4)):
@@ -111,13 +112,13 @@ def real_case(kind: str, **changes: int) -> tuple[Estimator, Transformer]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_batch_size_and_its_pads_change_nothing(kind: str) -> None:
     estimator, network = real_case(kind)
-    whole = estimator(network)
+    complete = estimator(network)
     for size in (1, 7, 16):
         other = replace(estimator, batch_size=size)(network)
-        assert other.nats == pytest.approx(whole.nats, abs=1e-6)
-        assert other.trained == pytest.approx(whole.trained, abs=1e-6)
-        assert other.stderr == pytest.approx(whole.stderr, abs=1e-6)
-        assert (other.sequences, other.residues) == (whole.sequences, whole.residues)
+        assert other.nats == pytest.approx(complete.nats, abs=1e-6)
+        assert other.trained == pytest.approx(complete.trained, abs=1e-6)
+        assert other.stderr == pytest.approx(complete.stderr, abs=1e-6)
+        assert (other.sequences, other.residues) == (complete.sequences, complete.residues)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,7 +146,7 @@ def test_sequences_are_chosen_by_key_counted_and_cropped(kind: str) -> None:
 
 
 @pytest.mark.parametrize("masks", [1, 4])
-def test_levels_are_stratified_for_each_sequence_and_over_all(masks: int) -> None:
+def test_noise_levels_are_stratified_within_a_sequence_and_over_sequences(masks: int) -> None:
     estimator, _ = real_case("absorb", masks=masks)
     levels = np.stack([estimator._levels(np.arange(40), level) for level in range(masks)])
     assert (np.floor(levels * masks) == np.arange(masks)[:, None]).all()
@@ -153,15 +154,15 @@ def test_levels_are_stratified_for_each_sequence_and_over_all(masks: int) -> Non
 
 
 class Naive(Estimator):
-    """As many noise levels, each drawn without regard to the others."""
+    """Independent noise levels instead of stratified ones."""
 
-    def _levels(self, order: np.ndarray, level: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, level)).random(min(self.count, len(self.data)))[order]
+    def _levels(self, ranks: np.ndarray, level: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, level)).random(min(self.count, len(self.data)))[ranks]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stratified_levels_vary_less_than_independent_ones(kind: str) -> None:
-    # Long sequences, so that what varies is the noise level and hardly what it does to each residue.
+    # Long sequences, so that the variance comes from the noise levels and hardly from the positions of masks.
     data = [np.random.default_rng(seed).integers(0, 4, 200) for seed in range(8)]
 
     def network(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -176,22 +177,22 @@ def test_stratified_levels_vary_less_than_independent_ones(kind: str) -> None:
 
 
 def test_the_estimate_for_uniform_has_no_outliers_at_low_noise() -> None:
-    """Drawn evenly, one residue that moves at noise 1e-6 would cost a million nats; the density makes up for it."""
+    """At uniform levels, a residue that changes at sigma = 1e-6 would cost a million nats; the density prevents it."""
     data = [np.random.default_rng(seed).integers(0, 20, 50) for seed in range(64)]
     estimator = Estimator(
         data, process_of(make_graph("uniform", 20), Parametrization(), WIDE), CPU, CPU.device(), 50, 64, 4, 64
     )
 
-    def empty(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def uniform_predictor(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return torch.zeros(*tokens.shape, 20)
 
-    found = [replace(estimator, seed=seed)(empty).nats for seed in range(20)]
+    found = [replace(estimator, seed=seed)(uniform_predictor).nats for seed in range(20)]
     assert np.std(found) < 0.15
     assert abs(np.mean(found) - math.log(20)) < 0.1
 
 
 def test_the_standard_error_is_that_of_the_mean_over_sequences() -> None:
-    # At one level of noise a network that is always sure of letter 0 pays the same for every masked residue.
+    # A network that always predicts token 0 has the same cost for every masked residue.
     sure = torch.tensor([0.0, -5.0])
     data = [np.array([0]), np.array([0]), np.array([1]), np.array([1])]
     estimator = Estimator(
@@ -203,13 +204,13 @@ def test_the_standard_error_is_that_of_the_mean_over_sequences() -> None:
     assert bound.stderr == pytest.approx(2.5 / 2.0, rel=1e-5)
 
 
-def test_a_bound_is_said_in_nats_bits_and_perplexity() -> None:
+def test_a_bound_is_converted_to_bits_and_perplexity() -> None:
     bound = Bound(nats=math.log(8.0), stderr=0.0, trained=0.0, sequences=1, residues=1, cropped=0)
     assert bound.bits == pytest.approx(3.0)
     assert bound.perplexity == pytest.approx(8.0)
 
 
-def test_the_chance_of_at_least_so_many_masks_is_binomial() -> None:
+def test_the_probability_of_at_least_k_masks_is_binomial() -> None:
     lengths = torch.tensor([1, 3, 7])
     for rate in (0.0, 1e-9, 0.3, 1.0):
         for k in (1, 2, 3):

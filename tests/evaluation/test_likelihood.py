@@ -1,4 +1,4 @@
-"""The bound with its interval, parts and controls, against what can be enumerated, counted by hand, or repeated."""
+"""The bound with its interval, parts and controls, against enumeration, counts by hand, and repeated draws."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from sedd.data.prepare.readers import read_fasta
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Network, Parametrization
-from sedd.evaluation.bound import Estimator
-from sedd.evaluation.controls import Shuffled, composition, smoothed, token_counts, unigram
-from sedd.evaluation.likelihood import COARSE, SequenceBound, likelihood
-from sedd.evaluation.names import names_in
-from sedd.evaluation.scatter import half_width, mask_variance, pair_variance
-from sedd.evaluation.table import table
+from sedd.evaluation.controls import Shuffled, composition, count_tokens, smoothed, unigram
+from sedd.evaluation.estimator import Estimator
+from sedd.evaluation.likelihood import MASK_RATES, SequenceBound, likelihood
+from sedd.evaluation.sequence_table import sequence_names, sequence_table
+from sedd.evaluation.statistics import half_width, mask_variance, pair_variance
 from tests.evaluation.test_bound import CPU, KINDS, real_case, toy_estimator
 from tests.learners import Bag, compositions
 from tests.toys import Toy, process_of
@@ -43,16 +42,16 @@ def test_the_bound_is_that_of_the_estimator_in_one_part_or_many(kind: str, masks
     for name in ("sequences", "residues", "cropped"):
         assert getattr(found, name) == getattr(wanted, name)
     assert found.cropped > 0
-    whole = next(estimator.parts(network))
-    parts = list(estimator.parts(network, size=7))
+    complete = next(estimator.in_parts(network))
+    parts = list(estimator.in_parts(network, size=7))
     assert len(parts) == 6
-    assert np.concatenate([part.values for part in parts]) == pytest.approx(whole.values, abs=1e-5)
-    assert np.array_equal(np.concatenate([part.items for part in parts]), whole.items)
+    assert np.concatenate([part.values for part in parts]) == pytest.approx(complete.values, abs=1e-5)
+    assert np.array_equal(np.concatenate([part.items for part in parts]), complete.items)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_the_exact_model_the_bound_is_the_entropy(kind: str) -> None:
-    """Sequences drawn from the toy; many repeats; nothing but the draws between the two."""
+    """Sequences drawn from the toy, 100 repeats: only Monte Carlo error is between the mean and the entropy."""
     toy = Toy.random(3, 3, seed=4)
     estimator, exact = drawn_from(toy, kind, masks=4)
     entropy = float((toy.p.flatten() * toy.nll).sum()) / 3
@@ -63,20 +62,20 @@ def test_with_the_exact_model_the_bound_is_the_entropy(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_parts_by_mask_rate_add_up_and_are_what_a_constant_network_gives(kind: str) -> None:
+def test_the_parts_by_mask_rate_add_up_and_are_constant_for_the_uniform_predictor(kind: str) -> None:
     estimator, network = real_case(kind, masks=64)
     found = likelihood(estimator, network, controls=False)
-    assert [each.low for each in found.rates] == list(COARSE[:-1])
-    assert sum(each.part for each in found.rates) == pytest.approx(found.bound.up_to[-1], rel=0.02)
-    up_to = np.interp([each.high for each in found.rates], EDGES, [0.0, *found.bound.up_to])
-    assert np.cumsum([each.part for each in found.rates]) == pytest.approx(up_to, rel=0.05)
+    assert [rate.low for rate in found.rates] == list(MASK_RATES[:-1])
+    assert sum(rate.part for rate in found.rates) == pytest.approx(found.bound.up_to[-1], rel=0.02)
+    up_to = np.interp([rate.high for rate in found.rates], EDGES, [0.0, *found.bound.up_to])
+    assert np.cumsum([rate.part for rate in found.rates]) == pytest.approx(up_to, rel=0.05)
     if kind == "absorb":
         empty = likelihood(estimator, lambda x, s, m: torch.zeros(*x.shape, 6), controls=False)
-        assert [each.nats for each in empty.rates] == pytest.approx([math.log(6.0)] * len(empty.rates), rel=1e-5)
-        assert max(each.stderr for each in empty.rates) < 1e-5
+        assert [rate.nats for rate in empty.rates] == pytest.approx([math.log(6.0)] * len(empty.rates), rel=1e-5)
+        assert max(rate.stderr for rate in empty.rates) < 1e-5
 
 
-# How sure -----------------------------------------------------------------------------------------------------------
+# Intervals ----------------------------------------------------------------------------------------------------------
 
 
 def drawn_from(toy: Toy, kind: str, *, masks: int, sequences: int = 40) -> tuple[Callable[[int], Estimator], Network]:
@@ -103,30 +102,30 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_repeats() -> None:
     assert 0.92 <= inside / 400 <= 0.985  # 95 % and three standard errors of 400 repeats
 
 
-def test_the_share_of_the_masks_is_what_repeating_the_masks_shows() -> None:
+def test_the_half_width_of_the_masks_matches_repeated_draws_of_masks() -> None:
     for kind, most in (("absorb", 1.25), ("uniform", 1.4)):
         estimator, network = real_case(kind, masks=4)
         items = [estimator.data[i][:20] for i in range(40)]  # nothing is cropped: seeds change the masks alone
         estimator = replace(estimator, data=items)
         found = [likelihood(replace(estimator, seed=s), network, controls=False) for s in range(40)]
         scatter = np.std([each.bound.nats for each in found], ddof=1)
-        claimed = math.sqrt(np.mean([(each.half_masks / half_width(1.0, 40)) ** 2 for each in found]))
+        claimed = math.sqrt(np.mean([(each.half_width_masks / half_width(1.0, 40)) ** 2 for each in found]))
         assert 0.8 * scatter < claimed < most * scatter
         for each in found:
-            assert each.half**2 == pytest.approx(each.half_sequences**2 + each.half_masks**2)
+            assert each.half_width**2 == pytest.approx(each.half_width_sequences**2 + each.half_width_masks**2)
 
 
-def test_a_sequence_of_its_own_error_is_what_repeating_its_masks_shows() -> None:
+def test_the_error_of_single_sequences_matches_repeated_draws_of_masks() -> None:
     estimator, network = real_case("absorb", masks=8)
     estimator = replace(estimator, data=[np.resize(np.arange(6), 20) for _ in range(30)], count=30)
-    parts = [next(replace(estimator, seed=seed).parts(network)) for seed in range(20)]
+    parts = [next(replace(estimator, seed=seed).in_parts(network)) for seed in range(20)]
     scatter = np.var([part.values.mean(1) for part in parts], axis=0, ddof=1).mean()
-    claimed = np.mean([mask_variance(part).mean() for part in parts])
+    claimed = np.mean([mask_variance(part.values).mean() for part in parts])
     assert 0.8 * scatter < claimed < 1.3 * scatter
 
 
-def test_spread_between_sequences_is_told_from_spread_over_masks() -> None:
-    """A network that pays 1 or 3 nats for every residue of a sequence: the masks change nothing."""
+def test_variance_between_sequences_is_separated_from_variance_over_masks() -> None:
+    """A network with a cost of 1 or 3 nats for all residues of a sequence: the masks change nothing."""
     p = torch.tensor([math.exp(-1.0), math.exp(-3.0)])
     logits = torch.log(torch.stack([p[0], p[1], 1.0 - p.sum()]))
     data = [np.full(10, number % 2) for number in range(20)]
@@ -137,8 +136,8 @@ def test_spread_between_sequences_is_told_from_spread_over_masks() -> None:
     assert found.bound.nats == pytest.approx(2.0, rel=1e-5)
     assert found.sd_sequences == pytest.approx(math.sqrt(20 / 19), rel=1e-4)
     assert found.sd_masks == pytest.approx(0.0, abs=1e-5)
-    assert found.half_masks == pytest.approx(0.0, abs=1e-5)
-    assert found.half == pytest.approx(2.093 / math.sqrt(19), rel=1e-3)  # Student's t with 19 degrees of freedom
+    assert found.half_width_masks == pytest.approx(0.0, abs=1e-5)
+    assert found.half_width == pytest.approx(2.093 / math.sqrt(19), rel=1e-3)  # Student's t with 19 degrees of freedom
 
 
 def test_the_variance_of_a_sum_comes_from_pairs_and_of_three_from_the_three() -> None:
@@ -156,12 +155,12 @@ def test_students_t_is_right_for_few_sequences_and_there_is_none_for_two() -> No
     assert half_width(1.0, 2) == math.inf
 
 
-def test_one_sequence_or_one_mask_leave_out_what_they_cannot_tell() -> None:
+def test_with_one_sequence_or_one_mask_unknown_numbers_are_left_out() -> None:
     estimator, network = real_case("absorb", masks=1)
-    single = likelihood(estimator, network, controls=False).to_json()
+    single = likelihood(estimator, network, controls=False).to_dict()
     assert "half_masks" not in single
     assert "interval" in single
-    alone = likelihood(replace(estimator, data=[np.arange(6)], count=1, masks=4), network).to_json()
+    alone = likelihood(replace(estimator, data=[np.arange(6)], count=1, masks=4), network).to_dict()
     assert "interval" not in alone
     assert alone["half_masks"] > 0.0
     assert alone["controls"]["unigram"]["nats"] > 0.0
@@ -190,8 +189,8 @@ def test_a_trained_bound_is_the_exact_entropy_plus_its_gap_measured_elsewhere(ti
 # Controls -----------------------------------------------------------------------------------------------------------
 
 
-def test_composition_is_counted_without_the_residue_itself() -> None:
-    # AAB over letters A, B with training frequencies 3/4 and 1/4: n = 2 more residues, 3/2 of A and 1/2 of B.
+def test_composition_excludes_the_residue_itself() -> None:
+    # AAB over tokens A, B with training frequencies 3/4 and 1/4: n = 2 pseudo-counts, 3/2 of A and 1/2 of B.
     frequencies = np.array([0.75, 0.25])
     a = (1 + 1.5) / (2 + 2)  # of the other two, one is A
     b = (0 + 0.5) / (2 + 2)
@@ -201,7 +200,7 @@ def test_composition_is_counted_without_the_residue_itself() -> None:
     assert smoothed(np.array([5, 1])) == pytest.approx([0.75, 0.25])
 
 
-def test_composition_is_what_a_loop_over_residues_gives() -> None:
+def test_composition_equals_a_loop_over_residues() -> None:
     random = np.random.default_rng(0)
     frequencies = smoothed(np.array([7, 0, 2, 30]))
     rows = [random.integers(0, 4, length) for length in (1, 2, 9, 30)]
@@ -217,11 +216,11 @@ def test_composition_is_what_a_loop_over_residues_gives() -> None:
     assert composition(np.array([np.bincount(row, minlength=4) for row in rows]), frequencies) == pytest.approx(wanted)
 
 
-def test_the_shuffled_control_keeps_every_letter_and_crops_alike() -> None:
+def test_the_shuffled_control_keeps_token_counts_and_crops() -> None:
     estimator, network = real_case("absorb")
     shuffled = Shuffled(estimator.data, 20, estimator.seed)
     items = estimator.chosen()
-    same = [token_counts(data, items, n=6, seed=estimator.seed, max_length=20) for data in (estimator.data, shuffled)]
+    same = [count_tokens(data, items, n=6, seed=estimator.seed, max_length=20) for data in (estimator.data, shuffled)]
     assert np.array_equal(*same)
     assert same[0].sum() == estimator(network).residues
     assert list(shuffled.lengths_at(items)) == [len(shuffled[i]) for i in items]
@@ -232,7 +231,7 @@ def test_the_shuffled_control_keeps_every_letter_and_crops_alike() -> None:
 
 
 def test_a_model_of_composition_is_no_better_than_on_shuffled_sequences() -> None:
-    """Its bound does not depend on the order, so that shuffling costs nothing, and it beats letter frequencies."""
+    """Its bound does not depend on the order, so shuffling costs nothing, and it is below the unigram control."""
     data = [PROTEIN.encode(text) for text in compositions(60)]
     bag = Bag("absorb").eval()
     with torch.no_grad():
@@ -241,24 +240,24 @@ def test_a_model_of_composition_is_no_better_than_on_shuffled_sequences() -> Non
         data, process_of(make_graph("absorb", 20), Parametrization()), CPU, CPU.device(), 24, 60, 8, 60
     )
     controls = likelihood(estimator, bag).controls
-    assert abs(controls["shuffled"].less) < 4.0 * controls["shuffled"].less_stderr
-    assert controls["unigram"].less + 4.0 * controls["unigram"].less_stderr < 0.0
+    assert abs(controls["shuffled"].difference) < 4.0 * controls["shuffled"].difference_stderr
+    assert controls["unigram"].difference + 4.0 * controls["unigram"].difference_stderr < 0.0
     assert controls["uniform"].nats == pytest.approx(math.log(20.0))
 
 
-def test_controls_are_of_the_same_residues_as_the_bound() -> None:
-    """A network that knows the letter frequencies and nothing else has the unigram's value as its bound, exactly."""
+def test_controls_and_the_bound_are_of_the_same_residues() -> None:
+    """The bound of a unigram model is the value of the unigram control."""
     estimator, _ = real_case("absorb", count=13, masks=400)
-    letters = np.array([50, 10, 5, 5, 20, 10])
-    logits = torch.from_numpy(np.log(smoothed(letters))).float()
+    token_counts = np.array([50, 10, 5, 5, 20, 10])
+    logits = torch.from_numpy(np.log(smoothed(token_counts))).float()
 
     def network(tokens: torch.Tensor, sigma: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return logits.expand(*tokens.shape, 6)
 
-    found = likelihood(estimator, network, letters=letters)
-    assert found.controls["unigram"].less == pytest.approx(0.0, abs=0.01)
-    assert found.controls["unigram"].less_stderr < 0.2 * found.bound.stderr
-    assert likelihood(estimator, network).letters == "the evaluated sequences themselves"
+    found = likelihood(estimator, network, token_counts=token_counts)
+    assert found.controls["unigram"].difference == pytest.approx(0.0, abs=0.01)
+    assert found.controls["unigram"].difference_stderr < 0.2 * found.bound.stderr
+    assert likelihood(estimator, network).token_counts_source != found.token_counts_source
 
 
 def test_composition_is_worth_four_hundredths_of_a_nat_on_proteins(real_data) -> None:
@@ -274,7 +273,7 @@ def test_composition_is_worth_four_hundredths_of_a_nat_on_proteins(real_data) ->
 
 def bounds(estimator: Estimator, network: Network) -> list[SequenceBound]:
     rows: list[SequenceBound] = []
-    likelihood(estimator, network, controls=False, each=rows.extend)
+    likelihood(estimator, network, controls=False, on_sequences=rows.extend)
     return rows
 
 
@@ -298,21 +297,21 @@ def test_names_follow_the_order_of_the_store(tmp_path, policy: str) -> None:
     path.write_text(FASTA)
     data = Data(train=str(path), residues=Residues(ambiguous=policy))
     with_split = {"split": ["three/1", "three/2"], "drop": []}[policy]
-    names = list(names_in(path, data, PROTEIN))
+    names = list(sequence_names(path, data, PROTEIN))
     unnamed = f"sequence_{3 + len(with_split)}"
     assert names == ["one", "two", *with_split, unnamed, "last"]
     assert len(open_whole(data, str(path), PROTEIN)) == len(names)
 
 
-def test_the_table_names_sequences_and_says_when_the_file_has_changed(tmp_path) -> None:
+def test_the_table_has_names_and_a_file_that_changed_is_an_error(tmp_path) -> None:
     rows = [SequenceBound(1, 10, 2.0, 0.1), SequenceBound(3, 5, 1.0, math.nan)]
-    with table(tmp_path / "deep" / "some.csv", iter("abcd")) as write:
+    with sequence_table(tmp_path / "deep" / "some.csv", iter("abcd")) as write:
         write(rows)
     read = list(csv.DictReader((tmp_path / "deep" / "some.csv").read_text().splitlines()))
     assert [row["id"] for row in read] == ["b", "d"]
     assert (read[0]["nats"], read[0]["stderr"], read[1]["stderr"]) == ("2", "0.1", "")
-    with table(tmp_path / "some.csv", None) as write:
+    with sequence_table(tmp_path / "some.csv", None) as write:
         write(rows)
     assert [row["id"] for row in csv.DictReader((tmp_path / "some.csv").read_text().splitlines())] == ["2", "4"]
-    with table(tmp_path / "some.csv", iter("ab")) as write, pytest.raises(sedd.DataError, match="changed"):
+    with sequence_table(tmp_path / "some.csv", iter("ab")) as write, pytest.raises(sedd.DataError):
         write(rows)

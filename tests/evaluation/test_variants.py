@@ -1,4 +1,4 @@
-"""Variant scores against toys that can be enumerated, and every way in which a mutations file can be wrong."""
+"""Variant scores against toys that can be enumerated, and errors of mutation files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import sedd
 from sedd.data import PROTEIN, Alphabet
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.mutations import Mutation, parse, read_mutations, read_wild_types, wild_type
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.plugins.backends import Cpu
@@ -47,31 +47,31 @@ def log_ratio(toy: Toy, mutation: Mutation) -> float:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_one_position_the_log_odds_are_the_exact_conditional_ones(kind: str, head: str) -> None:
+def test_the_log_odds_of_one_position_are_the_exact_conditional_ones(kind: str, head: str) -> None:
     toy, estimator, exact = world(kind, head)
     for score in scored(estimator, exact, *SINGLE, bound=False):
-        # With the rest given, the conditional odds are those of the whole sequences.
+        # One residue differs, so the conditional odds are the odds of the complete sequences.
         assert score.log_odds == pytest.approx(log_ratio(toy, parse(score.mutation, WILD, ABC)), abs=1e-4)
         assert score.bound_difference is None
         assert score.stderr is None
 
 
-def test_of_several_positions_the_masked_marginal_adds_up_what_the_rest_says_of_each() -> None:
+def test_the_masked_marginal_of_several_positions_is_the_sum_of_their_marginals() -> None:
     toy, estimator, exact = world("absorb")
     (score,) = scored(estimator, exact, "A1B:C3A", bound=False)
-    given = toy.p[:, 1, :]  # the second residue is not masked
-    first, third = given.sum(1), given.sum(0)
+    unmasked = toy.p[:, 1, :]  # the second residue is not masked
+    first, third = unmasked.sum(1), unmasked.sum(0)
     wanted = math.log(first[1] / first[0]) + math.log(third[0] / third[2])
     assert score.log_odds == pytest.approx(wanted, abs=1e-4)
     (everything,) = scored(estimator, exact, "A1B:B2A:C3A", bound=False)
     marginals = toy.p.sum((1, 2)), toy.p.sum((0, 2)), toy.p.sum((0, 1))
     changes = ((0, 1), (1, 0), (2, 0))
-    wanted = sum(math.log(each[new] / each[old]) for each, (old, new) in zip(marginals, changes, strict=True))
+    wanted = sum(math.log(p[new] / p[old]) for p, (old, new) in zip(marginals, changes, strict=True))
     assert everything.log_odds == pytest.approx(wanted, abs=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_of_several_positions_the_score_ratios_add_up_to_the_whole_log_ratio(head: str) -> None:
+def test_the_score_ratios_of_several_positions_add_up_to_the_log_ratio_of_the_sequences(head: str) -> None:
     toy, estimator, exact = world("uniform", head)
     for score in scored(estimator, exact, *SEVERAL, bound=False):
         assert score.log_odds == pytest.approx(log_ratio(toy, parse(score.mutation, WILD, ABC)), abs=1e-4)
@@ -90,7 +90,7 @@ def test_with_the_exact_model_the_bound_difference_is_the_log_likelihood_ratio(
         assert error < least
 
 
-def test_the_error_of_a_bound_difference_is_what_other_seeds_show() -> None:
+def test_the_standard_error_of_a_bound_difference_matches_the_spread_over_seeds() -> None:
     _, estimator, exact = world("absorb", masks=16)
     found = [scored(replace(estimator, seed=seed), exact, *SINGLE) for seed in range(60)]
     differences = np.array([[score.bound_difference for score in row] for row in found])
@@ -101,7 +101,7 @@ def test_the_error_of_a_bound_difference_is_what_other_seeds_show() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_masks_make_the_difference_sharper_than_two_bounds(kind: str) -> None:
+def test_shared_noise_makes_the_difference_more_precise_than_that_of_two_bounds(kind: str) -> None:
     estimator, network = real_case(kind, masks=8)
     wild = np.arange(18) % 6
     estimator = replace(estimator, data=[wild], count=1)
@@ -127,7 +127,7 @@ def test_the_batch_size_and_the_other_variants_change_nothing(kind: str) -> None
             assert vars(one) == pytest.approx(vars(other), abs=1e-5)
 
 
-def test_a_mutation_to_the_same_letter_scores_nothing() -> None:
+def test_a_mutation_to_the_wild_type_residue_scores_zero() -> None:
     _, estimator, exact = world("absorb")
     assert scored(estimator, exact, "A1A") == [VariantScore("A1A", 0.0, 0.0, 0.0)]
 
@@ -162,7 +162,7 @@ def test_the_network_is_conditioned_on_the_noise_of_the_mask_count_and_for_unifo
     assert conditioned == pytest.approx([-math.log(2 / 3), 0.9, 0.2, 0.2, 0.2])
 
 
-def test_a_single_mask_has_no_error() -> None:
+def test_with_a_single_mask_there_is_no_standard_error() -> None:
     _, estimator, exact = world("absorb", masks=1)
     assert scored(estimator, exact, "A1B")[0].stderr is None
 
@@ -174,7 +174,7 @@ def test_a_trained_model_scores_variants(tiny, tmp_path) -> None:
         found = model.score_variants("MKVLAAGIVG", ["M1A", "K2R:V3I"], masks=4)
         assert all(math.isfinite(score.log_odds) and math.isfinite(score.bound_difference) for score in found)
         assert model.score_variants("MKVLAAGIVG", ["M1A", "K2R:V3I"], masks=4) == found
-        with pytest.raises(sedd.DataError, match="cut out a part of at most 24"):
+        with pytest.raises(sedd.DataError, match="24"):
             model.score_variants("M" * 25, ["M1A"])
 
 
@@ -184,36 +184,32 @@ def test_scores_are_not_rounded_to_bfloat16(tiny, tmp_path) -> None:
     coarse = replace(model, backend=Cpu(precision="bfloat16"))
     wild, mutations = "MKVLAAGIVG", ["M1A", "K2R", "V3I"]
     assert coarse.score_variants(wild, mutations, masks=2) == model.score_variants(wild, mutations, masks=2)
-    assert coarse.nelbo([wild], masks=2) != model.nelbo([wild], masks=2)  # so that there was something to round
+    assert coarse.nelbo([wild], masks=2) != model.nelbo([wild], masks=2)  # bfloat16 does change the bound
 
 
-# What people write -----------------------------------------------------------------------------------------------
+# Notation and files --------------------------------------------------------------------------------------------------
 
 
 def test_mutations_are_read_from_1_and_kept_in_order_of_position() -> None:
     found = parse("C3B:A1B", WILD, ABC)
-    assert (found.positions, found.letters) == ((0, 2), (1, 1))
+    assert (found.positions, found.tokens) == ((0, 2), (1, 1))
     assert list(found.applied(WILD)) == [1, 1, 1]
     assert list(WILD) == [0, 1, 2]
 
 
-WRONG = [
-    ("B1A", "residue 1 of the wild type is A, not B"),
-    ("A4B", "position 4 is outside the wild type, which has residues 1 to 3"),
-    ("A0B", "position 0 is outside"),
-    ("A1Z", "'Z' is no letter of the model's alphabet 'toy': ABC"),
-    ("Z1A", "'Z' is no letter"),
-    ("A1", "expected a mutation such as A42G"),
-    ("", "expected a mutation such as A42G"),
-    ("A1B:A1C", "names position 1 twice"),
-    ("A1B;B2C", "expected a mutation such as A42G"),
-]
+WRONG = ["B1A", "A4B", "A0B", "A1Z", "Z1A", "A1", "", "A1B:A1C", "A1B;B2C"]
 
 
-@pytest.mark.parametrize(("text", "words"), WRONG)
-def test_a_mutation_that_does_not_fit_is_explained(text: str, words: str) -> None:
-    with pytest.raises(sedd.DataError, match=words):
+@pytest.mark.parametrize("text", WRONG)
+def test_a_mutation_that_does_not_fit_is_an_error_that_quotes_it(text: str) -> None:
+    with pytest.raises(sedd.DataError) as raised:
         parse(text, WILD, ABC)
+    assert text in str(raised.value)
+
+
+def test_a_wild_type_residue_that_differs_is_named_with_its_position() -> None:
+    with pytest.raises(sedd.DataError, match="residue 1 of the wild type is A, not B"):
+        parse("B1A", WILD, ABC)
 
 
 def files(tmp_path: Path, fasta: str, table: str) -> list[tuple[str, str]]:
@@ -242,34 +238,37 @@ def test_mutations_come_with_and_without_a_header(tmp_path, fasta: str, table: s
 
 
 BROKEN = [
-    (ONE, "M1A\nA2K\n", r"some.csv:2: A2K: residue 2 of the wild type is K, not A"),
-    (ONE, "M1A\nM1B\n", r"some.csv:2: M1B: 'B' is no letter of the model's alphabet 'protein'"),
-    (ONE, "M1A\nL40A\n", r"some.csv:2: L40A: position 40 is outside"),
-    (ONE, "M1A\nK2R\nM1A\n", r"some.csv:3: M1A of one is on line 1 already"),
-    (ONE, "", r"some.csv: there are no mutations in it"),
-    (ONE, "mutation\n", r"some.csv: there are no mutations in it"),
-    (ONE, "score,note\n1,M1A\n", r"some.csv:1: neither a mutation such as A42G nor a header"),
-    (ONE, "id,mutation\none\n", r"some.csv:2: the line has 1 columns, fewer than the header"),
-    (TWO, "M1A\n", r"some.csv:1: there are 2 wild types; add a column `id`"),
-    (TWO, "id,mutation\ntow,M1A\n", r"some.csv:2: the FASTA has no sequence 'tow'; did you mean 'two'\?"),
-    (ONE + ONE, "M1A\n", r"wild.fasta:3: a second sequence 'one'"),
-    (
-        ">long\n" + "M" * 21 + "\n",
-        "M1A\n",
-        r"wild.fasta:1: long: the wild type has 21 residues, .* takes 20 .* cut out",
-    ),
-    (">odd\nMXK\n", "M1A\n", r"wild.fasta:1: odd: residue 2 of the wild type is 'X', no letter"),
-    (">none\n>one\nMK\n", "id,mutation\none,M1A\n", r"wild.fasta:1: none: the wild type has no residues"),
-    ("", "M1A\n", r"wild.fasta:1: the file is empty"),
+    (ONE, "M1A\nA2K\n", "some.csv:2: A2K"),
+    (ONE, "M1A\nM1B\n", "some.csv:2: M1B"),
+    (ONE, "M1A\nL40A\n", "some.csv:2: L40A"),
+    (ONE, "M1A\nK2R\nM1A\n", "some.csv:3: M1A"),
+    (ONE, "", "some.csv:"),
+    (ONE, "mutation\n", "some.csv:"),
+    (ONE, "score,note\n1,M1A\n", "some.csv:1:"),
+    (ONE, "id,mutation\none\n", "some.csv:2:"),
+    (TWO, "M1A\n", "some.csv:1:"),
+    (TWO, "id,mutation\ntow,M1A\n", "some.csv:2:"),
+    (ONE + ONE, "M1A\n", "wild.fasta:3:"),
+    (">long\n" + "M" * 21 + "\n", "M1A\n", "wild.fasta:1: long"),
+    (">odd\nMXK\n", "M1A\n", "wild.fasta:1: odd"),
+    (">none\n>one\nMK\n", "id,mutation\none,M1A\n", "wild.fasta:1: none"),
+    ("", "M1A\n", "wild.fasta:1:"),
 ]
 
 
-@pytest.mark.parametrize(("fasta", "table", "words"), BROKEN)
-def test_a_broken_file_is_explained_with_its_line(tmp_path, fasta: str, table: str, words: str) -> None:
-    with pytest.raises(sedd.DataError, match=words):
+@pytest.mark.parametrize(("fasta", "table", "start"), BROKEN)
+def test_a_broken_file_is_an_error_with_its_file_and_line(tmp_path, fasta: str, table: str, start: str) -> None:
+    with pytest.raises(sedd.DataError) as raised:
         files(tmp_path, fasta, table)
+    assert str(raised.value).startswith(f"{tmp_path / start}")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
-    with pytest.raises(sedd.DataError, match=r"nowhere\.csv: cannot be read"):
+def test_an_id_that_the_fasta_lacks_gets_the_nearest_one_as_a_suggestion(tmp_path) -> None:
+    with pytest.raises(sedd.DataError, match=r"'tow'; did you mean 'two'\?"):
+        files(tmp_path, TWO, "id,mutation\ntow,M1A\n")
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(sedd.DataError) as raised:
         read_mutations(tmp_path / "nowhere.csv", {}, PROTEIN)
+    assert str(tmp_path / "nowhere.csv") in str(raised.value)

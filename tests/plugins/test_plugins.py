@@ -50,7 +50,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     yield put
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
     registry.cache_clear()
 
@@ -118,9 +118,11 @@ def test_a_broken_plugin_is_named_and_the_others_are_still_listed(why: str, inst
 def test_an_error_has_every_broken_plugin(install: Install) -> None:
     install("broken-one", "import no_such_module")
     install("broken-two", "1 / 0")
+    problems = [str(problem) for problem in discover().problems]
+    assert [problem.partition(": ")[0] for problem in problems] == ["broken-one 1.2", "broken-two 1.2"]
     with pytest.raises(PluginError) as caught:
         registry()
-    assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == ["broken-one 1.2", "broken-two 1.2"]
+    assert str(caught.value) == "\n".join(problems)
 
 
 def test_two_plugins_with_one_name_are_both_named(install: Install) -> None:

@@ -145,6 +145,6 @@ def judged() -> Records:
     training = TrainingIndex.of(good, PROTEIN)
     outcomes = [judge(samples, held_out, training=training) for samples in (bad, good)]
     return [
-        {"kind": "samples", "step": step, **quality.numbers(), "quality": quality.to_json()}
+        {"kind": "samples", "step": step, **quality.numbers(), "quality": quality.to_dict()}
         for step, quality in zip((10, 30), outcomes, strict=True)
     ]

@@ -19,8 +19,8 @@ def rows(page: Page) -> dict[str, dict[str, str]]:
 
 def test_the_quality_of_the_last_samples_is_a_table_beside_held_out_and_shuffled(make, records, judged):
     page = page_of(make([*records, *judged]))
-    last = Quality.from_json(judged[-1]["quality"])
-    assert last.to_json() == judged[-1]["quality"]
+    last = Quality.from_dict(judged[-1]["quality"])
+    assert last.to_dict() == judged[-1]["quality"]
     assert last.sentence in page.text["quality"]
     assert last.notes  # every sample is identical to a training sequence
     assert all(note in page.text["quality"] for note in last.notes)

@@ -49,8 +49,9 @@ def test_any_flipped_bit_in_any_file_is_found_and_named(tmp_path_factory, data):
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     content[bit // 8] ^= 1 << (bit % 8)
     (path / name).write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match=name):
+    with pytest.raises(checkpoint.DamagedError) as caught:
         checkpoint.read(path)
+    assert caught.value.file == path / name
 
 
 def _truncate(path: Path) -> None:
@@ -63,22 +64,24 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     checkpoint.write(tmp_path, 1, example(1.0))
     broken = checkpoint.write(tmp_path, 2, example(2.0))
     harm(broken / name)
-    with pytest.warns(SeddWarning, match=name):
+    with pytest.warns(SeddWarning):
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found[0].name == "step-00000001"
     assert broken.is_dir()  # reading changes nothing
-    with pytest.warns(SeddWarning, match="damaged-step-00000002"):
+    with pytest.warns(SeddWarning):
         checkpoint.latest(tmp_path, set_aside=True)
     assert (tmp_path / "damaged-step-00000002").is_dir()
 
 
 def test_when_every_checkpoint_is_damaged_the_run_does_not_start_from_scratch(tmp_path):
     os.remove(checkpoint.write(tmp_path, 1, example()) / "model.safetensors")
-    with pytest.warns(SeddWarning), pytest.raises(CheckpointError, match="damaged-step-00000001"):
+    with pytest.warns(SeddWarning), pytest.raises(CheckpointError) as caught:
         checkpoint.latest(tmp_path, set_aside=True)
-    with pytest.raises(CheckpointError, match="damaged-step-00000001"):  # also later, when it was set aside before
+    assert caught.value.file == tmp_path
+    with pytest.raises(CheckpointError):  # also later, when it was set aside before
         checkpoint.latest(tmp_path, set_aside=True)
+    assert (tmp_path / "damaged-step-00000001").is_dir()
 
 
 def test_a_kill_while_one_of_the_same_step_is_replaced_loses_nothing(tmp_path, monkeypatch):
@@ -139,6 +142,7 @@ def test_a_checkpoint_of_a_newer_format_is_an_error_and_stays_as_it_is(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     for use in (checkpoint.read, lambda path: checkpoint.latest(path.parent, set_aside=True)):
-        with pytest.raises(CheckpointError, match="99"):
+        with pytest.raises(CheckpointError) as caught:
             use(path)
+        assert type(caught.value) is CheckpointError  # not a DamagedError
     assert path.is_dir()  # intact, and left where it is

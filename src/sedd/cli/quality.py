@@ -54,7 +54,7 @@ def quality(
         plot.parent.mkdir(parents=True, exist_ok=True)
         quality_figure(judged).savefig(plot)
     if as_json:
-        print_json(judged.to_json())
+        print_json(judged.to_dict())
         return
     # Files and pipes have no width; rich would assume 80 columns, too few for this table.
     console = out if out.is_terminal else Console(file=out.file, width=100, highlight=False)

@@ -12,8 +12,9 @@ from sedd.cli.console import err, progress_bar
 from sedd.errors import SamplingError
 from sedd.pretrained import Pretrained, load
 from sedd.sampling.generation import Choices, Request
+from sedd.sampling.predictors import PREDICTORS
 from sedd.sampling.templates import read_templates
-from sedd.sampling.writing import write_stream, written
+from sedd.sampling.writing import trim_incomplete, write_stream
 
 DEFAULT_COUNT = 10
 """Sequences without --count."""
@@ -25,13 +26,11 @@ def sample(
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="How many sequences; default: 10.")] = None,
     length: Annotated[int | None, typer.Option(min=1, help="Residues; default: lengths of the training set.")] = None,
     template: Annotated[Path | None, typer.Option(help="FASTA of templates such as MK__AC? to fill in.")] = None,
-    num_per_template: Annotated[int, typer.Option(min=1, help="Sequences for each template.")] = 1,
+    num_samples: Annotated[int, typer.Option("--num-per-template", min=1, help="Sequences for each template.")] = 1,
     redesign: Annotated[
         float | None, typer.Option(help="Draw this random share of each sequence of --template anew.")
     ] = None,
-    predictor: Annotated[
-        str | None, typer.Option(help="euler, analytic, ancestral, first_hitting; default: the run's.")
-    ] = None,
+    predictor: Annotated[str | None, typer.Option(help=f"{', '.join(PREDICTORS)}; default: the run's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the run's.")] = None,
     tokens_per_step: Annotated[
         int | None, typer.Option(min=1, help="first_hitting: residues per evaluation; above 1 an approximation.")
@@ -62,7 +61,7 @@ def sample(
             DEFAULT_COUNT if count is None else count, length=length, seed=seed, **options
         )
     else:
-        request = _from_file(model, template, num_per_template, redesign, seed, options)
+        request = _from_file(model, template, num_samples, redesign, seed, options)
     _write(model, request, run, to, resume)
 
 
@@ -83,8 +82,8 @@ def _from_file(
 ) -> Request:
     names, texts = zip(*read_templates(path, model.alphabet), strict=True)
     if share is None:
-        return model.generation.infill(texts, names=names, num_per_template=samples, seed=seed, **options)
-    return model.generation.redesign(texts, share=share, names=names, num_per_template=samples, seed=seed, **options)
+        return model.generation.infill(texts, names=names, num_samples=samples, seed=seed, **options)
+    return model.generation.redesign(texts, share=share, names=names, num_samples=samples, seed=seed, **options)
 
 
 def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resume: bool) -> None:
@@ -92,7 +91,7 @@ def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resu
         return {"run": run, "step": model.step, **request.describe(index)}
 
     total = len(request.templates)
-    first = written(to, model.alphabet, describe) if resume and to is not None else 0
+    first = trim_incomplete(to, model.alphabet, describe) if resume and to is not None else 0
     with progress_bar("sampling", total) as show:
         samples = model.generation.draw(request, first=first, report=show) if first < total else iter(())
         write_stream(to, samples, model.alphabet, describe, append=first > 0)

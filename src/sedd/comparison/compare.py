@@ -155,8 +155,9 @@ def compare(
     for run in recorded:
         if not any(bound.nats < float("inf") for bound in run.history.bounds):
             raise CheckpointError(
-                f"{run.directory.path}: no held-out bound was recorded yet; the first comes after training.eval_every="
-                f"{run.option('training.eval_every')} optimizer steps. Wait for it, or omit this run"
+                f"no held-out bound was recorded yet; the first comes after training.eval_every="
+                f"{run.option('training.eval_every')} optimizer steps. Wait for it, or omit this run",
+                file=run.directory.path,
             )
     comparison = _compared(recorded)
     if not paired:

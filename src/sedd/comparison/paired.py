@@ -1,7 +1,7 @@
-"""The difference of two trained models, sequence by sequence: far sharper than the difference of their bounds.
+"""The paired difference of the bounds of two trained models, with a much smaller error than that of either bound.
 
-Both are evaluated on the same held-out sequences with the same noise. Some sequences are hard for every model, and that
-scatter, most of the standard error of each bound, drops out of the difference.
+Both models are evaluated on the same held-out sequences with the same noise. Most of the standard error of a bound is
+the variance between sequences that are easy or hard for all models; it cancels in the difference.
 """
 
 from __future__ import annotations
@@ -11,41 +11,42 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sedd.data import Sequences, open_data
 from sedd.data.prepare.preparing import Progress
-from sedd.diffusion.loss_profile import EDGES
 from sedd.errors import CheckpointError, DataError
-from sedd.evaluation.bound import Bound, BySequence, Estimator
+from sedd.evaluation.bound import Bound, Contributions
+from sedd.evaluation.estimator import Estimator
+from sedd.evaluation.statistics import BoundStatistics
+from sedd.files import finite_or_none
 from sedd.pretrained import Pretrained, load
 
-Array = NDArray[np.float64]
 Z95 = 1.96
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Bound of the other model less that of the first, on the same sequences; nats per residue."""
+    """Bound of the other model minus that of the first, on the same sequences; nats per residue."""
 
     nats: float
     """Of the full bounds, untrained parts included; negative where the other model is better."""
     stderr: float
-    """Its standard error over sequences; infinite for a single one."""
+    """Standard error of `nats` over sequences; infinite for a single one."""
     mask_rates: tuple[float, float]
-    """The range that both were trained on; from 0 to 1 where the graphs differ."""
+    """The range that both models were trained on; from 0 to 1 where the graphs differ."""
     shared: float
-    """The difference over that range."""
+    """The difference over `mask_rates`."""
     shared_stderr: float
+    """Standard error of `shared` over sequences."""
     sequences: int
     residues: int
     first: Bound
-    """Of the first model."""
+    """Bound of the first model."""
     other: Bound
+    """Bound of the other model."""
     first_step: int
-    """Optimizer steps of the weights."""
+    """Optimizer steps of the first model."""
     other_step: int
+    """Optimizer steps of the other model."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -53,14 +54,10 @@ class PairedDifference:
         return self.shared - Z95 * self.shared_stderr, self.shared + Z95 * self.shared_stderr
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; no number where one is not finite."""
-        numbers = {name: value for name, value in asdict(self).items() if name not in ("first", "other")}
-        bounds = {"first_nats": self.first.nats, "other_nats": self.other.nats}
-        found = {**numbers, **bounds, "mask_rates": list(self.mask_rates)}
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in found.items()
-        }
+        """Plain data; None for numbers that are not finite."""
+        data = {name: value for name, value in asdict(self).items() if name not in ("first", "other")}
+        data |= {"first_nats": self.first.nats, "other_nats": self.other.nats, "mask_rates": list(self.mask_rates)}
+        return {name: finite_or_none(value) if isinstance(value, float) else value for name, value in data.items()}
 
 
 def paired(
@@ -76,15 +73,15 @@ def paired(
 
     Args:
         first: a run directory or a checkpoint.
-        other: the one to hold against it.
-        sequences: at most so many held-out sequences.
+        other: the run or checkpoint to compare with it.
+        sequences: number of held-out sequences, at most.
         masks: noise levels per sequence.
         device: a device backend by name.
-        progress: told of data that must be prepared first.
+        progress: called with the progress of data that must be prepared first.
 
     Raises:
         CheckpointError: if there is no checkpoint.
-        DataError: if the alphabets or the held-out sequences differ, or the data are no longer there.
+        DataError: if the alphabets or the held-out sequences differ, or the data are missing.
     """
     models = load(first, device=device), load(other, device=device)
     return difference(*models, _held_out(first, other, models, progress), sequences=sequences, masks=masks)
@@ -93,7 +90,14 @@ def paired(
 def difference(
     first: Pretrained, other: Pretrained, data: Sequences, *, sequences: int = 1_000, masks: int = 8
 ) -> PairedDifference:
-    """The same of two loaded models, on any token ids of their alphabet.
+    """Evaluate two loaded models on the same sequences.
+
+    Args:
+        first: a loaded model.
+        other: the model to compare with it.
+        data: token ids of their alphabet.
+        sequences: number of sequences, at most.
+        masks: noise levels per sequence.
 
     Raises:
         DataError: if the alphabets differ.
@@ -104,16 +108,16 @@ def difference(
             "only models of one alphabet can be compared"
         )
     length = min(first.config.model.length, other.config.model.length)  # so that both score the same residues
-    found = [_evaluated(model, data, length, sequences, masks) for model in (first, other)]
-    (bound, by_sequence), (other_bound, other_by_sequence) = found
-    low, high = _shared(first, other)
-    gaps = [_parts(other_by_sequence, *ends) - _parts(by_sequence, *ends) for ends in ((0.0, 1.0), (low, high))]
-    nats, stderr = _mean(gaps[0], by_sequence.residues)
-    shared, shared_stderr = _mean(gaps[1], by_sequence.residues)
+    bound, contributions = _evaluate(first, data, length, sequences, masks)
+    other_bound, other_contributions = _evaluate(other, data, length, sequences, masks)
+    statistics = BoundStatistics.of(other_contributions.minus(contributions))
+    mask_rates = _shared_mask_rates(first, other)
+    nats, stderr = statistics.part()
+    shared, shared_stderr = statistics.part(*mask_rates)
     return PairedDifference(
         nats=nats,
         stderr=stderr,
-        mask_rates=(low, high),
+        mask_rates=mask_rates,
         shared=shared,
         shared_stderr=shared_stderr,
         sequences=bound.sequences,
@@ -125,8 +129,10 @@ def difference(
     )
 
 
-def _evaluated(model: Pretrained, data: Sequences, length: int, sequences: int, masks: int) -> tuple[Bound, BySequence]:
-    estimate = Estimator(
+def _evaluate(
+    model: Pretrained, data: Sequences, length: int, sequences: int, masks: int
+) -> tuple[Bound, Contributions]:
+    estimator = Estimator(
         data,
         model.process,
         model.backend,
@@ -136,33 +142,33 @@ def _evaluated(model: Pretrained, data: Sequences, length: int, sequences: int, 
         masks=masks,
         batch_size=model.config.evaluation.batch_size,
     )
-    return estimate.with_sequences(model.network)
+    return estimator.with_sequences(model.network)
 
 
 def _held_out(
     first: str | Path, other: str | Path, models: tuple[Pretrained, Pretrained], progress: Progress | None
 ) -> Sequences:
-    """The held-out sequences that both models were measured on, from where either run found them."""
+    """The held-out sequences of both runs, from the data of the first run that still has them."""
     trained_on = [model.trained_on for model in models]
     if trained_on[0]["valid"] != trained_on[1]["valid"]:
-        raise DataError(f"{first} and {other} have other held-out sequences: there is nothing to pair")
-    gone: list[str] = []
+        raise DataError(f"{first} and {other} have different held-out sequences; paired evaluation needs equal ones")
+    missing: list[str] = []
     for path, model in zip((first, other), models, strict=True):
         try:
             dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
         except DataError as error:
-            gone.append(f"{path}: {error}")
+            missing.append(f"{path}: {error}")
             continue
         if dataset.fingerprint["valid"] == model.trained_on["valid"]:
             return dataset.valid
-        gone.append(f"{path}: data.train={model.config.data.train} gives other held-out sequences now")
+        missing.append(f"{path}: data.train={model.config.data.train} gives different held-out sequences now")
     raise DataError(
-        "the held-out sequences are not there any more:\n  " + "\n  ".join(gone) + "\nPut the data back, or use "
+        "the held-out sequences are missing:\n  " + "\n  ".join(missing) + "\nRestore the data, or use "
         "sedd.comparison.paired.difference(first, other, sequences) with sequences of your own"
     )
 
 
-def _shared(first: Pretrained, other: Pretrained) -> tuple[float, float]:
+def _shared_mask_rates(first: Pretrained, other: Pretrained) -> tuple[float, float]:
     """The mask rates that both were trained on.
 
     Raises:
@@ -174,20 +180,5 @@ def _shared(first: Pretrained, other: Pretrained) -> tuple[float, float]:
     low = max(-math.expm1(-noise.sigma_min) for noise in noises)
     high = min(-math.expm1(-noise.sigma_max) for noise in noises)
     if high <= low:
-        raise CheckpointError("no mask rate was trained by both models; there is no range to compare them over")
+        raise CheckpointError("no mask rate was trained by both models; there is no range to compare them in")
     return low, high
-
-
-def _parts(found: BySequence, low: float, high: float) -> Array:
-    """(sequences,): the part of each sequence's integral between two mask rates, linear within a bin."""
-    shares = np.clip(np.minimum(EDGES[1:], high) - np.maximum(EDGES[:-1], low), 0.0, None) / np.diff(EDGES)
-    values: Array = found.by_bin @ shares
-    return values
-
-
-def _mean(values: Array, residues: Array) -> tuple[float, float]:
-    """Mean over residues and its standard error over sequences, as `Bound` has them."""
-    mean = float(residues @ values / residues.sum())
-    if len(values) < 2:
-        return mean, math.inf
-    return mean, float(np.sqrt((((values - mean) * residues) ** 2).sum()) / residues.sum())

@@ -59,8 +59,9 @@ class RecordedRun:
         ends = [self.option("noise.sigma_min"), self.option("noise.sigma_max")]
         if not all(isinstance(sigma, int | float) for sigma in ends):
             raise CheckpointError(
-                f"{self.directory.config_file}: noise.sigma_min={ends[0]!r}, noise.sigma_max={ends[1]!r}: expected two "
-                "numbers; no run of sedd wrote this file"
+                f"noise.sigma_min={ends[0]!r}, noise.sigma_max={ends[1]!r}: expected two "
+                "numbers; no run of sedd wrote this file",
+                file=self.directory.config_file,
             )
         low, high = (-math.expm1(-float(sigma)) for sigma in ends)
         return low, high
@@ -87,7 +88,7 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[RecordedRun, ...]:
     seen: dict[Path, Path] = {}
     for folder in folders:
         if folder.resolve() in seen:
-            raise CheckpointError(f"{folder} is given twice (also as {seen[folder.resolve()]}); name different runs")
+            raise CheckpointError(f"given twice (also as {seen[folder.resolve()]}); name different runs", file=folder)
         seen[folder.resolve()] = folder
     return tuple(_read(RunDirectory(folder), name) for folder, name in zip(folders, _names(folders), strict=True))
 

@@ -69,7 +69,7 @@ class Data(Section):
     """The training and held-out sequences, and how they are read."""
 
     train: Annotated[str, Effect.LOCATION] = "synthetic"
-    """`synthetic`, a FASTA file (plain or gzip), a text file (`.txt`), or a store made by `sedd data prepare`."""
+    """`synthetic`, a FASTA or text (`.txt`) file, plain or compressed, or a store made by `sedd data prepare`."""
     valid: Annotated[str | None, Effect.LOCATION] = None
     """File of held-out sequences; without it, the share `holdout` of the training sequences is held out."""
     alphabet: Literal["protein", "esm", "text"] = "protein"
@@ -77,7 +77,7 @@ class Data(Section):
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of the sequences that is held out, chosen by a hash of the sequence (or of its cluster)."""
     clusters: Annotated[str | None, Effect.LOCATION] = None
-    """A TSV file (optionally gzip) of `sequence id <tab> cluster id`: complete clusters are held out, so that no
+    """A TSV file (plain or compressed) of `sequence id <tab> cluster id`: complete clusters are held out, so that no
     relative of a held-out sequence is trained on."""
     min_length: Count = 2
     """Shortest sequence that is kept, in residues; shorter ones are dropped and counted."""

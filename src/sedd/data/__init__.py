@@ -14,24 +14,7 @@ from sedd.data.store import TokenStore
 from sedd.data.synthetic import SyntheticSource
 
 __all__ = [
-    "ESM",
-    "PROTEIN",
-    "STRATA",
-    "Alphabet",
-    "Batch",
-    "Batches",
-    "Cursor",
-    "Dataset",
-    "GlobalBatch",
-    "Permutation",
-    "Sequences",
-    "SyntheticSource",
-    "TokenStore",
-    "crop",
-    "length_counts",
-    "lengths_of",
-    "load",
-    "open_data",
-    "open_whole",
-    "text_alphabet",
-]
+    "ESM", "PROTEIN", "STRATA", "Alphabet", "Batch", "Batches", "Cursor", "Dataset", "GlobalBatch", "Permutation",
+    "Sequences", "SyntheticSource", "TokenStore", "crop", "length_counts", "lengths_of", "load", "open_data",
+    "open_whole", "text_alphabet",
+]  # fmt: skip

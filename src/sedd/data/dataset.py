@@ -84,8 +84,9 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
     if data.valid is None:
         if train.valid is None:
             raise DataError(
-                f"{data.train}: this store has no held-out part; set data.valid, prepare it with a holdout, or give "
-                "the directory that holds `train` and `valid`"
+                "this store has no held-out part; set data.valid, prepare it with a holdout, or give the directory "
+                "that holds `train` and `valid`",
+                file=train.path,
             )
         return _dataset(train, train.valid, str(train))
     valid = open_whole(data, data.valid, train.train.alphabet, progress=progress)
@@ -101,7 +102,7 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
     """
     path = Path(name).expanduser()
     if is_store(path / "train") and is_store(path / "valid"):
-        raise DataError(f"{name}: holds a train and a valid store; name one of them, for example {path / 'valid'}")
+        raise DataError(f"holds a train and a valid store; name one of them, for example {path / 'valid'}", file=path)
     options = PrepareOptions(
         alphabet=data.alphabet,
         residues=data.residues,
@@ -113,8 +114,9 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
     store = _open(data, name, options, progress).train
     if store.alphabet != alphabet:
         raise DataError(
-            f"{name}: read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
-            f"{alphabet.name!r} of {alphabet.n}; give data in the alphabet that the model was trained with"
+            f"read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
+            f"{alphabet.name!r} of {alphabet.n}; give data in the alphabet that the model was trained with",
+            file=path,
         )
     return store
 
@@ -122,7 +124,7 @@ def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress 
 def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
     store = train.train
     if valid.alphabet != store.alphabet:
-        raise DataError(f"{valid.path}: its alphabet {valid.alphabet.name!r} differs from that of {store.path}")
+        raise DataError(f"its alphabet {valid.alphabet.name!r} differs from that of {store.path}", file=valid.path)
     return Dataset(store, valid, store.alphabet, store.token_counts, None, summary)
 
 
@@ -146,13 +148,15 @@ def _synthetic(data: Data, seed: int) -> Dataset:
 def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:
     path = Path(name).expanduser()
     if not path.exists():
-        raise DataError(f"{name}: no such file{_nearest(path)} A run file names its data as data.train=YOUR.fasta.gz")
+        raise DataError(
+            f"no such file{_nearest(path)} A run file names its data as data.train=YOUR.fasta.gz", file=path
+        )
     if path.is_dir():
         return _open_store(path, options)
     if not path.is_file():
-        raise DataError(f"{name}: neither a file nor a directory")
+        raise DataError("neither a file nor a directory", file=path)
     if path.suffix == ".txt" and options.alphabet != "text":
-        raise DataError(f"{name}: a text file; set data.alphabet=text to train on it, or give a FASTA file")
+        raise DataError("a text file; set data.alphabet=text to train on it, or give a FASTA file", file=path)
     return prepare(path, _cache_directory(data) / _cache_name(path, options), options=options, progress=progress)
 
 
@@ -165,13 +169,15 @@ def _open_store(path: Path, options: PrepareOptions) -> Prepared:
         prepared = opened(path)
     else:
         raise DataError(
-            f"{path}: a directory without a token store; expected a FASTA or text file, or a directory that "
-            "`sedd data prepare` wrote"
+            "a directory without a token store; expected a FASTA or text file, or a directory that "
+            "`sedd data prepare` wrote",
+            file=path,
         )
     if lines := _conflicts(prepared.train, options):
         raise DataError(
-            f"{path}: prepared with other options than this run states; prepare it again, or change the run:\n  "
-            + "\n  ".join(f"data.{line}" for line in lines)
+            "prepared with other options than this run states; prepare it again, or change the run:\n  "
+            + "\n  ".join(f"data.{line}" for line in lines),
+            file=path,
         )
     return prepared
 

@@ -55,7 +55,7 @@ class DataStatistics:
         percent = np.array([FREQUENCIES.get(symbol, 0.0) for symbol in alphabet.symbols])
         length = min(USUAL_LENGTH, float(config.model.length))
         return DataStatistics(
-            percent / percent.sum(), length, "the letter frequencies of UniProtKB/Swiss-Prot (no data given)"
+            percent / percent.sum(), length, "the amino acid frequencies of UniProtKB/Swiss-Prot (no data given)"
         )
 
     def among(self, symbols: int) -> DataStatistics:

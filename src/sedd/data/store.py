@@ -55,10 +55,10 @@ class TokenStore:
             with (path / OFFSETS).open("rb") as file:
                 header = file.read(HEADER)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be opened ({error}); {REMEDY}") from error
+            raise DataError(f"cannot be opened ({error}); {REMEDY}", file=path) from error
         # Compared and not parsed: numpy's own reader ends damaged headers in many kinds of exception.
         if header != npy_header(manifest["sequences"] + 1) or int(offsets[-1]) != len(tokens):
-            raise DataError(f"{path}: offsets, tokens and manifest do not belong together; {REMEDY}")
+            raise DataError(f"offsets, tokens and manifest do not belong together; {REMEDY}", file=path)
         return cls(path, manifest, tokens, offsets)
 
     def __len__(self) -> int:
@@ -123,17 +123,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: not a token store (no {MANIFEST}); {REMEDY}") from None
+        raise DataError(f"no such file, so this is not a token store; {REMEDY}", file=path / MANIFEST) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path / MANIFEST}: cannot be read ({error}); {REMEDY}") from error
+        raise DataError(f"cannot be read ({error}); {REMEDY}", file=path / MANIFEST) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(found, int) and found > FORMAT:
-        raise DataError(f"{path}: store format {found}, and this sedd reads up to {FORMAT}; upgrade sedd, or {REMEDY}")
+        raise DataError(f"store format {found}, this sedd reads up to {FORMAT}; upgrade sedd, or {REMEDY}", file=path)
     needed = ("alphabet", "files", "sequences", "letter_counts", "options", "source", "tally")
     if not isinstance(found, int) or any(key not in manifest for key in needed):
-        raise DataError(f"{path / MANIFEST}: not the manifest of a token store; {REMEDY}")
+        raise DataError(f"not the manifest of a token store; {REMEDY}", file=path / MANIFEST)
     if any(name not in manifest["files"] for name in (TOKENS, OFFSETS)):
-        raise DataError(f"{path / MANIFEST}: does not list {TOKENS} and {OFFSETS}; {REMEDY}")
+        raise DataError(f"does not list {TOKENS} and {OFFSETS}; {REMEDY}", file=path / MANIFEST)
     return dict(manifest)
 
 
@@ -152,8 +152,8 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def _check_file(path: Path, expected: Mapping[str, Any], *, verify: bool) -> None:
     if not path.is_file():
-        raise DataError(f"{path}: this file of the store is missing; {REMEDY}")
+        raise DataError(f"this file of the store is missing; {REMEDY}", file=path)
     if (size := path.stat().st_size) != expected["size"]:
-        raise DataError(f"{path}: damaged, {size:,} bytes instead of {expected['size']:,}; {REMEDY}")
+        raise DataError(f"damaged, {size:,} bytes instead of {expected['size']:,}; {REMEDY}", file=path)
     if verify and describe_file(path) != dict(expected):
-        raise DataError(f"{path}: damaged, its sha256 is not the one in the manifest; {REMEDY}")
+        raise DataError(f"damaged, its sha256 is not the one in the manifest; {REMEDY}", file=path)

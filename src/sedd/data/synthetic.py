@@ -4,9 +4,9 @@ A stationary Markov chain over the 20 letters. Its joint distribution of neighbo
 
     K(x, y) = pi(x) pi(y) exp(order * cos(angle(y) - angle(x) - 100 degrees))
 
-and u, v such that both marginals of J are pi, the letter frequencies of real proteins (Sinkhorn). The angles spread the
-letters around a circle by hydropathy, and 100 degrees is the turn of an alpha helix per residue: as in an amphipathic
-helix, hydropathy tends to come back every 3.6 residues. With `order` 0 the letters are independent.
+and u, v such that both marginals of J are pi, the amino acid frequencies of real proteins (Sinkhorn). The angles
+spread the amino acids around a circle by hydropathy, and 100 degrees is the turn of an alpha helix per residue: as in
+an amphipathic helix, hydropathy tends to recur every 3.6 residues. With `order` 0 the residues are independent.
 """
 
 from __future__ import annotations

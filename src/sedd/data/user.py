@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
 from sedd.errors import DataError
 
+UserData = Sequences | Sequence[str]
+"""Sequences as texts or as integer arrays."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subset:
     """Some items of a source, as ids of `alphabet`."""
 
-    source: Sequences
+    source: UserData
     alphabet: Alphabet
     indices: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -33,7 +37,7 @@ class Subset:
         return _ids(self.source[int(self.indices[index])], self.alphabet)
 
 
-def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet | None = None) -> Dataset:
+def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet | None = None) -> Dataset:
     """Wrap any object with `len` whose items are strings or one-dimensional integer arrays.
 
     About `data.holdout` of the sequences are set aside, by a hash of the sequence: copies stay on one side. Ids are
@@ -43,7 +47,7 @@ def user_dataset(source: Sequences, data: Data, *, seed: int, alphabet: Alphabet
         DataError: if there are fewer than two different sequences, or an item is no sequence of the alphabet.
     """
     if isinstance(source, str | Path):
-        raise DataError(f"data={str(source)!r}: a path belongs in the configuration, as data.train")
+        raise DataError("a path belongs in the configuration, as data.train", file=Path(source))
     if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
         raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
     if alphabet is None:
@@ -92,18 +96,18 @@ def _ids(item: Any, alphabet: Alphabet) -> NDArray[Any]:
 
 
 def _checked(item: Any, index: int, alphabet: Alphabet) -> NDArray[Any]:
+    record = f"item {index} of your data"
     try:
         ids = _ids(item, alphabet)
     except DataError as error:
-        raise DataError(f"item {index} of your data: {error}") from None
+        raise DataError(str(error), record=record) from None
     if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
         raise DataError(
-            f"item {index} of your data has shape {ids.shape} and type {ids.dtype}; "
-            "expected a string or a one-dimensional integer array, with at least one residue"
+            f"it has shape {ids.shape} and type {ids.dtype}; "
+            "expected a string or a one-dimensional integer array, with at least one residue",
+            record=record,
         )
     if ids.min() < 0 or ids.max() >= alphabet.n:
-        raise DataError(
-            f"item {index} of your data has ids from {ids.min()} to {ids.max()}; "
-            f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
-        )
+        expected = f"the alphabet {alphabet.name!r} has 0 to {alphabet.n - 1}"
+        raise DataError(f"it has ids from {ids.min()} to {ids.max()}; {expected}", record=record)
     return ids

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from sedd.diagnosis.alarms import Alarm, Cause, Kind, Verdict
 from sedd.diagnosis.attribution import Attribution, between
 from sedd.errors import DataError
-from sedd.evaluation.scatter import Z95
+from sedd.evaluation.statistics import Z95
 from sedd.runs.history import History
 from sedd.runs.metrics import BoundRecord
 

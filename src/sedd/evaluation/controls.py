@@ -1,10 +1,13 @@
-"""What the bound is held against, on exactly the residues that it is of: predictors that know only letters.
+"""Controls of the bound on exactly the same residues: predictors that use nothing but token frequencies.
 
 * uniform: ln n.
-* unigram: every residue from the letter frequencies f of the training data.
-* composition: every residue from the letters of the *rest* of its own sequence. With c_a letters a among the L residues
-  and n symbols, residue i with letter a has the probability (c_a - 1 + n f_a) / (L - 1 + n): the frequencies of the
-  other residues, with n more residues that have the frequencies of the training data.
+* unigram: each residue from the token frequencies f of the training data.
+* composition: each residue from the tokens of the *rest* of its own sequence. With c_a tokens a among the L residues of
+  a sequence and n symbols, a residue with token a has the probability
+
+      p = (c_a - 1 + n f_a) / (L - 1 + n),
+
+  which are the frequencies of the other residues and n pseudo-counts with the frequencies of the training data.
 * shuffled: the model's own bound on the same residues in another order.
 """
 
@@ -23,43 +26,47 @@ Array = NDArray[np.float64]
 
 
 def smoothed(counts: NDArray[Any]) -> Array:
-    """Letter frequencies (n,), with one more of each letter, so that none is impossible."""
+    """Token frequencies (n,) from token counts (n,), with one pseudo-count per token: none is impossible."""
     frequencies: Array = (counts + 1.0) / (counts.sum() + len(counts))
     return frequencies
 
 
 def unigram(counts: NDArray[Any], frequencies: Array) -> Array:
-    """Cross-entropy of each sequence, nats per residue, (sequences,).
+    """Cross-entropy of each sequence under the unigram model, nats per residue, (sequences,).
 
     Args:
-        counts: (sequences, n): letters of each.
+        counts: (sequences, n) token counts.
         frequencies: (n,), all positive.
     """
-    found: Array = -(counts @ np.log(frequencies)) / counts.sum(1)
-    return found
+    nats: Array = -(counts @ np.log(frequencies)) / counts.sum(1)
+    return nats
 
 
 def composition(counts: NDArray[Any], frequencies: Array) -> Array:
-    """Cross-entropy of each residue given how often each letter occurs in the rest of its sequence, (sequences,).
+    """Cross-entropy of each residue given the token counts of the rest of its sequence, nats per residue, (sequences,).
 
-    No model that is asked for a bound knows all of the rest every time, so this is a strict control.
+    This is a strict control: it is conditioned on all other residues, a model in the bound on half of them on average.
+
+    Args:
+        counts: (sequences, n) token counts.
+        frequencies: (n,), all positive.
     """
     lengths, n = counts.sum(1), len(frequencies)
-    # A letter that does not occur is never predicted; its count must not become negative all the same.
+    # A token with count 0 is never predicted, but its logarithm below must be finite.
     others = np.maximum(counts - 1, 0) + n * frequencies
-    found: Array = (lengths * np.log(lengths - 1 + n) - (counts * np.log(others)).sum(1)) / lengths
-    return found
+    nats: Array = (lengths * np.log(lengths - 1 + n) - (counts * np.log(others)).sum(1)) / lengths
+    return nats
 
 
-def token_counts(data: Sequences, items: NDArray[np.int64], *, n: int, seed: int, max_length: int) -> Array:
-    """(items, n): letters of some sequences, cropped as the estimator of the bound crops them."""
+def count_tokens(data: Sequences, items: NDArray[np.int64], *, n: int, seed: int, max_length: int) -> Array:
+    """Token counts of sequences, (items, n), cropped as `Estimator` crops them."""
     rows = [crop(data[item], seed=seed, sample=item, max_length=max_length) for item in items.tolist()]
     return np.array([np.bincount(np.asarray(row, np.int64), minlength=n) for row in rows], np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Shuffled:
-    """The residues that an estimator would score, each sequence in a random order that `seed` and its number decide."""
+    """The residues that an estimator evaluates, each sequence in a random order keyed by `seed` and its index."""
 
     source: Sequences
     max_length: int
@@ -74,5 +81,5 @@ class Shuffled:
         return generator(self.seed, "bound-shuffled", index).permutation(row)
 
     def lengths_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Residues of some items."""
+        """Residues of some items, (items,)."""
         return np.minimum(lengths_of(self.source, indices), self.max_length)

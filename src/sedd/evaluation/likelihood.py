@@ -1,4 +1,4 @@
-"""A likelihood bound with everything that a reader needs to judge it: how sure it is, where it comes from, controls."""
+"""A likelihood bound with its 95 % interval, its parts by mask rate, and controls."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.data import lengths_of
 from sedd.diffusion.loss_profile import rounded
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Bound, Estimator, Part
-from sedd.evaluation.controls import Shuffled, composition, smoothed, token_counts, unigram
-from sedd.evaluation.moments import Moments
-from sedd.evaluation.scatter import Z95, half_width, mask_variance
+from sedd.evaluation.bound import Bound, Contributions
+from sedd.evaluation.controls import Shuffled, composition, count_tokens, smoothed, unigram
+from sedd.evaluation.estimator import Estimator
+from sedd.evaluation.statistics import Z95, BoundStatistics, half_width, mask_variance
 
-COARSE = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-"""Mask rates between which the bound is shown; some of the edges of `sedd.diffusion.loss_profile`."""
+MASK_RATES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Edges of the ranges of mask rate that are reported; some of the edges of `sedd.diffusion.loss_profile`."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class SequenceBound:
     """The bound of one sequence."""
 
     index: int
-    """Which item of the data."""
+    """Index of the sequence in the data."""
     residues: int
-    """Residues that were scored."""
+    """Evaluated residues."""
     nats: float
     """Bound, nats per residue."""
     stderr: float
@@ -49,14 +48,14 @@ class SequenceBound:
 
 @dataclass(frozen=True)
 class Control:
-    """What a simpler predictor, or simpler data, would give on the same residues."""
+    """A simpler predictor, or the model on simpler data, on the same residues as the bound."""
 
     nats: float
     """Nats per residue."""
-    less: float
-    """The bound less this; negative where the model is better."""
-    less_stderr: float
-    """Standard error of `less` over sequences; much smaller than that of the bound, because both are of the same."""
+    difference: float
+    """The bound minus `nats`; negative where the model is better."""
+    difference_stderr: float
+    """Standard error of `difference` over sequences; small, since both are of the same sequences."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class RateBin:
     nats: float
     """Mean of the integrand, nats per unit of mask rate: for `absorb` the cross-entropy of masked residues."""
     stderr: float
-    """Its standard error over sequences."""
+    """Standard error of `nats` over sequences."""
 
     @property
     def part(self) -> float:
@@ -78,129 +77,146 @@ class RateBin:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A bound, how sure it is, where it comes from, and what it is held against."""
+    """A bound with its 95 % interval, its parts by mask rate, and controls."""
 
     bound: Bound
     masks: int
     """Noise levels per sequence."""
-    half: float
-    """Half of the 95 % interval of the bound, nats per residue: over other sequences of that kind and other masks."""
-    half_masks: float
-    """The share of the masks in it: half of the interval for these sequences and other masks. nan with one mask."""
+    half_width: float
+    """Half the width of the 95 % interval of the bound, nats per residue: over other sequences and other masks."""
+    half_width_masks: float
+    """The part of `half_width` from the draw of masks: for these sequences and other masks. nan with one mask."""
     sd_sequences: float
-    """Standard deviation of the bounds of sequences, weighted by residues, without what the masks add to it."""
+    """Standard deviation of the bounds of single sequences, weighted by residues, without what the masks add to it."""
     sd_masks: float
     """Standard deviation of the bound of one sequence over the draw of its masks, root mean square over residues."""
     rates: tuple[RateBin, ...]
-    """By mask rate, in the ranges of `COARSE`."""
+    """By mask rate, in the ranges of `MASK_RATES`."""
     controls: Mapping[str, Control] = field(default_factory=dict)
-    """`uniform`, `unigram`, `composition` and `shuffled`, as far as they were asked for."""
-    letters: str = ""
-    """Where the letter frequencies of `unigram` and `composition` come from."""
+    """`uniform`, `unigram`, `composition` and `shuffled`; empty without controls."""
+    token_counts_source: str = ""
+    """Where the token frequencies of `unigram` and `composition` come from."""
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the bound, nats per residue."""
-        return self.bound.nats - self.half, self.bound.nats + self.half
+        return self.bound.nats - self.half_width, self.bound.nats + self.half_width
 
     @property
-    def half_sequences(self) -> float:
-        """The share of the choice of sequences in `half`: the squares of both shares add up."""
-        return math.sqrt(max(0.0, self.half**2 - self.half_masks**2)) if math.isfinite(self.half) else self.half
+    def half_width_sequences(self) -> float:
+        """The part of `half_width` from the choice of sequences: the squares of both parts add up."""
+        if not math.isfinite(self.half_width):
+            return self.half_width
+        return math.sqrt(max(0.0, self.half_width**2 - self.half_width_masks**2))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; a number that is not finite is left out."""
-        lists = {name: rounded(value) for name, value in asdict(self.bound).items() if isinstance(value, tuple)}
-        numbers = {**asdict(self.bound), "bits": self.bound.bits, "perplexity": self.bound.perplexity}
-        own = ("masks", "half", "half_sequences", "half_masks", "sd_sequences", "sd_masks")
-        numbers |= {name: getattr(self, name) for name in own}
-        found = _finite({name: value for name, value in numbers.items() if name not in lists}) | lists
-        if math.isfinite(self.half):
-            found["interval"] = list(self.interval)
-        found["rates"] = [_finite({**asdict(each), "part": each.part}) for each in self.rates]
-        found["controls"] = {name: _finite(asdict(each)) for name, each in self.controls.items()}
-        return found | ({"letters": self.letters} if self.letters else {})
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; numbers that are not finite are left out."""
+        fields = asdict(self.bound)
+        lists = {name: rounded(value) for name, value in fields.items() if isinstance(value, tuple)}
+        numbers = {name: value for name, value in fields.items() if name not in lists} | {
+            "bits": self.bound.bits,
+            "perplexity": self.bound.perplexity,
+            "masks": self.masks,
+            "half": self.half_width,
+            "half_sequences": self.half_width_sequences,
+            "half_masks": self.half_width_masks,
+            "sd_sequences": self.sd_sequences,
+            "sd_masks": self.sd_masks,
+        }
+        data = _finite(numbers) | lists
+        if math.isfinite(self.half_width):
+            data["interval"] = list(self.interval)
+        data["rates"] = [_finite({**asdict(rate), "part": rate.part}) for rate in self.rates]
+        data["controls"] = {
+            name: _finite({"nats": control.nats, "less": control.difference, "less_stderr": control.difference_stderr})
+            for name, control in self.controls.items()
+        }
+        return data | ({"letters": self.token_counts_source} if self.token_counts_source else {})
 
 
 def likelihood(
     estimator: Estimator,
     network: Network,
     *,
-    letters: NDArray[Any] | None = None,
-    letters_from: str = "the training data",
+    token_counts: NDArray[Any] | None = None,
+    token_counts_source: str = "the training data",  # noqa: S107  # tokens of sequences, no password
     controls: bool = True,
-    each: Callable[[Sequence[SequenceBound]], object] | None = None,
+    on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
 ) -> Likelihood:
-    """Evaluate a network, sequence by sequence, in memory that does not grow with their number.
+    """Evaluate a network in memory that does not grow with the number of sequences.
 
     Args:
         estimator: which sequences, at which noise.
         network: in eval mode.
-        letters: (n,) counts of the training data; without them, those of the evaluated sequences.
-        letters_from: where `letters` come from, for people.
-        controls: hold the bound against controls; the shuffled one takes as long as the bound itself.
-        each: called with the bounds of some sequences at a time, in their order.
+        token_counts: (n,) of the training data; without them, those of the evaluated sequences.
+        token_counts_source: a human-readable description of where `token_counts` come from.
+        controls: whether to compute the controls; `shuffled` takes as long as the bound itself.
+        on_sequences: called with the bounds of some sequences at a time, in the order of the data.
     """
-    n, longest = estimator.process.graph.n, estimator.max_length
-    shuffled = replace(estimator, data=Shuffled(estimator.data, longest, estimator.seed))
-    if letters is None and controls:
-        letters, letters_from = _own_letters(estimator), "the evaluated sequences themselves"
-    moments = Moments(("uniform", "unigram", "composition", "shuffled") if controls else ())
-    mixed = shuffled.parts(network) if controls else None
-    for part in estimator.parts(network):
+    if token_counts is None and controls:
+        token_counts, token_counts_source = _evaluated_token_counts(estimator), "the evaluated sequences themselves"
+    statistics = BoundStatistics(("uniform", "unigram", "composition", "shuffled") if controls else ())
+    shuffled = replace(estimator, data=Shuffled(estimator.data, estimator.max_length, estimator.seed))
+    shuffled_parts = shuffled.in_parts(network) if controls else None
+    for part in estimator.in_parts(network):
         columns = {}
-        if mixed is not None and letters is not None:
-            counts = token_counts(estimator.data, part.items, n=n, seed=estimator.seed, max_length=longest)
-            frequencies = smoothed(letters)
-            columns = {
-                "uniform": np.full(len(counts), math.log(n)),
-                "unigram": unigram(counts, frequencies),
-                "composition": composition(counts, frequencies),
-                "shuffled": next(mixed).values.mean(1),
-            }
-        cropped = int((lengths_of(estimator.data, part.items) > longest).sum())
-        moments.add(part, cropped=cropped, columns=columns)
-        if each is not None:
-            each(_by_sequence(part))
-    return _concluded(moments, estimator.masks, letters_from if controls else "")
+        if shuffled_parts is not None and token_counts is not None:
+            columns = _token_controls(estimator, part, smoothed(token_counts))
+            columns["shuffled"] = next(shuffled_parts).values.mean(1)
+        statistics.add(part, columns)
+        if on_sequences is not None:
+            on_sequences(_sequence_bounds(part))
+    return _summary(statistics, estimator.masks, token_counts_source if controls else "")
 
 
-def _own_letters(estimator: Estimator) -> NDArray[np.float64]:
-    """Token counts of the first evaluated sequences."""
-    n, some = estimator.process.graph.n, estimator.chosen()[:4096]
-    counts = token_counts(estimator.data, some, n=n, seed=estimator.seed, max_length=estimator.max_length)
+def _evaluated_token_counts(estimator: Estimator) -> NDArray[np.float64]:
+    """Token counts of the first evaluated sequences, (n,)."""
+    n, items = estimator.process.graph.n, estimator.chosen()[:4096]
+    counts = count_tokens(estimator.data, items, n=n, seed=estimator.seed, max_length=estimator.max_length)
     total: NDArray[np.float64] = counts.sum(0)
     return total
 
 
-def _by_sequence(part: Part) -> list[SequenceBound]:
-    columns = (part.items, part.residues.astype(np.int64), part.values.mean(1), np.sqrt(mask_variance(part)))
+def _token_controls(
+    estimator: Estimator, part: Contributions, frequencies: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """The controls that depend on token frequencies alone, (sequences,) each, nats per residue."""
+    n = estimator.process.graph.n
+    counts = count_tokens(estimator.data, part.items, n=n, seed=estimator.seed, max_length=estimator.max_length)
+    return {
+        "uniform": np.full(len(counts), math.log(n)),
+        "unigram": unigram(counts, frequencies),
+        "composition": composition(counts, frequencies),
+    }
+
+
+def _sequence_bounds(part: Contributions) -> list[SequenceBound]:
+    stderr = np.sqrt(mask_variance(part.values))
+    columns = (part.items, part.residues.astype(np.int64), part.values.mean(1), stderr)
     return [SequenceBound(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def _concluded(moments: Moments, masks: int, letters_from: str) -> Likelihood:
-    bound = moments.bound()
-    half = half_width(bound.stderr, bound.sequences)
-    # The share of the masks is of the same interval: with the same quantile, and never more than the whole.
-    quantile = half_width(1.0, bound.sequences) if math.isfinite(half) else Z95
-    half_masks = quantile * math.sqrt(moments.mask_variance) / moments.residues
-    single = moments.single / moments.residues
-    spread = moments.spread - single
+def _summary(statistics: BoundStatistics, masks: int, token_counts_source: str) -> Likelihood:
+    bound = statistics.bound()
+    width = half_width(bound.stderr, bound.sequences)
+    # The part of the masks belongs to the same interval: it has the same quantile and never exceeds the total.
+    quantile = half_width(1.0, bound.sequences) if math.isfinite(width) else Z95
+    width_masks = quantile * math.sqrt(statistics.squared_mask_variance) / statistics.residues
+    mask_variance_mean = statistics.mask_variance / statistics.residues
+    sequence_variance = statistics.variance - mask_variance_mean
     return Likelihood(
         bound=bound,
         masks=masks,
-        half=half,
-        half_masks=half if half_masks > half else half_masks,
-        sd_sequences=math.sqrt(max(0.0, spread)) if spread == spread else math.nan,
-        sd_masks=math.sqrt(single),
-        rates=tuple(_rate(moments, *ends) for ends in pairwise(COARSE)),
-        controls={name: Control(moments.mean(name), *moments.less(name)) for name in moments.names},
-        letters=letters_from,
+        half_width=width,
+        half_width_masks=width if width_masks > width else width_masks,
+        sd_sequences=math.nan if math.isnan(sequence_variance) else math.sqrt(max(0.0, sequence_variance)),
+        sd_masks=math.sqrt(mask_variance_mean),
+        rates=tuple(RateBin(low, high, *statistics.integrand(low, high)) for low, high in pairwise(MASK_RATES)),
+        controls={
+            name: Control(statistics.control(name), *statistics.difference(name)) for name in statistics.controls
+        },
+        token_counts_source=token_counts_source,
     )
-
-
-def _rate(moments: Moments, low: float, high: float) -> RateBin:
-    return RateBin(low, high, *moments.between(low, high))
 
 
 def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:

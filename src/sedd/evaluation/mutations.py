@@ -1,4 +1,4 @@
-"""Point mutations as people write them: A42G, A42G:L50P; in a CSV file, or one by one."""
+"""Point mutations in the usual notation, A42G or A42G:L50P, one by one or from a CSV file."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Mutation:
     """As it was written."""
     positions: tuple[int, ...]
     """From 0, ascending."""
-    letters: tuple[int, ...]
-    """Ids of what comes to stand there."""
+    tokens: tuple[int, ...]
+    """Ids of the new residues at `positions`."""
 
     def applied(self, wild: Ids) -> Ids:
-        """The mutated sequence."""
+        """The mutated sequence, (L,) token ids."""
         changed = np.array(wild, np.int64)
-        changed[list(self.positions)] = self.letters
+        changed[list(self.positions)] = self.tokens
         return changed
 
 
@@ -46,7 +46,9 @@ class WildType:
     """A sequence that mutations are relative to."""
 
     name: str
+    """The id in the FASTA file."""
     tokens: Ids
+    """(L,) token ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +56,15 @@ class Row:
     """One row of a mutations file."""
 
     name: str
-    """Which wild type."""
+    """Name of the wild type."""
     mutation: Mutation
 
 
 def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
-    """Ids of a wild type.
+    """Token ids of a wild type, (L,).
 
     Raises:
-        DataError: if it is empty, longer than `longest`, or has a letter outside the alphabet.
+        DataError: if it is empty, longer than `longest`, or has a residue outside the alphabet.
     """
     if not sequence:
         raise DataError("the wild type has no residues")
@@ -71,9 +73,9 @@ def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
             f"the wild type has {len(sequence):,} residues, and the model takes {longest:,} (model.length); cut out a "
             f"part of at most {longest:,} around the mutations, and count positions from its first residue"
         )
-    for position, letter in enumerate(sequence, 1):
-        if letter not in alphabet.symbols:
-            raise DataError(f"residue {position} of the wild type is {letter!r}, {_not_a_letter(alphabet)}")
+    for position, symbol in enumerate(sequence, 1):
+        if symbol not in alphabet.symbols:
+            raise DataError(f"residue {position} of the wild type is {symbol!r}, {_not_in(alphabet)}")
     return alphabet.encode(sequence)
 
 
@@ -81,76 +83,78 @@ def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
     """Read a mutation such as A42G, or several joined with `:` or `,`, of the wild type `wild`.
 
     Raises:
-        DataError: if it cannot be read, names a position twice or outside, or another letter than stands there.
+        DataError: if it cannot be parsed, a position is repeated or outside, or the wild-type residue differs.
     """
     points: dict[int, int] = {}
     for point in re.split(r"[:,]", text):
-        position, letter = _point(point.strip(), text, wild, alphabet)
+        position, token = _point(point.strip(), text, wild, alphabet)
         if position in points:
-            raise DataError(f"{text}: names position {position + 1} twice; give one letter for each position")
-        points[position] = letter
+            raise DataError(f"{text}: position {position + 1} is given twice; give each position once")
+        points[position] = token
     positions = tuple(sorted(points))
     return Mutation(text, positions, tuple(points[position] for position in positions))
 
 
-def _point(point: str, whole: str, wild: Ids, alphabet: Alphabet) -> tuple[int, int]:
-    found = POINT.fullmatch(point)
-    if found is None:
+def _point(point: str, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[int, int]:
+    parts = POINT.fullmatch(point)
+    if parts is None:
         raise DataError(
-            f"{whole!r}: expected a mutation such as A42G (letter, position from 1, letter), or several as A42G:L50P"
+            f"{mutation!r}: expected a mutation such as A42G (residue, position from 1, residue), or "
+            "several as A42G:L50P"
         )
-    old, number, new = found[1], int(found[2]), found[3]
-    for letter in (old, new):
-        if letter not in alphabet.symbols:
-            raise DataError(f"{whole}: {letter!r} is {_not_a_letter(alphabet)}")
+    old, number, new = parts[1], int(parts[2]), parts[3]
+    for symbol in (old, new):
+        if symbol not in alphabet.symbols:
+            raise DataError(f"{mutation}: {symbol!r} is {_not_in(alphabet)}")
     if not 1 <= number <= len(wild):
-        raise DataError(f"{whole}: position {number} is outside the wild type, which has residues 1 to {len(wild)}")
-    here = alphabet.decode(wild[number - 1 : number])
-    if here != old:
+        raise DataError(f"{mutation}: position {number} is outside the wild type, which has residues 1 to {len(wild)}")
+    residue = alphabet.decode(wild[number - 1 : number])
+    if residue != old:
         raise DataError(
-            f"{whole}: residue {number} of the wild type is {here}, not {old}; are positions counted from 1, and is "
-            "this the right sequence?"
+            f"{mutation}: residue {number} of the wild type is {residue}, not {old}; are positions counted from 1, "
+            "and is this the right sequence?"
         )
     return number - 1, alphabet.symbols.index(new)
 
 
-def _not_a_letter(alphabet: Alphabet) -> str:
-    return f"no letter of the model's alphabet {alphabet.name!r}: {''.join(s for s in alphabet.symbols if len(s) == 1)}"
+def _not_in(alphabet: Alphabet) -> str:
+    return f"not in the model's alphabet {alphabet.name!r}: {''.join(s for s in alphabet.symbols if len(s) == 1)}"
 
 
 def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, WildType]:
-    """The sequences of a FASTA file by their ids. Lower case is read as upper case, a stop (*) at the end left out.
+    """The sequences of a FASTA file by their ids.
 
-    Nothing else is repaired, because positions would shift.
+    Lower case is read as upper case, and a stop (*) at the end is removed. Nothing else is repaired, because positions
+    would shift.
 
     Raises:
-        DataError: with file and line.
+        DataError: if a sequence is invalid or an id is repeated; with file and line.
     """
-    found: dict[str, WildType] = {}
+    wild_types: dict[str, WildType] = {}
     for record in read_fasta(ByteStream(path)):
         where = f"{path}:{record.line}"
         text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("latin-1")
-        if record.name in found:
-            raise DataError(f"{where}: a second sequence {record.name!r}; give each an id of its own")
+        if record.name in wild_types:
+            raise DataError(f"{where}: a second sequence {record.name!r}; ids must be unique")
         try:
             tokens = wild_type(text.removesuffix("*").upper(), alphabet, longest)
         except DataError as error:
             raise DataError(f"{where}: {record.name}: {error}") from None
-        found[record.name] = WildType(record.name, tokens)
-    return found
+        wild_types[record.name] = WildType(record.name, tokens)
+    return wild_types
 
 
 def read_mutations(path: Path, wild: Mapping[str, WildType], alphabet: Alphabet) -> list[Row]:
     """The rows of a CSV (or tab-separated) file.
 
-    With a header, the mutations are in the column `mutation` and the ids of their sequences in `id`, which may be left
-    out where there is one sequence. Without a header, each line is a mutation.
+    With a header, mutations are in the column `mutation` and ids of the wild types in `id`, which is optional with one
+    wild type. Without a header, each line is a mutation.
 
     Raises:
-        DataError: with file and line.
+        DataError: if a row is invalid or repeated, or there is none; with file and line.
     """
     rows: list[Row] = []
-    seen: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
+    lines: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
     for line, text, name in _cells(path):
         where = f"{path}:{line}"
         sequence = _sequence(where, name, wild)
@@ -158,18 +162,18 @@ def read_mutations(path: Path, wild: Mapping[str, WildType], alphabet: Alphabet)
             mutation = parse(text, sequence.tokens, alphabet)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
-        key = (sequence.name, mutation.positions, mutation.letters)
-        if key in seen:
-            raise DataError(f"{where}: {text} of {sequence.name} is on line {seen[key]} already; remove one of them")
-        seen[key] = line
+        key = (sequence.name, mutation.positions, mutation.tokens)
+        if key in lines:
+            raise DataError(f"{where}: {text} of {sequence.name} repeats line {lines[key]}; remove one of them")
+        lines[key] = line
         rows.append(Row(sequence.name, mutation))
     if not rows:
-        raise DataError(f"{path}: there are no mutations in it; expected one such as A42G on each line")
+        raise DataError(f"{path}: no mutations; expected one such as A42G on each line")
     return rows
 
 
 def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """Line, mutation and id of each row."""
+    """Line number, mutation and id of each row; the id is None without a column of ids."""
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
@@ -187,7 +191,7 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
         return
     header = _columns(f"{path}:{line}", cells)
     if header is None:
-        # One column: commas are those of the mutations.
+        # The only column: commas separate the changes of one mutation.
         for number, row in chain([(line, cells)], rows):
             yield number, ",".join(filter(None, row)), None
         return
@@ -199,29 +203,29 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
 
 
 def _columns(where: str, cells: list[str]) -> tuple[int, int | None] | None:
-    """Where mutations and ids stand, if this is a header; None if it is a row."""
+    """The columns of mutations and ids if `cells` are a header; None if they are a row."""
     if POINT.fullmatch(re.split(r"[:,]", cells[0])[0].strip()):
         return None
     names = [cell.lower() for cell in cells]
-    places = [
+    mutation, identifier = (
         next((names.index(name) for name in known if name in names), None) for known in (MUTATION_COLUMNS, ID_COLUMNS)
-    ]
-    if places[0] is None:
+    )
+    if mutation is None:
         raise DataError(
-            f"{where}: neither a mutation such as A42G nor a header with a column `mutation`, but {', '.join(cells)!r}"
+            f"{where}: expected a mutation such as A42G or a header with a column `mutation`, got {', '.join(cells)!r}"
         )
-    return places[0], places[1]
+    return mutation, identifier
 
 
 def _sequence(where: str, name: str | None, wild: Mapping[str, WildType]) -> WildType:
     if name is None:
         if len(wild) > 1:
             raise DataError(
-                f"{where}: there are {len(wild)} wild types; add a column `id` that says which one each mutation is of"
+                f"{where}: there are {len(wild)} wild types; add a column `id` with the wild type of each mutation"
             )
         return next(iter(wild.values()))
     if name not in wild:
         near = difflib.get_close_matches(name, wild, n=1)
-        known = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(list(wild)[:5])}"
+        known = f"; did you mean {near[0]!r}?" if near else f"; its ids are {', '.join(list(wild)[:5])}"
         raise DataError(f"{where}: the FASTA has no sequence {name!r}{known}")
     return wild[name]

@@ -1,15 +1,16 @@
-"""Scores of point mutations: does the model prefer the mutant or the wild type? Above 0 it is the mutant.
+"""Scores of point mutations, in nats per sequence; above 0 the model prefers the mutant to the wild type.
 
-Two scores, both in nats per sequence:
+* **log odds.** `absorb`: the masked marginal. All mutated positions are masked, the network is conditioned on the noise
+  of that many masks, and the score is
 
-* **log odds.** `absorb`: the masked marginal. The mutated positions are masked together, the network is told the noise
-  of so many masks, and the score is the sum over them of log p(mutant letter | rest) - log p(wild-type letter | rest).
-  For one position that is the log-odds given all other residues, exactly so for a perfect model; several positions are
-  taken as independent given the rest. `uniform` has no mask; its score is by definition the ratio of the probabilities
-  of two sequences that differ in one letter, here taken without noise. Several positions are changed one after the
-  other, and the log-ratios add up: for a perfect model to the log-ratio of mutant to wild type, together.
-* **bound difference.** The bound on -log p of the wild type less that of the mutant. Both are evaluated under the same
-  noise at the same places, so that most of what scatters drops out.
+      sum over mutated positions i of  log p(mutant residue | unmasked) - log p(wild-type residue | unmasked).
+
+  For one position these are the log-odds given all other residues, exactly so for a perfect model. Several positions
+  are taken as independent given the unmasked ones. `uniform` has no mask: the network's score is the ratio of the
+  probabilities of two sequences that differ in one residue, here at no noise. Several positions are changed one after
+  the other and the log-ratios add up, for a perfect model to log p(mutant) - log p(wild type).
+* **bound difference.** The bound on -log p of the wild type minus that of the mutant. Both are evaluated with the same
+  noise at the same positions, so that most of the Monte Carlo error cancels.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from torch import Tensor
 
 from sedd.data.alphabet import Ids
 from sedd.diffusion.parametrization import Network
-from sedd.evaluation.bound import Estimator
+from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.mutations import Mutation
-from sedd.evaluation.scatter import pair_variance
+from sedd.evaluation.statistics import pair_variance
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class VariantScore:
-    """What a model says of one variant; above 0 it prefers the mutant."""
+    """Scores of one variant; above 0 the model prefers the mutant."""
 
     mutation: str
-    """As it was written."""
+    """As it was written, such as `A42G`."""
     log_odds: float
     """Mutant against wild type at the mutated positions given the rest of the sequence, nats."""
     bound_difference: float | None = None
-    """Bound on -log p of the wild type less that of the mutant, nats per sequence; None if it was not asked for."""
+    """Bound on -log p of the wild type minus that of the mutant, nats per sequence; None if it was not computed."""
     stderr: float | None = None
     """Standard error of `bound_difference` over the draw of masks; None for a single mask."""
 
@@ -51,69 +52,69 @@ def scores(
     """Score mutations of `wild` in batches, in their order.
 
     Args:
-        estimator: says how to evaluate; its data, the wild type alone.
+        estimator: how to evaluate; its data are the wild type alone.
         network: in eval mode.
         wild: (L,) token ids.
         mutations: of `wild`.
         bound: whether to compute the difference of the bounds.
     """
-    size = estimator.batch_size
-    log_odds = _masked_marginal if estimator.process.graph.has_mask else _score_ratio
-    base = _by_level(estimator, network, [np.asarray(wild, np.int64)])[0] if bound and mutations else np.zeros(0)
-    for first in range(0, len(mutations), size):
-        some = mutations[first : first + size]
-        odds = log_odds(estimator, network, wild, some)
+    log_odds = _masked_marginals if estimator.process.graph.has_mask else _score_ratios
+    wild_bound = _bounds(estimator, network, [np.asarray(wild, np.int64)])[0] if bound and mutations else np.zeros(0)
+    for first in range(0, len(mutations), estimator.batch_size):
+        batch = mutations[first : first + estimator.batch_size]
+        odds = log_odds(estimator, network, wild, batch).tolist()
         if not bound:
-            yield from (VariantScore(each.text, float(odd)) for each, odd in zip(some, odds, strict=True))
+            yield from (VariantScore(mutation.text, value) for mutation, value in zip(batch, odds, strict=True))
             continue
-        gaps = base - _by_level(estimator, network, [each.applied(wild) for each in some])
-        errors = np.sqrt(pair_variance(gaps)) / gaps.shape[1] if gaps.shape[1] > 1 else [None] * len(some)
-        for each, odd, gap, error in zip(some, odds, gaps.mean(1), errors, strict=True):
-            yield VariantScore(each.text, float(odd), float(gap), None if error is None else float(error))
+        differences = wild_bound - _bounds(estimator, network, [mutation.applied(wild) for mutation in batch])
+        masks = differences.shape[1]
+        errors = (np.sqrt(pair_variance(differences)) / masks).tolist() if masks > 1 else [None] * len(batch)
+        for mutation, value, difference, error in zip(batch, odds, differences.mean(1).tolist(), errors, strict=True):
+            yield VariantScore(mutation.text, value, difference, error)
 
 
-def _masked_marginal(estimator: Estimator, network: Network, wild: Ids, some: Sequence[Mutation]) -> Array:
-    """(variants,): variants at the same positions share one evaluation."""
-    places = sorted({each.positions for each in some})
-    x_t = torch.from_numpy(np.array(wild, np.int64)).repeat(len(places), 1)
-    for row, positions in enumerate(places):
+def _masked_marginals(estimator: Estimator, network: Network, wild: Ids, mutations: Sequence[Mutation]) -> Array:
+    """Log-odds of `absorb`, (variants,). Variants at the same positions share one evaluation of the network."""
+    masked = sorted({mutation.positions for mutation in mutations})
+    x_t = torch.from_numpy(np.array(wild, np.int64)).repeat(len(masked), 1)
+    for row, positions in enumerate(masked):
         x_t[row, list(positions)] = estimator.process.graph.n
-    masked = torch.tensor([len(positions) for positions in places], dtype=torch.float64)
-    sigma = -torch.log1p(-masked / len(wild))
+    counts = torch.tensor([len(positions) for positions in masked], dtype=torch.float64)
+    sigma = -torch.log1p(-counts / len(wild))  # at this noise, that many residues are masked on average
     log_p = torch.log_softmax(estimator.scores(network, x_t, sigma), -1).double().cpu()
-    return np.array([_sum(log_p[places.index(each.positions)], wild, each) for each in some])
+    return np.array([_log_odds(log_p[masked.index(mutation.positions)], wild, mutation) for mutation in mutations])
 
 
-def _score_ratio(estimator: Estimator, network: Network, wild: Ids, some: Sequence[Mutation]) -> Array:
-    """(variants,): along a path of single changes, one evaluation for every step of it."""
+def _score_ratios(estimator: Estimator, network: Network, wild: Ids, mutations: Sequence[Mutation]) -> Array:
+    """Log-odds of `uniform`, (variants,): along a path of single changes, with one evaluation for each change."""
     steps: list[tuple[int, Ids, Mutation]] = []
-    for number, each in enumerate(some):
-        now = np.array(wild, np.int64)
-        for position, letter in zip(each.positions, each.letters, strict=True):
-            one = Mutation(each.text, (position,), (letter,))
-            steps.append((number, now, one))
-            now = one.applied(now)
-    found = np.zeros(len(some))
+    for number, mutation in enumerate(mutations):
+        current = np.array(wild, np.int64)
+        for position, token in zip(mutation.positions, mutation.tokens, strict=True):
+            change = Mutation(mutation.text, (position,), (token,))
+            steps.append((number, current, change))
+            current = change.applied(current)
+    odds = np.zeros(len(mutations))
     for first in range(0, len(steps), estimator.batch_size):
-        part = steps[first : first + estimator.batch_size]
-        tokens = torch.from_numpy(np.stack([now for _, now, _ in part]))
-        # Without noise the ratio is that of the sequences themselves; the network is told its least noise.
-        log_s = estimator.scores(network, tokens, torch.zeros(len(part), dtype=torch.float64)).double().cpu()
-        for row, (number, now, one) in zip(log_s, part, strict=True):
-            found[number] += _sum(row, now, one)
-    return found
+        batch = steps[first : first + estimator.batch_size]
+        tokens = torch.from_numpy(np.stack([current for _, current, _ in batch]))
+        # Without noise the score is the ratio of the sequences themselves. The network is conditioned on sigma_min.
+        log_s = estimator.scores(network, tokens, torch.zeros(len(batch), dtype=torch.float64)).double().cpu()
+        for row, (number, current, change) in zip(log_s, batch, strict=True):
+            odds[number] += _log_odds(row, current, change)
+    return odds
 
 
-def _sum(log_p: Tensor, wild: Ids, mutation: Mutation) -> float:
-    """Log-odds of the new letters against those of `wild`, at the mutated positions."""
+def _log_odds(log_p: Tensor, wild: Ids, mutation: Mutation) -> float:
+    """Sum over the mutated positions of the log-odds of the new tokens against those of `wild`, from `log_p` (L, n)."""
     rows = log_p[list(mutation.positions)]
-    new = rows.gather(-1, torch.tensor(mutation.letters)[:, None])
+    new = rows.gather(-1, torch.tensor(mutation.tokens)[:, None])
     old = rows.gather(-1, torch.from_numpy(np.asarray(wild, np.int64)[list(mutation.positions)])[:, None])
     return float((new - old).sum())
 
 
-def _by_level(estimator: Estimator, network: Network, sequences: Sequence[Ids]) -> Array:
-    """(sequences, masks): bound of each from every noise level, nats per sequence; the noise is the same for all."""
+def _bounds(estimator: Estimator, network: Network, sequences: Sequence[Ids]) -> Array:
+    """Bound of each sequence from each noise level, (sequences, masks), nats per sequence, with shared noise."""
     tokens = torch.from_numpy(np.stack(sequences))
-    found: Array = estimator.in_place_of_first(network, tokens) * tokens.shape[1]
-    return found
+    bounds: Array = estimator.with_shared_noise(network, tokens) * tokens.shape[1]
+    return bounds

@@ -41,7 +41,7 @@ class JudgedSamples:
             if all(isinstance(value, int | float) for value in (samples, held_out, shuffled)):
                 values[name] = (samples, held_out, shuffled)
         try:
-            quality = Quality.from_json(record.get("quality"))
+            quality = Quality.from_dict(record.get("quality"))
         except ValueError:
             quality = None
         return JudgedSamples(record["step"], values, quality)  # type: ignore[arg-type]  # numbers, checked above

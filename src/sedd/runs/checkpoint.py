@@ -111,9 +111,9 @@ def read(path: Path) -> Checkpoint:
         listed = dict(manifest["files"])
         version = manifest["format"]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path}: no readable manifest.json ({error}); the checkpoint is damaged") from error
+        raise DamagedError(f"no readable manifest.json ({error}); the checkpoint is damaged", file=path) from error
     if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version}, this version of sedd reads {FORMAT}; upgrade sedd")
+        raise CheckpointError(f"format {version}, this version of sedd reads {FORMAT}; upgrade sedd", file=path)
     content = {name: _verified(path / name, entry) for name, entry in listed.items()}
     return Checkpoint(
         tensors=_joined({name: data for name, data in content.items() if name.endswith(".safetensors")}),
@@ -161,8 +161,9 @@ def latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, Checkpoint] 
     damaged = sorted(folder.glob("damaged-step-*"))
     if paths or damaged:
         raise CheckpointError(
-            f"{folder}: every checkpoint is damaged ({', '.join(path.name for path in damaged or paths)}); "
-            "restore one from a backup, or start a new run"
+            f"every checkpoint is damaged ({', '.join(path.name for path in damaged or paths)}); "
+            "restore one from a backup, or start a new run",
+            file=folder,
         )
     return None
 
@@ -218,11 +219,11 @@ def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise DamagedError(f"{path}: missing; the checkpoint is damaged") from error
+        raise DamagedError("missing; the checkpoint is damaged", file=path) from error
     if len(data) != entry["size"]:
-        raise DamagedError(f"{path}: {len(data)} bytes instead of {entry['size']}; the checkpoint is damaged")
+        raise DamagedError(f"{len(data)} bytes instead of {entry['size']}; the checkpoint is damaged", file=path)
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise DamagedError(f"{path}: the SHA-256 differs from the one in manifest.json; the checkpoint is damaged")
+        raise DamagedError("the SHA-256 differs from the one in manifest.json; the checkpoint is damaged", file=path)
     return data
 
 

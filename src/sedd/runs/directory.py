@@ -66,24 +66,26 @@ class RunDirectory:
             CheckpointError: if it holds a run and `resume` is off, a run of another configuration, or other files.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise CheckpointError(f"{self.path} is a file; choose a directory for the run")
+            raise CheckpointError("this is a file; choose a directory for the run", file=self.path)
         if not self.config_file.exists():
             if self.path.exists() and any(self.path.iterdir()):
-                raise CheckpointError(f"{self.path} is not empty and not a run; choose another directory")
+                raise CheckpointError("neither empty nor a run; choose another directory", file=self.path)
             return
         if not self.checkpoints.exists() and not self.metrics_file.exists():
             return  # a run that ended before it trained anything: nothing to lose
         if not resume:
             raise CheckpointError(
-                f"{self.path} already holds a run; continue it with --resume (resume=True in Python), "
-                "or choose another directory with --run"
+                "already holds a run; continue it with --resume (resume=True in Python), or choose another directory "
+                "with --run",
+                file=self.path,
             )
         if changed := blocking_differences(self.config(), config.as_dict()):
             lines = (f"{item.key}: {item.values[0]!r} in the run, {item.values[1]!r} now" for item in changed)
             raise CheckpointError(
-                f"{self.path} was trained with another configuration:\n  "
+                "was trained with another configuration:\n  "
                 + "\n  ".join(lines)
-                + "\nResume with the same configuration, or start a new run with --run"
+                + "\nResume with the same configuration, or start a new run with --run",
+                file=self.path,
             )
 
     def begin(self, config: Config, *, resume: bool, **environment: str) -> None:
@@ -105,7 +107,7 @@ class RunDirectory:
                 stack.enter_context(locked(self.path / ".lock", wait=False))
             except LockHeld:
                 raise CheckpointError(
-                    f"{self.path}: another process is training this run; wait for it or stop it"
+                    "another process is training this run; wait for it or stop it", file=self.path
                 ) from None
             yield
 
@@ -139,14 +141,14 @@ class RunDirectory:
         """
         if not self.config_file.is_file():
             what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
-            raise CheckpointError(f"{self.path}: {what}; give the directory of a run, such as runs/mine")
+            raise CheckpointError(f"{what}; give the directory of a run, such as runs/mine", file=self.path)
         try:
             config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{self.config_file}: damaged ({error}); restore it, or start a new run") from None
+            raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
         if not isinstance(config, dict):
             raise CheckpointError(
-                f"{self.config_file}: expected sections such as `optim:`, got {type(config).__name__}; restore it"
+                f"expected sections such as `optim:`, got {type(config).__name__}; restore it", file=self.config_file
             )
         return config
 

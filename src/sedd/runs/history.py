@@ -71,8 +71,10 @@ class History:
                 history.append(record)
             except (KeyError, TypeError) as error:
                 raise CheckpointError(
-                    f"{file}:{number}: not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
-                    "give a run directory, its metrics.jsonl, or a CSV of step,loss with --config"
+                    f"not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
+                    "give a run directory, its metrics.jsonl, or a CSV of step,loss with --config",
+                    file=file,
+                    line=number,
                 ) from None
         return history
 
@@ -96,14 +98,14 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such file; a run has one from its first logged step on") from None
+        raise CheckpointError("no such file; a run has one from its first logged step on", file=file) from None
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{file}: not a text file ({error})") from None
+        raise CheckpointError(f"not a text file ({error})", file=file) from None
     records = []
     for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                raise CheckpointError(f"{file}:{number}: not JSON; repair or remove this line") from None
+                raise CheckpointError("not JSON; repair or remove this line", file=file, line=number) from None
     return records

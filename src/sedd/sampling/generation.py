@@ -1,4 +1,4 @@
-"""A model that generates: what a trainer and a loaded model have in common."""
+"""Requests for samples, and the model that fulfils them: what a trainer and a loaded model have in common."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.sampling.lengths import LengthDistribution
-from sedd.sampling.levels import check
-from sedd.sampling.rows import Projector, Sample
-from sedd.sampling.sampler import Report, Sampler, no_progress
-from sedd.sampling.templates import Blanks, Redesigns, Repeated, parse, whole
+from sedd.sampling.levels import check_template
+from sedd.sampling.predictors import PREDICTORS
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sample_batch import Constraint, Sample
+from sedd.sampling.sampler import Sampler, no_progress
+from sedd.sampling.templates import BlankTemplates, RandomRedesigns, RepeatedTemplates, parse_sequence, parse_template
 
 
 class Choices(TypedDict, total=False):
@@ -38,34 +40,39 @@ class Choices(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw, and how."""
+    """What to draw, and how. Together with the model it determines the samples."""
 
     templates: Sequences
-    """One for each sample."""
+    """One per sample, (length,) ids with n at the residues to draw."""
     options: Sampling
+    """The `sampling` section."""
     seed: int
+    """Of all random numbers."""
     names: Sequence[str] = ()
-    """Of the templates that were given; empty for generation from nothing."""
-    project: Projector | None = None
+    """Names of the user's templates, each with equally many samples; empty for generation from nothing."""
+    constraint: Constraint | None = None
+    """Applied after each step."""
     origin: dict[str, Any] = field(default_factory=dict)
-    """What else decides the samples, for people: goes into headers."""
+    """More keys for the headers of sample files."""
 
     def describe(self, index: int) -> dict[str, Any]:
-        """Everything that decides sample `index` besides the model, for its header."""
-        each = len(self.templates) // max(1, len(self.names))
-        template = {"template": self.names[index // each]} if self.names else {}
-        plain, own = Sampling(), self.options
-        first_hitting = own.predictor == "first_hitting"
-        told = {} if first_hitting else {"steps": own.steps}
-        wanted = ["tokens_per_step"] if first_hitting else []
-        wanted += ["noise_removal", "temperature", "top_p", *(["sweeps"] if self.names else [])]
-        told |= {name: getattr(own, name) for name in wanted if getattr(own, name) != getattr(plain, name)}
-        return template | self.origin | {"seed": self.seed, "predictor": own.predictor} | told
+        """What determines sample `index` besides the model, for its header; options only if they differ from the
+        default, except `steps`."""
+        template = {}
+        if self.names:
+            num_samples = len(self.templates) // len(self.names)
+            template = {"template": self.names[index // num_samples]}
+        options, default = self.options, Sampling()
+        keys = [*PREDICTORS[options.predictor].parameters, "noise_removal", "temperature", "top_p"]
+        keys += ["sweeps"] if self.names else []
+        values = {key: getattr(options, key) for key in keys}
+        described = {key: value for key, value in values.items() if key == "steps" or value != getattr(default, key)}
+        return template | self.origin | {"seed": self.seed, "predictor": options.predictor} | described
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Makes requests of a model, and fulfils them."""
+    """A model that draws samples: `sample`, `infill` and `redesign` make a `Request`, and `draw` fulfils it."""
 
     config: Config
     network: nn.Module
@@ -81,29 +88,33 @@ class Generation:
         *,
         length: int | None = None,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> Request:
-        """`count` sequences from nothing; see `Pretrained.sample`."""
+        """A request for `count` sequences from nothing; arguments and errors are those of `Pretrained.sample`."""
         lengths = self.lengths.of_samples(count, length, seed=seed)
-        return Request(Blanks(lengths, self.process.graph.n), self._options(options), seed, project=project)
+        templates = BlankTemplates(lengths, self.process.graph.n)
+        return Request(templates, self._options(options), seed, constraint=constraint)
 
     def infill(
         self,
         templates: Sequence[str],
         *,
         names: Sequence[str] | None = None,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> Request:
-        """Templates with residues to draw; see `Pretrained.infill`."""
-        names = _names(templates, names, num_per_template, "template")
-        parsed = [parse(text, self.alphabet, name) for text, name in zip(templates, names, strict=True)]
+        """A request to fill in templates; arguments and errors are those of `Pretrained.infill`.
+
+        `names` appear in errors and headers; by default "template 1" and so on.
+        """
+        names = _names(templates, names, num_samples, "template")
+        parsed = [parse_template(text, self.alphabet, name) for text, name in zip(templates, names, strict=True)]
         self._check(parsed, names)
-        chosen = Repeated(parsed, num_per_template)
-        return Request(chosen, self._options(options), seed, [name.replace(" ", "-") for name in names], project)
+        repeated = RepeatedTemplates(parsed, num_samples)
+        return Request(repeated, self._options(options), seed, _without_spaces(names), constraint)
 
     def redesign(
         self,
@@ -111,54 +122,63 @@ class Generation:
         *,
         share: float,
         names: Sequence[str] | None = None,
-        num_per_template: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
-        project: Projector | None = None,
+        constraint: Constraint | None = None,
         **options: Unpack[Choices],
     ) -> Request:
-        """Sequences of which a random share is drawn anew; see `Pretrained.redesign`."""
+        """A request to redraw a random share of sequences; arguments and errors are those of `Pretrained.redesign`.
+
+        `names` appear in errors and headers; by default "sequence 1" and so on.
+        """
         if not 0.0 < share <= 1.0:
-            raise SamplingError(f"cannot redesign a share of {share:g}; expected more than 0, and at most 1")
-        names = _names(sequences, names, num_per_template, "sequence")
-        parsed = [whole(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
-        chosen = Redesigns(parsed, num_per_template, share, self.process.graph.n, seed)
-        self._check([chosen[num_per_template * index] for index in range(len(parsed))], names)
-        names = [name.replace(" ", "-") for name in names]
-        return Request(chosen, self._options(options), seed, names, project, {"redesign": share})
+            raise SamplingError(
+                f"cannot redesign a share of {share:g}; expected more than 0, and at most 1", about="share"
+            )
+        names = _names(sequences, names, num_samples, "sequence")
+        parsed = [parse_sequence(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
+        redesigns = RandomRedesigns(parsed, num_samples, share, self.process.graph.n, seed)
+        self._check([redesigns[num_samples * index] for index in range(len(parsed))], names)
+        return Request(redesigns, self._options(options), seed, _without_spaces(names), constraint, {"redesign": share})
 
     def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
-        """The samples of a request from the `first` on, batch by batch, in constant memory."""
+        """The samples of a request from index `first`, batch by batch, in constant memory."""
         sampler = Sampler(
             self.process,
             self.backend,
             self.device,
             request.options,
             max_length=self.config.model.length,
-            project=request.project,
+            constraint=request.constraint,
         )
         return sampler(self.network, request.templates, seed=request.seed, first=first, report=report)
 
     def texts(self, request: Request) -> list[str]:
-        """All samples of a request in the letters of the alphabet."""
+        """All samples of a request as text."""
         return [self.alphabet.decode(sample.tokens) for sample in self.draw(request)]
 
-    def _options(self, changes: Choices) -> Sampling:
-        given = {name: value for name, value in changes.items() if value is not None}
+    def _options(self, choices: Choices) -> Sampling:
+        changes = {name: value for name, value in choices.items() if value is not None}
         try:
-            return Sampling.model_validate(self.config.sampling.model_dump() | given)
+            return Sampling.model_validate(self.config.sampling.model_dump() | changes)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            raise SamplingError(f"{name}={first['input']!r}: {first['msg']}") from None
+            raise SamplingError(f"{name}={first['input']!r}: {first['msg']}", about=name) from None
 
     def _check(self, templates: Sequence[Any], names: Sequence[str]) -> None:
         for template, name in zip(templates, names, strict=True):
-            check(template, name, process=self.process, max_length=self.config.model.length)
+            check_template(template, name, process=self.process, max_length=self.config.model.length)
 
 
-def _names(texts: Sequence[str], names: Sequence[str] | None, each: int, kind: str) -> list[str]:
+def _names(texts: Sequence[str], names: Sequence[str] | None, num_samples: int, kind: str) -> list[str]:
     if isinstance(texts, str) or not texts:
-        raise SamplingError(f"expected a list with at least one {kind}; got {texts!r}")
-    if each < 1:
-        raise SamplingError(f"num_per_template={each}; expected 1 or more")
+        raise SamplingError(f"expected a list with at least one {kind}; got {texts!r}", about=f"{kind}s")
+    if num_samples < 1:
+        raise SamplingError(f"num_samples={num_samples}; expected 1 or more", about="num_samples")
     return [f"{kind} {number}" for number in range(1, len(texts) + 1)] if names is None else list(names)
+
+
+def _without_spaces(names: list[str]) -> list[str]:
+    """Names that can be values in a header."""
+    return [name.replace(" ", "-") for name in names]

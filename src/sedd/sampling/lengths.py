@@ -1,4 +1,4 @@
-"""The length distribution of a training set, small enough to travel in every checkpoint."""
+"""The length distribution of a training set, small enough to be part of every checkpoint."""
 
 from __future__ import annotations
 
@@ -21,17 +21,14 @@ class LengthDistribution:
 
     @staticmethod
     def of(data: Sequences, *, longest: int, sample: int = 100_000) -> LengthDistribution:
-        """Read it off a data set; lengths are cut at `longest`, as training does.
-
-        Where the source does not know its lengths, `sample` of them are looked at.
-        """
-        # A keyed choice, not the first ones: files are often sorted by length.
+        """The distribution of `min(length, longest)` over a random choice of at most `sample` sequences of `data`."""
+        # Not the first ones: files are often sorted by length.
         chosen = Permutation(len(data), 0, 0)(np.arange(min(len(data), sample), dtype=np.int64))
         lengths, counts = length_counts(data, chosen)
         ends = np.cumsum(counts)
         ranks = np.rint(np.linspace(0.0, 1.0, 257) * (ends[-1] - 1))
-        marks = np.minimum(lengths[np.searchsorted(ends, ranks, side="right")], longest)
-        return LengthDistribution(tuple(int(mark) for mark in marks))
+        quantiles = np.minimum(lengths[np.searchsorted(ends, ranks, side="right")], longest)
+        return LengthDistribution(tuple(quantiles.tolist()))
 
     @property
     def mean(self) -> float:
@@ -39,24 +36,26 @@ class LengthDistribution:
         return float(np.mean(self.quantiles))
 
     def of_samples(self, count: int, length: int | None, *, seed: int) -> np.ndarray:
-        """Lengths of `count` samples: all `length` if it is given, drawn otherwise.
+        """Lengths of `count` samples, (count,): `length` for all, or drawn for None.
 
         Raises:
             SamplingError: if `count` is negative.
         """
         if count < 0:
-            raise SamplingError(f"cannot draw {count} sequences; ask for 0 or more")
+            raise SamplingError(f"cannot draw {count} sequences; expected 0 or more", about="count")
         return self.draw(count, seed=seed) if length is None else np.full(count, length)
 
     def draw(self, count: int, *, seed: int) -> np.ndarray:
-        """Lengths of `count` sequences, (count,)."""
+        """Draw the lengths of `count` sequences, (count,), by linear interpolation between the quantiles."""
         u = generator(seed, "lengths").random(count)
-        marks = np.asarray(self.quantiles, np.float64)
-        return np.rint(np.interp(u, np.linspace(0.0, 1.0, len(marks)), marks)).astype(np.int64)
+        quantiles = np.asarray(self.quantiles, np.float64)
+        return np.rint(np.interp(u, np.linspace(0.0, 1.0, len(quantiles)), quantiles)).astype(np.int64)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         return {"quantiles": list(self.quantiles)}
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> LengthDistribution:
+    def from_dict(data: Mapping[str, Any]) -> LengthDistribution:
+        """The inverse of `to_dict`."""
         return LengthDistribution(tuple(data["quantiles"]))

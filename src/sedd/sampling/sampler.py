@@ -1,18 +1,12 @@
-"""Draw the free residues of templates from a model; a template without given residues is generation from nothing.
+"""Draw the missing residues of templates from a model; generation from nothing is a template without fixed residues.
 
-| predictor               | draws from                                   | evaluations per sequence           |
-|-------------------------|----------------------------------------------|------------------------------------|
-| `first_hitting`         | the model, exactly (`absorb` only)           | residues drawn / `tokens_per_step` |
-| `ancestral`, `analytic` | the model as steps grow; one residue exactly | at most `steps` + 1                |
-| `euler`                 | the model as steps grow                      | at most `steps` + 1                |
-
-Templates: with `absorb` the model's conditional distribution given the given residues, exactly as above. With `uniform`
-it is approached by `sampling.sweeps`, see `sedd.sampling.sweeps`.
+`sedd.sampling.predictors` lists what each predictor draws from. Templates: with `absorb`, that is the model's
+conditional distribution given the fixed residues. With `uniform`, Gibbs sweeps approach it (`sedd.sampling.sweeps`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,19 +19,16 @@ from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
-from sedd.sampling.evaluations import CachedScoreModel
-from sedd.sampling.first_hitting import first_hitting
-from sedd.sampling.levels import check, grid, start_rates
-from sedd.sampling.rows import Ids, Projector, Sample, SampleBatch
-from sedd.sampling.sweeps import sweep
-from sedd.sampling.walk import KERNELS, walk
-
-Report = Callable[[float], None]
-"""Told how many samples are done, in fractions."""
+from sedd.sampling.cached_score_model import CachedScoreModel
+from sedd.sampling.levels import check_template, start_mask_rates
+from sedd.sampling.predictors import PREDICTORS
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sample_batch import Constraint, Ids, Sample, SampleBatch
+from sedd.sampling.sweeps import gibbs_sweeps
 
 
 def no_progress(done: float) -> None:
-    """Report to nobody."""
+    """A `Report` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +36,14 @@ class Sampler:
     """Draws sequences from a model.
 
     Args:
-        process: of the model. Sampling from nothing starts at the `sigma_max` of its noise.
+        process: of the model. Generation from nothing starts at the `sigma_max` of its noise.
         backend: gives the precision.
-        device: where to run.
-        options: the sampling section.
+        device: device of the network.
+        options: the `sampling` section.
         max_length: longest sequence, residues.
-        project: a constraint, applied after each step.
-        economical: neither ask the network what it has answered already, nor keep finished sequences in the batch. It
-            changes the cost only; off, every step of every sequence costs one evaluation.
+        constraint: applied after each step.
+        reuse_scores: neither evaluate scores again that are known, nor keep finished sequences in the batch. It changes
+            the cost only; without it, every step of every sequence costs one evaluation.
     """
 
     process: Process
@@ -60,27 +51,37 @@ class Sampler:
     device: torch.device
     options: Sampling
     max_length: int
-    project: Projector | None = None
-    economical: bool = True
+    constraint: Constraint | None = None
+    reuse_scores: bool = True
 
     def __call__(
         self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = no_progress
     ) -> Iterator[Sample]:
-        """Draw one sequence for each template, in their order; `graph.n` marks the residues to draw.
+        """Draw one sequence per template, in their order.
 
-        Sample i follows from (seed, i), whatever the batch size. From the `first` on: earlier ones in its batch are
-        drawn all the same, so that batches, and with them rounding, are those of an uninterrupted call.
+        Sample i is a function of (seed, i), whatever the batch size.
+
+        Args:
+            network: called as `network(tokens, sigma, mask)`.
+            templates: arrays of ids; `graph.n` marks the residues to draw.
+            seed: of all random numbers.
+            first: index of the first sample to return. Earlier ones of its batch are drawn too, so that batches, and
+                with them rounding, are those of an uninterrupted call.
+            report: called with the number of samples that are done, a fraction while a batch is drawn.
 
         Raises:
             SamplingError: if the model cannot draw a template, or the predictor does not fit the graph.
         """
-        if self.options.predictor == "first_hitting" and not self.process.graph.has_mask:
+        predictor = self.options.predictor
+        if PREDICTORS[predictor].needs_mask and not self.process.graph.has_mask:
             raise SamplingError(
-                "predictor=first_hitting unmasks residues: it needs a model with graph.type=absorb, and this one has "
-                "uniform. Use ancestral"
+                f"predictor={predictor} unmasks residues: it needs a model with graph.type=absorb, and this one has "
+                "uniform. Use ancestral",
+                about="predictor",
             )
         for index in range(len(templates)):
-            check(templates[index], f"sequence {index + 1}", process=self.process, max_length=self.max_length)
+            name = f"sequence {index + 1}"
+            check_template(templates[index], name, process=self.process, max_length=self.max_length)
         return self._batches(network, templates, seed, first, report)
 
     def _batches(
@@ -90,41 +91,33 @@ class Sampler:
         for start in range(first // size * size, len(templates), size):
             chunk = [np.asarray(templates[index]) for index in range(start, min(start + size, len(templates)))]
             results = self._batch(network, chunk, seed, start, report)
-            for place in range(max(first - start, 0), len(chunk)):
-                yield Sample(start + place, *results[place])
+            for index in range(max(first - start, 0), len(chunk)):
+                yield Sample(start + index, *results[index])
 
     @torch.no_grad()
     def _batch(
         self, network: Network, chunk: list[Ids], seed: int, start: int, report: Report
     ) -> dict[int, tuple[Ids, int]]:
-        random = [generator(seed, "sample", start + place) for place in range(len(chunk))]
-        rows = SampleBatch(
+        """Tokens and evaluations of the samples `start`, `start` + 1, ... by their index in the chunk."""
+        batch = SampleBatch(
             chunk,
-            random,
+            [generator(seed, "sample", start + index) for index in range(len(chunk))],
             graph=self.process.graph,
             device=self.device,
-            project=self.project,
-            leave=self.economical,
+            constraint=self.constraint,
+            drop_finished=self.reuse_scores,
         )
-        options = self.options
-        evaluate = CachedScoreModel(network, self.process, self.backend, options, reuse=self.economical)
-        sweeps = options.sweeps if self._clamped(rows) else 0
+        score_model = CachedScoreModel(network, self.process, self.backend, self.options, reuse=self.reuse_scores)
+        fixed_beside_noise = not self.process.graph.has_mask and not torch.equal(batch.to_draw, batch.padding_mask)
+        sweeps = fixed_beside_noise and self.options.sweeps > 0
 
         def part(share: float, before: float = 0.0) -> Report:
             return lambda done: report(start + len(chunk) * (before + share * done))
 
-        rates = start_rates(self.process, rows.free.sum(1).cpu(), torch.from_numpy(rows.lengths))
-        rows.retire(~rows.free.any(1))  # nothing to draw
-        if options.predictor == "first_hitting":
-            first_hitting(rows, evaluate, rates, noise=self.process.noise, options=options, report=part(1.0))
-        else:
-            levels = grid(self.process.noise, rates, steps=options.steps, removal=options.noise_removal)
-            walk(rows, evaluate, levels, kernel=KERNELS[options.predictor], report=part(0.5 if sweeps else 1.0))
-        if sweeps and len(rows):
-            sweep(rows, evaluate, noise=self.process.noise, sweeps=sweeps, report=part(0.5, before=0.5))
-        rows.retire_all()
-        return rows.done
-
-    def _clamped(self, rows: SampleBatch) -> bool:
-        """Whether given residues stand beside noise that cannot tell them apart."""
-        return not self.process.graph.has_mask and not bool((rows.free == rows.seen).all())
+        rates = start_mask_rates(self.process, batch.to_draw.sum(1).cpu(), torch.from_numpy(batch.lengths))
+        batch.remove(~batch.to_draw.any(1))
+        PREDICTORS[self.options.predictor].denoise(batch, score_model, rates, report=part(0.5 if sweeps else 1.0))
+        if sweeps and len(batch):
+            gibbs_sweeps(batch, score_model, report=part(0.5, before=0.5))
+        batch.remove_all()
+        return batch.results

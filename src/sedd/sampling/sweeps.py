@@ -1,45 +1,43 @@
-"""Gibbs sweeps: what makes infilling with `uniform` follow the conditional distribution.
+"""Gibbs sweeps, which make infilling with `uniform` follow the conditional distribution.
 
-A network for `uniform` knows what a noisy residue says, not what a given one says while the others are noisy. So
-walking the noise back beside given residues is an approximation: they are read as if they were noisy too. At the lowest
-noise both are the same, and p(y at i | all others) is the softmax of the log-scores at i. Drawing every free residue
-anew from it, one after the other, leaves the true conditional distribution as it is and tends to it as the sweeps grow.
+A network for `uniform` reads every residue as possibly noisy, so denoising beside fixed residues is an approximation:
+these are read as if they were noisy too. At the lowest noise "noisy" and "fixed" are the same, and
 
-Costs one evaluation per free residue and sweep.
+    p(x_i = y | all other positions) = softmax over y of the log-scores at i.
+
+Drawing the residues anew from it, one after the other, leaves the true conditional distribution as it is, and tends to
+it as the sweeps grow. One evaluation per drawn residue and sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
-from sedd.plugins.contracts import Noise
+from sedd.sampling.cached_score_model import CachedScoreModel
 from sedd.sampling.categorical import categorical
-from sedd.sampling.evaluations import CachedScoreModel
-from sedd.sampling.rows import SampleBatch
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sample_batch import SampleBatch
 
-LEAST = 1e-4
-"""Noise of the sweeps, unless sigma_min is larger; a network has rarely seen less."""
+MIN_SIGMA = 1e-4
+"""Sigma of the sweeps, unless sigma_min is larger; few networks were trained on less."""
 
 
-def sweep(
-    rows: SampleBatch, evaluate: CachedScoreModel, *, noise: Noise, sweeps: int, report: Callable[[float], None]
-) -> None:
-    """Draw the free residues of all rows anew, `sweeps` times, each time in a random order."""
-    free = [np.flatnonzero(row) for row in rows.free.cpu().numpy()]
+def gibbs_sweeps(batch: SampleBatch, score_model: CachedScoreModel, *, report: Report) -> None:
+    """Draw the residues `batch.to_draw` anew, `sampling.sweeps` times, each time in a random order."""
+    to_draw = [np.flatnonzero(row) for row in batch.to_draw.cpu().numpy()]
     orders = [
-        np.concatenate([stream.permutation(places) for _ in range(sweeps)])
-        for stream, places in zip(rows.random, free, strict=True)
+        np.concatenate([generator.permutation(positions) for _ in range(score_model.options.sweeps)])
+        for generator, positions in zip(batch.generators, to_draw, strict=True)
     ]
-    orders_of = dict(zip(rows.places.tolist(), orders, strict=True))
+    order_of = dict(zip(batch.indices.tolist(), orders, strict=True))
     longest = max(map(len, orders))
+    sigma = max(score_model.process.noise.sigma_min, MIN_SIGMA)
     for step in range(longest):
-        rows.retire(torch.tensor([len(orders_of[place]) <= step for place in rows.places.tolist()]))
-        at = torch.tensor([[orders_of[place][step]] for place in rows.places.tolist()], device=rows.device)
-        scores = evaluate(rows, torch.full((len(rows),), max(noise.sigma_min, LEAST), dtype=torch.float64))
-        here = scores.gather(1, at[..., None].expand(-1, -1, scores.shape[-1]))[:, 0]
-        drawn = categorical(here, rows.uniforms(1)[:, 0])
-        rows.advance(rows.tokens.scatter(1, at, drawn[:, None]))
+        batch.remove(torch.tensor([len(order_of[index]) <= step for index in batch.indices.tolist()]))
+        position = torch.tensor([[order_of[index][step]] for index in batch.indices.tolist()], device=batch.device)
+        log_score = score_model(batch, torch.full((len(batch),), sigma, dtype=torch.float64))
+        at_position = log_score.gather(1, position[..., None].expand(-1, -1, log_score.shape[-1]))[:, 0]
+        symbols = categorical(at_position, batch.uniforms(1)[:, 0])
+        batch.update(batch.tokens.scatter(1, position, symbols[:, None]))
         report((step + 1) / longest)

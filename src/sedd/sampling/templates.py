@@ -1,4 +1,4 @@
-"""Templates: sequences in which some residues are given and others are to be drawn, such as `MK__AC?`."""
+"""Templates: sequences in which some residues are fixed and others are to be drawn, such as `MK__AC?`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from sedd.data import Alphabet
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.errors import DataError, SamplingError
 from sedd.randomness import generator
-from sedd.sampling.rows import Ids
+from sedd.sampling.sample_batch import Ids
 
 MARKS = ("_", "?", ".")
-"""Symbols for a residue to draw, besides `<mask>` and the alphabet's own; those that the alphabet has as real symbols
-(`.` in `esm`, `?` in a text) stand for themselves."""
+"""Symbols for a residue to draw, besides `<mask>` and the alphabet's own mask symbol. Those that are symbols of the
+alphabet (`.` in `esm`, `?` in a text) are read as such."""
 
 
 @dataclass(frozen=True)
-class Blanks:
-    """Templates without given residues: as many as `lengths`, made when they are asked for."""
+class BlankTemplates:
+    """Templates without fixed residues, made on access.
+
+    Args:
+        lengths: (samples,) residues.
+        mark: the id that marks residues to draw, `graph.n`.
+    """
 
     lengths: np.ndarray
     mark: int
@@ -35,40 +40,43 @@ class Blanks:
 
 
 @dataclass(frozen=True)
-class Repeated:
-    """Each template `times` times, one after the other."""
+class RepeatedTemplates:
+    """Each template `num_samples` times, one after the other."""
 
     templates: Sequence[Ids]
-    times: int
+    num_samples: int
 
     def __len__(self) -> int:
-        return self.times * len(self.templates)
+        return self.num_samples * len(self.templates)
 
     def __getitem__(self, index: int) -> Ids:
-        return self.templates[index // self.times]
+        return self.templates[index // self.num_samples]
 
 
 @dataclass(frozen=True)
-class Redesigns:
-    """Each sequence `times` times, a random `share` of its residues to be drawn; which, decides (seed, sample)."""
+class RandomRedesigns:
+    """Each sequence `num_samples` times, with a random `share` of its residues marked by the id `mark`.
+
+    Which residues is a function of (seed, index). Their number is rounded down, and at least one.
+    """
 
     sequences: Sequence[Ids]
-    times: int
+    num_samples: int
     share: float
     mark: int
     seed: int
 
     def __len__(self) -> int:
-        return self.times * len(self.sequences)
+        return self.num_samples * len(self.sequences)
 
     def __getitem__(self, index: int) -> Ids:
-        template = self.sequences[index // self.times].copy()
+        template = self.sequences[index // self.num_samples].copy()
         count = max(1, int(self.share * len(template) + 1e-9))
         template[generator(self.seed, "redesign", index).choice(len(template), count, replace=False)] = self.mark
         return template
 
 
-def parse(text: str, alphabet: Alphabet, name: str) -> Ids:
+def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
     """Ids of a template, (length,) int64; `alphabet.n` marks the residues to draw.
 
     Raises:
@@ -78,11 +86,11 @@ def parse(text: str, alphabet: Alphabet, name: str) -> Ids:
     ids = _ids(text, alphabet, name)
     if not (ids == alphabet.mask_id).any():
         marks = " or ".join(_marks(alphabet))
-        raise SamplingError(f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn")
+        raise SamplingError(f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn", about=name)
     return ids
 
 
-def whole(text: str, alphabet: Alphabet, name: str) -> Ids:
+def parse_sequence(text: str, alphabet: Alphabet, name: str) -> Ids:
     """Ids of a sequence without marks, (length,) int64.
 
     Raises:
@@ -92,37 +100,38 @@ def whole(text: str, alphabet: Alphabet, name: str) -> Ids:
     ids = _ids(text, alphabet, name)
     if (ids == alphabet.mask_id).any():
         raise SamplingError(
-            f"{name}: residue {int((ids == alphabet.mask_id).argmax()) + 1} is a mark; redesign chooses by itself what "
-            "to draw. Give sequences without marks, or use them as templates without a share"
+            f"{name}: residue {int((ids == alphabet.mask_id).argmax()) + 1} is a mark, but redesign chooses the "
+            "residues to draw. Give sequences without marks, or use them as templates without a share",
+            about=name,
         )
     return ids
 
 
 def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
     if not text:
-        raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC")
+        raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC", about=name)
     pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
-    letters = "".join(pieces[::2])
-    if letters.upper() != letters and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
-        letters = letters.upper()
+    symbols = "".join(pieces[::2])
+    if symbols.upper() != symbols and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
+        symbols = symbols.upper()
     if len(pieces) == 1:
-        return _encoded(letters, alphabet, name, text).astype(np.int64)
-    given = np.concatenate([np.append(np.full(len(piece), True), False) for piece in pieces[::2]])[:-1]
-    ids = np.full(len(given), alphabet.mask_id, np.int64)
-    ids[given] = _encoded(letters, alphabet, name, text)
+        return _encoded(symbols, alphabet, name, text).astype(np.int64)
+    fixed = np.concatenate([np.append(np.full(len(piece), True), False) for piece in pieces[::2]])[:-1]
+    ids = np.full(len(fixed), alphabet.mask_id, np.int64)
+    ids[fixed] = _encoded(symbols, alphabet, name, text)
     return ids
 
 
-def _encoded(letters: str, alphabet: Alphabet, name: str, text: str) -> Ids:
+def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
     try:
-        return alphabet.encode(letters)
+        return alphabet.encode(symbols)
     except DataError:
         known = {symbol for symbol in alphabet.symbols if len(symbol) == 1}
-        wrong = next(letter for letter in letters if letter not in known)
-        at = text.upper().find(wrong) if wrong not in text else text.find(wrong)
+        wrong = next(symbol for symbol in symbols if symbol not in known)
+        position = text.upper().find(wrong) if wrong not in text else text.find(wrong)
         raise DataError(
-            f"{name}: {wrong!r} at position {at + 1} is not in the model's alphabet {alphabet.name!r}, and no mark for "
-            f"a residue to draw ({' '.join(_marks(alphabet))})"
+            f"{name}: {wrong!r} at position {position + 1} is not in the model's alphabet {alphabet.name!r}, and "
+            f"not a mark for a residue to draw ({' '.join(_marks(alphabet))})"
         ) from None
 
 
@@ -131,24 +140,24 @@ def _marks(alphabet: Alphabet) -> list[str]:
 
 
 def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
-    """Names and texts in a file: FASTA, or for models of text one template per line.
+    """Names and texts of the templates in a file: FASTA, or for models of text one template per line.
 
     Raises:
-        DataError: if there is no such file, or nothing in it.
+        DataError: if the file does not exist, cannot be read, or is empty.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
     try:
-        found = list(_lines(path) if alphabet.name == "text" else _records(path))
+        templates = list(_lines(path) if alphabet.name == "text" else _records(path))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    if not found:
-        raise DataError(f"{path}: there is nothing in it; expected at least one template")
-    return found
+    if not templates:
+        raise DataError(f"{path}: it is empty; expected at least one template")
+    return templates
 
 
 def _records(path: Path) -> Iterator[tuple[str, str]]:
-    """FASTA, plain or gzip. Not the reader of training data, to which the `>` of `<mask>` is a header."""
+    """FASTA, compressed or not. The reader of training data would take the `>` of `<mask>` for a header."""
     name, pieces = "", list[str]()
     lines = b"".join(ByteStream(path).blocks()).decode("utf-8", "backslashreplace").splitlines()
     for number, line in enumerate(map(str.strip, lines), 1):

@@ -1,8 +1,7 @@
-"""Samples as files, with where they come from: FASTA, or plain text for models of text.
+"""Sample files: FASTA, or plain text for models of text, whose samples follow lines `=== sample-1 ...`.
 
-Text keeps its own line ends, so it is not FASTA: each sample stands under a line `=== sample-1 ...`. A header is
-`sample-1 key=value ... length=90 nfe=128`: what stands before `length` decides the sample, so a file that was cut off
-says how to go on with it.
+A header is `sample-1 key=value ... length=90 nfe=128`. The keys before `length` determine the sample, so that an
+interrupted file can be continued.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from typing import IO, Any
 
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
-from sedd.sampling.rows import Sample
+from sedd.sampling.sample_batch import Sample
 
-WIDTH = 60
+LINE_WIDTH = 60
+"""Residues per line of FASTA."""
 
 Describe = Callable[[int], Mapping[str, Any]]
-"""Key and value for the header of sample `index`."""
+"""Keys and values for the header of sample `index`."""
 
 
 def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
@@ -35,7 +35,7 @@ def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabe
 def write_stream(
     path: Path | None, samples: Iterable[Sample], alphabet: Alphabet, describe: Describe, *, append: bool = False
 ) -> None:
-    """Write samples as they come, each one at once, so that an interrupted file holds all that was drawn."""
+    """Write each sample as soon as it is drawn, to a file, or to standard output for None."""
     if path is None:
         _write(sys.stdout, samples, alphabet, describe)
         return
@@ -51,43 +51,44 @@ def _write(file: IO[str], samples: Iterable[Sample], alphabet: Alphabet, describ
         file.flush()
 
 
-def written(path: Path, alphabet: Alphabet, describe: Describe) -> int:
-    """How many samples of this request a file holds; one that was cut off in the middle is removed from it.
+def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
+    """Remove an incomplete last sample from a file, and return the number of complete ones; 0 without a file.
 
     Raises:
-        SamplingError: if it holds anything else.
+        SamplingError: if it has content that is not of this request; the file is then unchanged.
     """
     if not path.exists():
         return 0
     count, end = 0, 0
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
         while header := file.readline():
-            _same(path, header, _start(alphabet) + _header(count, describe(count)))
+            _check_header(path, header, _start(alphabet) + _header(count, describe(count)))
             body = file.read(_size(header, alphabet))
             if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
-                break  # the interruption
+                break  # interrupted
             count, end = count + 1, end + len((header + body).encode())
     with path.open("r+b") as raw:
         raw.truncate(end)
     return count
 
 
-def _same(path: Path, header: str, expected: str) -> None:
-    found = header.rstrip("\n").partition(" length=")[0]
-    cut = not header.endswith("\n") and expected.startswith(found)
-    if found != expected and not cut:
+def _check_header(path: Path, header: str, expected: str) -> None:
+    determines = header.rstrip("\n").partition(" length=")[0]
+    interrupted = not header.endswith("\n") and expected.startswith(determines)
+    if determines != expected and not interrupted:
         raise SamplingError(
-            f"{path}: cannot continue, this file was made by another command:\n  it says  {found[:200]}\n  expected "
-            f"{expected[:200]}\nGive the same options as then, or another --out"
+            f"{path}: cannot continue, this file was made by another command:\n  its header  {determines[:200]}\n  "
+            f"expected    {expected[:200]}\nGive the options of that command, or another --out",
+            about=str(path),
         )
 
 
 def _size(header: str, alphabet: Alphabet) -> int:
-    """Characters that follow a header, line ends included."""
+    """Characters that follow a header, with line ends."""
     length = header.rpartition(" length=")[2].split(" ")[0].strip()
     if not length.isdecimal():
         return 1
-    return int(length) + (1 if alphabet.name == "text" else -(-int(length) // WIDTH))
+    return int(length) + (1 if alphabet.name == "text" else -(-int(length) // LINE_WIDTH))
 
 
 def _record(index: int, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
@@ -105,4 +106,4 @@ def _start(alphabet: Alphabet) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(text[first : first + WIDTH] for first in range(0, len(text), WIDTH))
+    return "\n".join(text[first : first + LINE_WIDTH] for first in range(0, len(text), LINE_WIDTH))

@@ -27,7 +27,7 @@ def write_checkpoint(trainer: Trainer) -> Path:
             "train": state.to_dict(),
             "ema_updates": trainer.ema.updates,
             "alphabet": trainer.data.alphabet.to_dict(),
-            "lengths": trainer.lengths.to_json(),
+            "lengths": trainer.lengths.to_dict(),
             "data": trainer.data.fingerprint,
         },
         config=trainer.config.as_dict(),

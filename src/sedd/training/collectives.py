@@ -17,7 +17,8 @@ from sedd.data.micro_batches import MicroBatch
 from sedd.diffusion.parametrization import Network
 from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import ConfigError, DistributedError
-from sedd.evaluation.bound import Estimator, Part
+from sedd.evaluation.bound import Contributions
+from sedd.evaluation.estimator import Estimator
 from sedd.runs.differences import blocking_differences
 from sedd.sampling.generation import Generation, Request
 
@@ -62,8 +63,8 @@ class DistributedEstimator(Estimator):
     ) -> Iterator[tuple[Batch, np.ndarray]]:
         return islice(super()._batches(chosen, ranks), self.world.rank, None, self.world.size)
 
-    def _part(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Part:
-        part = super()._part(network, chosen, ranks)  # zeros for sequences that other ranks evaluated
+    def _contributions(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Contributions:
+        part = super()._contributions(network, chosen, ranks)  # zeros for sequences that other ranks evaluated
         names = ("residues", "values", "by_bin", "drawn", "trained")
         return replace(part, **{name: self.world.all_reduce_sum(getattr(part, name)) for name in names})
 

@@ -79,7 +79,7 @@ class SamplesAtSteps:
             self._explain(f"the samples in {path} are not judged: {error}")
             return []
         self._say(f"Samples of step {report.step:,} in {path}. {quality.sentence}")
-        return [SamplesRecord(report.step, quality.numbers(), quality.to_json()).to_dict()]
+        return [SamplesRecord(report.step, quality.numbers(), quality.to_dict()).to_dict()]
 
     def _judge(self, sequences: list[str]) -> Quality:
         data = self._trainer.data

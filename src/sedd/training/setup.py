@@ -6,9 +6,9 @@ from torch import nn
 from torch.types import Device
 
 from sedd.config.config import Config
-from sedd.data import Dataset, Sequences, open_data
+from sedd.data import Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
-from sedd.data.user import user_dataset
+from sedd.data.user import UserData, user_dataset
 from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
 from sedd.model.transformer import Transformer
@@ -16,7 +16,7 @@ from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
 
 
-def open_dataset(config: Config, data: Dataset | Sequences | None, *, show: bool) -> Dataset:
+def open_dataset(config: Config, data: Dataset | UserData | None, *, show: bool) -> Dataset:
     """The data of a run: those of `config.data`, or the user's own `data`. Shows progress where files are prepared."""
     if isinstance(data, Dataset):
         return data

@@ -13,7 +13,8 @@ from torch import nn
 
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
-from sedd.data import Batches, Dataset, Sequences
+from sedd.data import Batches, Dataset
+from sedd.data.user import UserData
 from sedd.devices import choose
 from sedd.diagnosis.alarms import Verdict
 from sedd.diffusion.process import Process
@@ -49,7 +50,8 @@ class Trainer:
         config: a `Config`, the name of a preset, or the path of a run file.
         model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
             (batch, length, outputs) logits (`model.head: normalised`) or log-scores (`model.head: score`).
-        data: your own data in place of `config.data`: a `Dataset`, or any sequence of integer arrays.
+        data: your own data in place of `config.data`: a `Dataset`, or a sequence of strings or
+            integer arrays.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
         run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
         resume: continue the run in `run` if there is one.
@@ -70,7 +72,7 @@ class Trainer:
         config: Config | str | Path,
         *,
         model: nn.Module | None = None,
-        data: Dataset | Sequences | None = None,
+        data: Dataset | UserData | None = None,
         curriculum: Curriculum | None = None,
         run: str | Path | None = None,
         resume: bool = False,

@@ -21,7 +21,7 @@ _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _GAPS = b"-."
 NUCLEOTIDES = b"ACGTUN"
 SURELY_NOT_PROTEIN = 30
-"""A sequence at least this long, of nucleotide letters only, is noted as suspicious (and kept)."""
+"""A sequence at least this long, of nucleotides only, is noted as suspicious (and kept)."""
 
 
 class _Dropped(Exception):  # noqa: N818  # control flow within this file, never an error that anyone sees
@@ -129,10 +129,7 @@ class Cleaner:
     def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str) -> None:
         if action == "error":
             raise DataError(
-                f"{what}. Clean the file, or set {remedy}",
-                file=Path(self.source),
-                line=record.line,
-                record=record.name,
+                f"{what}. Clean the file, or set {remedy}", file=Path(self.source), line=record.line, record=record.name
             )
         if action == "drop":
             raise _Dropped(kind)

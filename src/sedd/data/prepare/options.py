@@ -68,7 +68,7 @@ def file_identity(path: Path | None) -> dict[str, Any] | None:
     try:
         return {"name": path.name, **describe_file(path)}
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
 
 
 def differences(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -52,12 +52,7 @@ class Prepared:
 
 
 def prepare(
-    source: Path,
-    out: Path,
-    *,
-    options: PrepareOptions,
-    progress: Progress | None = None,
-    workers: int | None = None,
+    source: Path, out: Path, *, options: PrepareOptions, progress: Progress | None = None, workers: int | None = None
 ) -> Prepared:
     """Write `out/train` and `out/valid`, or return at once if they are complete already.
 

@@ -28,10 +28,7 @@ DROPS = {
     "empty": "no residues",
     "short": "shorter than min_length",
 }
-NOTES = {
-    "unnamed": "kept, but without an id",
-    "nucleotides": "kept, but only A, C, G, T, U and N: nucleotides?",
-}
+NOTES = {"unnamed": "kept, but without an id", "nucleotides": "kept, but only A, C, G, T, U and N: nucleotides?"}
 
 
 @dataclass

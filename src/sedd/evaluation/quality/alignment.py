@@ -37,7 +37,7 @@ def identity(sequences: Packed, neighbours: Neighbours, index: TrainingIndex) ->
 
 
 def _residues(sequences: Packed, number: int) -> str:
-    """One sequence in the letters of the matrix; X for whatever else an alphabet has, such as `<cls>`."""
+    """One sequence in the symbols of the matrix; X for all other symbols, such as `<cls>`."""
     symbols = sequences.alphabet.symbols
     return "".join(symbols[i] if symbols[i] in PROTEIN.symbols else "X" for i in sequences.row(number).tolist())
 

@@ -1,7 +1,7 @@
-"""Low complexity and repeats: what a model that has collapsed produces, and shuffled sequences have too little of.
+"""Low complexity and repeats: a collapsed model has too much of both, shuffled sequences too little.
 
 *Low complexity* follows the first stage of SEG (Wootton and Federhen 1993) with its usual parameters: windows of 12
-residues, each with the entropy of its letters in bits. A stretch of consecutive windows of at most 2.5 bits counts if
+residues, each with the entropy of its residues in bits. A stretch of consecutive windows of at most 2.5 bits counts if
 one of them has at most 2.2; every residue under it is of low complexity. SEG's second stage, which cuts such a stretch
 down to its least probable part, is left out. Sequences shorter than 12 have no window.
 
@@ -52,9 +52,9 @@ def window_bits(sequences: Packed) -> NDArray[np.float64]:
         return bits
     table = np.array([count * np.log2(count) if count else 0.0 for count in range(WINDOW + 1)])
     total = np.zeros(starts)
-    for letter in np.unique(sequences.tokens):
-        seen = np.concatenate([[0], np.cumsum(sequences.tokens == letter)])
-        total += table[seen[WINDOW:] - seen[:-WINDOW]]
+    for token in np.unique(sequences.tokens):
+        cumulative = np.concatenate([[0], np.cumsum(sequences.tokens == token)])
+        total += table[cumulative[WINDOW:] - cumulative[:-WINDOW]]
     inside = sequences.owner[:starts] == sequences.owner[WINDOW - 1 :]
     bits[:starts][inside] = (np.log2(WINDOW) - total / WINDOW)[inside]
     return bits
@@ -62,15 +62,15 @@ def window_bits(sequences: Packed) -> NDArray[np.float64]:
 
 def repeats(sequences: Packed) -> Flags:
     """Which residues are in repeats, (residues,)."""
-    found = []
+    stretches: list[tuple[int, int]] = []
     for period, shortest in SHORTEST_REPEAT.items():
         same = np.zeros(sequences.residues, bool)
         same[period:] = (sequences.tokens[period:] == sequences.tokens[:-period]) & (
             sequences.owner[period:] == sequences.owner[:-period]
         )
         runs = _runs(same)
-        found += [(first - period, last) for first, last in runs if last - first + period >= shortest]
-    return _covered(found, sequences.residues)
+        stretches += [(first - period, last) for first, last in runs if last - first + period >= shortest]
+    return _covered(stretches, sequences.residues)
 
 
 def _share(sequences: Packed, flags: Flags) -> Ratio:
@@ -78,13 +78,13 @@ def _share(sequences: Packed, flags: Flags) -> Ratio:
 
 
 def _runs(flags: Flags) -> NDArray[np.int64]:
-    """First and one past the last place of every run of True, (runs, 2)."""
+    """First and one past the last position of every run of True, (runs, 2)."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], 1)
 
 
 def _covered(stretches: list[tuple[int, int]], residues: int) -> Flags:
-    """Which places lie in one of the stretches (first, one past the last)."""
+    """Which positions lie in one of the stretches (first, one past the last)."""
     steps = np.zeros(residues + 1, np.int64)
     if stretches:
         first, last = np.array(stretches).T

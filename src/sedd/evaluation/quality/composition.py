@@ -1,4 +1,4 @@
-"""What sequences are made of: kinds of residues, and how much the letters differ from sequence to sequence."""
+"""Composition of sequences: classes of residues, and how much token frequencies vary between sequences."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def class_share(sequences: Packed, letters: str) -> Ratio:
 
 @dataclass(frozen=True, eq=False)
 class CompositionSpread:
-    """How much the letter frequencies differ from sequence to sequence, nats per residue.
+    """How much token frequencies vary between sequences, nats per residue.
 
-    The entropy of the letters of all sequences together less the mean of those of each, by residues: what knowing the
-    sequence tells about a letter. Shuffling keeps it. Short sequences raise it by chance, by about
-    (letters - 1) / (2 length), so compare sets of like lengths.
+    The entropy of the tokens of all sequences minus the mean entropy of the tokens of a sequence, weighted by residues:
+    the mutual information of a token and its sequence. Shuffling keeps it. Short sequences raise it by chance, by about
+    (tokens - 1) / (2 length), so compare sets of like lengths.
     """
 
     sequences: Packed
@@ -40,15 +40,15 @@ class CompositionSpread:
 
     @cached_property
     def _counted(self) -> tuple[Floats, Floats]:
-        """Counts of the letters that occur, (sequences, letters), and the entropy of each row, nats."""
-        present, letters = np.unique(self.sequences.tokens, return_inverse=True)
+        """Counts of the tokens that occur, (sequences, tokens), and the entropy of each row, nats."""
+        present, tokens = np.unique(self.sequences.tokens, return_inverse=True)
         shape = (len(self.sequences), len(present))
-        cells = self.sequences.owner.astype(np.int64) * shape[1] + letters
+        cells = self.sequences.owner.astype(np.int64) * shape[1] + tokens
         counts = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
         return counts, _entropy(counts)
 
 
 def _entropy(counts: Floats) -> Floats:
-    """Of each row of counts, nats."""
+    """Entropy of each row of counts, nats."""
     p = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
     return np.asarray(-(p * np.log(np.maximum(p, 1e-300))).sum(1))

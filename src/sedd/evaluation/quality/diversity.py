@@ -1,4 +1,4 @@
-"""How different the sequences of a set are from each other."""
+"""Diversity within a set of sequences."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class PairDistance:
         """(sequences, sequences), 0 on the diagonal."""
         few = self.sequences.part(0, min(MOST, len(self.sequences)))
         codes, owner = few.kmers(K)
-        known, places = np.unique(codes, return_inverse=True)
-        there = np.zeros((len(few), len(known)), np.float32)
-        there[owner, places] = 1.0
-        shared = there @ there.T
-        sizes = there.sum(1)
+        known, kmers = np.unique(codes, return_inverse=True)
+        present = np.zeros((len(few), len(known)), np.float32)
+        present[owner, kmers] = 1.0
+        shared = present @ present.T
+        sizes = present.sum(1)
         either = sizes[:, None] + sizes[None] - shared
         # Sequences too short for a 3-mer: alike if both are.
         distances = np.where(either > 0, 1.0 - shared / np.maximum(either, 1.0), 0.0).astype(np.float64)

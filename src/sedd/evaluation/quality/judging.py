@@ -1,8 +1,8 @@
-"""Samples, held-out natural sequences and shuffled ones under every metric, and which of them are nearer to nature.
+"""Compare samples, held-out natural sequences and shuffled ones under all metrics.
 
 Natural sequences are split in two: the *reference*, which distances are measured from, and the *held-out half*, which
-shows what a perfect model would reach. Shuffled sequences are the held-out half with the residues of each in random
-order: right letters, right lengths, no order. Samples and held-out half are cut to equally many residues, because the
+is the value of a perfect model. Shuffled sequences are the held-out half with the residues of each in random
+order: equal composition and lengths, no order. Samples and held-out half are cut to equally many residues, because the
 divergence of small samples is larger.
 """
 
@@ -29,9 +29,9 @@ from sedd.evaluation.quality.statistic import Floats, Statistic, bootstrap_weigh
 
 Z95 = 1.96
 LEAST = 10
-"""With fewer sequences in a set, the bootstrap says nothing about its spread."""
+"""With fewer sequences in a set, the bootstrap does not estimate its standard error."""
 FAR_FEWER = 0.5
-"""With a smaller part of the samples than this in use, a note says so."""
+"""A note is added if a smaller share of the samples is used."""
 
 
 def judge(
@@ -49,30 +49,32 @@ def judge(
     """Judge generated sequences.
 
     Args:
-        samples: as letters or as arrays of ids.
-        natural: held-out sequences, in the same way; what the model did not train on.
-        alphabet: what ids and letters mean.
+        samples: generated sequences, as text or as arrays of token ids.
+        natural: held-out natural sequences, as text or as arrays of token ids.
+        alphabet: symbols of the token ids.
         training: an index of the training set, for novelty.
-        longest: natural sequences are cut to so many residues, as in training.
+        longest: natural sequences are cropped to this many residues, as in training.
         align: align each sample with its nearest training sequence too; needs the extra `align`.
-        most: judge at most so many samples.
+        most: number of samples, at most.
         draws: bootstrap draws.
         seed: keys the choice and order of sequences, the shuffling and the bootstrap.
 
     Raises:
-        DataError: if there are no samples or fewer than two natural sequences, one is empty, or a letter is not in the
+        DataError: if there are no samples or fewer than two natural sequences, one is empty, or a symbol is not in the
             alphabet.
         SeddError: if `align` is on and there is no training set or no Biopython.
     """
     _check(samples, natural, align=align, training=training)
-    given = Packed.drawn(samples, alphabet, most=most, seed=seed)
-    half = min(len(natural) // 2, -(-3 * len(given) // 2))  # some to spare, in case they are shorter
+    packed = Packed.drawn(samples, alphabet, most=most, seed=seed)
+    half = min(len(natural) // 2, -(-3 * len(packed) // 2))  # some to spare, in case they are shorter
     drawn = Packed.drawn(natural, alphabet, most=3 * most + half, longest=longest, seed=seed)
-    sets = Sets.of(given, drawn.part(0, half), drawn.part(half, len(drawn)), seed=seed)
-    near = {} if training is None else {name: training.nearest(each) for name, each in sets.all.items()}
+    sets = Sets.of(packed, drawn.part(0, half), drawn.part(half, len(drawn)), seed=seed)
+    near = {} if training is None else {name: training.nearest(sequences) for name, sequences in sets.all.items()}
     metrics = [*_distances(sets), *_levels(sets), *_neighbours(sets, near, training if align else None)]
-    weights = {name: bootstrap_weights(len(each), draws, seed=seed, which=name) for name, each in sets.all.items()}
-    weights["shuffled"] = weights["held_out"]  # the same sequences: what only their letters decide cancels
+    weights = {
+        name: bootstrap_weights(len(sequences), draws, seed=seed, which=name) for name, sequences in sets.all.items()
+    }
+    weights["shuffled"] = weights["held_out"]  # the same sequences: what depends on their composition alone cancels
     rows = tuple(_row(metric, weights, certain=sets.smallest >= LEAST) for metric in metrics)
     return Quality(
         rows=rows,
@@ -82,7 +84,7 @@ def judge(
         held_out_residues=sets.held_out.residues,
         reference=len(sets.reference),
         training=None if training is None else training.searched,
-        notes=tuple(_notes(rows, sets, given, training, near)),
+        notes=tuple(_notes(rows, sets, packed, training, near)),
     )
 
 
@@ -127,12 +129,12 @@ class Sets:
     @property
     def smallest(self) -> int:
         """Sequences of the smallest set."""
-        return min(len(each) for each in self.all.values())
+        return min(map(len, self.all.values()))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One row to be: the statistic of each set; without one of the reference it is a distance from it."""
+    """A statistic of each set; without one of the reference, the metric is a distance from the reference."""
 
     name: str
     title: str
@@ -141,23 +143,25 @@ class Metric:
 
 
 def _distances(sets: Sets) -> Iterator[Metric]:
-    """How far each set is from the reference."""
-    columns = {name: each for name, each in sets.all.items() if name != "reference"}
-    equal = min(each.residues for each in columns.values())
+    """Metrics that are distances from the reference."""
+    columns = {name: sequences for name, sequences in sets.all.items() if name != "reference"}
+    equal = min(sequences.residues for sequences in columns.values())
     # Cut to the last residue: the bias of a divergence depends on how many there are.
-    lengths = {name: LengthDistance(each, sets.reference) for name, each in columns.items()}
+    lengths = {name: LengthDistance(sequences, sets.reference) for name, sequences in columns.items()}
     yield Metric("length_distance", "length distance", "of the mean length", lengths)
     for k, name in ((1, "letter"), (2, "2mer"), (3, "3mer")):
         title = "letter divergence" if k == 1 else f"{k}-mer divergence"
-        found = {column: KmerDivergence(each.cut(equal), sets.reference, k) for column, each in columns.items()}
-        yield Metric(f"{name}_divergence", title, "nats", found)
+        divergences = {
+            column: KmerDivergence(sequences.cut(equal), sets.reference, k) for column, sequences in columns.items()
+        }
+        yield Metric(f"{name}_divergence", title, "nats", divergences)
 
 
 def _levels(sets: Sets) -> Iterator[Metric]:
-    """What each set is like; good is what the reference is like."""
+    """Metrics of each set that are compared with the value of the reference."""
 
     def of(measure: Callable[[Packed], Statistic]) -> dict[str, Statistic]:
-        return {name: measure(each) for name, each in sets.all.items()}
+        return {name: measure(sequences) for name, sequences in sets.all.items()}
 
     if _is_protein(sets.samples.alphabet):
         yield Metric("low_complexity", "low complexity", "share", of(low_complexity_share))
@@ -171,28 +175,28 @@ def _levels(sets: Sets) -> Iterator[Metric]:
 
 
 def _neighbours(sets: Sets, near: Mapping[str, Neighbours], aligned: TrainingIndex | None) -> Iterator[Metric]:
-    """How near each set is to the training set."""
+    """Metrics of the similarity to the training set."""
     if not near:
         return
-    yield Metric("novelty", "novelty, 5-mers", "share", {name: each.novelty for name, each in near.items()})
-    yield Metric("copies", "close copies", "share", {name: each.copies for name, each in near.items()})
+    yield Metric("novelty", "novelty, 5-mers", "share", {name: neighbours.novelty for name, neighbours in near.items()})
+    yield Metric("copies", "close copies", "share", {name: neighbours.copies for name, neighbours in near.items()})
     if aligned is not None:
-        found = {name: identity(each, near[name], aligned) for name, each in sets.all.items()}
-        yield Metric("identity", "identity to nearest", "share", found)
+        identities = {name: identity(sequences, near[name], aligned) for name, sequences in sets.all.items()}
+        yield Metric("identity", "identity to nearest", "share", identities)
 
 
 def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row:
     values = {name: statistic(weights[name]) for name, statistic in metric.of.items()}
     target = values.get("reference")
-    far = {name: each if target is None else np.abs(each - target) for name, each in values.items()}
+    distances = {name: drawn if target is None else np.abs(drawn - target) for name, drawn in values.items()}
 
     def against(name: str, other: str) -> Answer:
-        gap = far[name] - far[other]
-        if not certain or abs(gap[0]) <= max(Z95 * float(np.std(gap[1:])), 1e-12):
+        difference = distances[name] - distances[other]
+        if not certain or abs(difference[0]) <= max(Z95 * float(np.std(difference[1:])), 1e-12):
             return "cannot tell"
-        return "beats" if gap[0] < 0 else "loses"
+        return "beats" if difference[0] < 0 else "loses"
 
-    half = {name: Z95 * float(np.std(each[1:])) for name, each in values.items()}
+    half_widths = {name: Z95 * float(np.std(drawn[1:])) for name, drawn in values.items()}
     return Row(
         name=metric.name,
         title=metric.title,
@@ -201,9 +205,9 @@ def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row
         held_out=float(values["held_out"][0]),
         shuffled=float(values["shuffled"][0]),
         reference=None if target is None else float(target[0]),
-        samples_half=half["samples"],
-        held_out_half=half["held_out"],
-        shuffled_half=half["shuffled"],
+        samples_half=half_widths["samples"],
+        held_out_half=half_widths["held_out"],
+        shuffled_half=half_widths["shuffled"],
         differ=against("held_out", "shuffled") == "beats",
         against_shuffled=against("samples", "shuffled"),
         against_held_out=against("samples", "held_out"),
@@ -211,14 +215,14 @@ def _row(metric: Metric, weights: Mapping[str, Floats], *, certain: bool) -> Row
 
 
 def _notes(
-    rows: tuple[Row, ...], sets: Sets, given: Packed, training: TrainingIndex | None, near: Mapping[str, Neighbours]
+    rows: tuple[Row, ...], sets: Sets, packed: Packed, training: TrainingIndex | None, near: Mapping[str, Neighbours]
 ) -> Iterator[str]:
     by_name = {row.name: row for row in rows}
     if sets.smallest < LEAST:
-        yield f"Fewer than {LEAST} sequences in one of the sets: nothing can be told apart. Give more."
-    if len(sets.samples) < FAR_FEWER * len(given):
+        yield f"Fewer than {LEAST} sequences in one of the sets: no difference is significant. Give more."
+    if len(sets.samples) < FAR_FEWER * len(packed):
         yield (
-            f"Only {len(sets.samples):,} of {len(given):,} samples are used, as many residues as the held-out half "
+            f"Only {len(sets.samples):,} of {len(packed):,} samples are used, as many residues as the held-out half "
             "has; give more natural sequences."
         )
     if not _is_protein(sets.samples.alphabet):
@@ -227,7 +231,7 @@ def _notes(
     spread = by_name["letter_spread"]
     if lost and spread.against_held_out == "loses" and spread.samples < spread.held_out:
         yield (
-            f"Shuffled sequences keep the letters of each natural sequence. Those of the samples differ less from "
+            f"Shuffled sequences keep the composition of each natural sequence. That of the samples differs less from "
             f"sequence to sequence ({1000 * spread.samples:.1f} against {1000 * spread.held_out:.1f} nats/1000): the "
             f"likely reason why the samples lose to shuffled sequences on {', '.join(lost)}."
         )
@@ -238,7 +242,7 @@ def _notes(
         yield f"Neighbours are those among {training.searched:,} of {training.total:,} training sequences."
     exact = int(near["samples"].exact.sum())
     if exact:
-        yield f"{exact:,} of {len(sets.samples):,} samples are training sequences, letter for letter."
+        yield f"{exact:,} of {len(sets.samples):,} samples are exact copies of training sequences."
     copies = by_name["copies"]
     if copies.samples > copies.held_out and copies.against_held_out == "loses":
         yield (

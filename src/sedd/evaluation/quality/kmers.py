@@ -1,4 +1,4 @@
-"""How far the k-mers of two sets of sequences are apart."""
+"""Divergence of the k-mer frequencies of two sets of sequences."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class KmerDivergence:
     k: int
 
     def __call__(self, weights: Floats, /) -> Floats:
-        codes, owner, there = self._counted
+        codes, owner, reference = self._counted
         if not len(codes):  # no sequence is as long as k
-            return np.full(len(weights), np.log(2.0) if there.any() else 0.0)
-        return np.array([_divergence(here, there) for here in _weighted(codes, owner, weights, len(there))])
+            return np.full(len(weights), np.log(2.0) if reference.any() else 0.0)
+        return np.array([_divergence(counts, reference) for counts in _weighted(codes, owner, weights, len(reference))])
 
     @cached_property
     def _counted(self) -> tuple[Ints, NDArray[np.int32], Floats]:
         """Codes from 0 to the number of k-mers that occur, the sequence of each, and the counts of the reference."""
         (mine, owner), (theirs, _) = self.sequences.kmers(self.k), self.reference.kmers(self.k)
         known, codes = np.unique(np.concatenate([mine, theirs]), return_inverse=True)
-        there = np.bincount(codes[len(mine) :], minlength=len(known)).astype(np.float64)
-        return codes[: len(mine)], owner, there
+        reference = np.bincount(codes[len(mine) :], minlength=len(known)).astype(np.float64)
+        return codes[: len(mine)], owner, reference
 
 
 def _weighted(codes: Ints, owner: NDArray[np.int32], weights: Floats, kinds: int) -> Iterator[Floats]:
@@ -63,11 +63,11 @@ def _weighted(codes: Ints, owner: NDArray[np.int32], weights: Floats, kinds: int
     yield from total
 
 
-def _divergence(here: Floats, there: Floats) -> float:
-    """Of two arrays of counts; where one side has nothing at all they share nothing."""
-    if not here.sum() or not there.sum():
+def _divergence(counts: Floats, reference: Floats) -> float:
+    """Jensen-Shannon divergence of two arrays of counts, nats; ln 2 if one of them is empty."""
+    if not counts.sum() or not reference.sum():
         return float(np.log(2.0))
-    p, q = here / here.sum(), there / there.sum()
+    p, q = counts / counts.sum(), reference / reference.sum()
     middle = np.log(np.maximum(0.5 * (p + q), 1e-300))
     both = (_entropy_terms(p) - p * middle).sum() + (_entropy_terms(q) - q * middle).sum()
     return float(np.clip(0.5 * both, 0.0, np.log(2.0)))

@@ -1,4 +1,4 @@
-"""How far two length distributions are apart."""
+"""Distance of two length distributions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LengthDistance:
 
     def __call__(self, weights: Floats, /) -> Floats:
         longest = int(max(self.sequences.lengths.max(), self.reference.lengths.max()))
-        there = np.cumsum(np.bincount(self.reference.lengths, minlength=longest + 1)) / len(self.reference)
+        reference = np.cumsum(np.bincount(self.reference.lengths, minlength=longest + 1)) / len(self.reference)
         by_length = np.stack([np.bincount(self.sequences.lengths, row, minlength=longest + 1) for row in weights])
-        here = np.cumsum(by_length, 1) / weights.sum(1, keepdims=True)
-        return np.asarray(np.abs(here - there).sum(1) / self.reference.lengths.mean())
+        sequences = np.cumsum(by_length, 1) / weights.sum(1, keepdims=True)
+        return np.asarray(np.abs(sequences - reference).sum(1) / self.reference.lengths.mean())

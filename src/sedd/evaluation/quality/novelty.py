@@ -1,8 +1,8 @@
-"""How near each sequence is to its nearest neighbour in the training set.
+"""Similarity of each sequence to its nearest neighbour in the training set.
 
 An inverted index of the training set's 5-mers finds the neighbour: the training sequence that shares the largest part
-of a sequence's distinct 5-mers. No alignment is needed, and a copy, whole or as a part of a longer sequence, shares all
-of them.
+of a sequence's distinct 5-mers. No alignment is needed, and a copy, also one of a part of a longer sequence, shares
+all of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TrainingIndex:
     searched: int
     """Training sequences in the index."""
     total: int
-    """Training sequences there are."""
+    """Training sequences in total."""
     sequences: Packed
     """Those in the index."""
 
@@ -53,7 +53,7 @@ class TrainingIndex:
         packed = Packed.drawn(training, alphabet, most=most, seed=seed)
         k = min(K, int(40 / np.log2(alphabet.n)))  # fewer for huge alphabets: a code must leave room for the owner
         kmers, owners = _distinct(packed, k)
-        starts = np.flatnonzero(_news(kmers))
+        starts = np.flatnonzero(_is_first(kmers))
         return TrainingIndex(
             codes=kmers[starts],
             starts=np.append(starts, len(kmers)).astype(np.int32),
@@ -93,14 +93,14 @@ class TrainingIndex:
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """What `TrainingIndex.nearest` found; arrays of (sequences,)."""
+    """Nearest training sequences, from `TrainingIndex.nearest`; arrays of (sequences,)."""
 
     shares: Floats
     """The part of a sequence's distinct k-mers that its nearest training sequence has, 0 to 1."""
     which: Ints
-    """The place of that training sequence in the index."""
+    """The index of that training sequence in `TrainingIndex.sequences`."""
     exact: NDArray[np.bool_]
-    """Whether the very sequence is in the training set."""
+    """Whether the sequence itself is in the training set."""
 
     @cached_property
     def novelty(self) -> Ratio:
@@ -117,12 +117,12 @@ def _distinct(sequences: Packed, k: int) -> tuple[Ints, Ints]:
     """The distinct k-mers of each sequence, sorted by k-mer, and the sequence of each."""
     codes, owner = sequences.kmers(k)
     both = np.sort(codes * len(sequences) + owner)  # np.unique hashes integers, which takes ten times as long
-    both = both[_news(both)]
+    both = both[_is_first(both)]
     return both // len(sequences), both % len(sequences)
 
 
-def _news(values: Ints) -> NDArray[np.bool_]:
-    """Where sorted values are not those before."""
+def _is_first(values: Ints) -> NDArray[np.bool_]:
+    """Where sorted values differ from their predecessors."""
     return np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]])
 
 

@@ -1,4 +1,4 @@
-"""A set of sequences as one array, so that every metric is a few numpy calls over all residues."""
+"""A set of sequences as one array, so that each metric is a few numpy calls over all residues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sedd.randomness import generator
 
 Ints = NDArray[np.int64]
 SampleBatch = Sequence[str] | Sequences
-"""Sequences as letters, or as arrays of ids."""
+"""Sequences as text, or as arrays of token ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +32,14 @@ class Packed:
 
     @staticmethod
     def of(rows: Iterable[NDArray[Any]], alphabet: Alphabet) -> Packed:
-        """From arrays of ids."""
+        """Pack arrays of token ids."""
         arrays = [np.asarray(row, alphabet.dtype) for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in arrays])]).astype(np.int64)
         return Packed(np.concatenate([*arrays, np.empty(0, alphabet.dtype)]), offsets, alphabet)
 
     @staticmethod
     def drawn(rows: SampleBatch, alphabet: Alphabet, *, most: int, longest: int | None = None, seed: int = 0) -> Packed:
-        """At most `most` sequences in a keyed order, cut at a keyed place to at most `longest` residues.
+        """At most `most` sequences in a keyed order, cropped at a keyed position to at most `longest` residues.
 
         Raises:
             DataError: if a sequence is empty or not of the alphabet; names it, counted from 1.
@@ -55,7 +55,7 @@ class Packed:
 
     @property
     def residues(self) -> int:
-        """How many in all."""
+        """Number of residues in all sequences."""
         return len(self.tokens)
 
     @cached_property
@@ -88,7 +88,7 @@ class Packed:
         return Packed(self.tokens[:residues], np.minimum(self.offsets[: count + 1], residues), self.alphabet)
 
     def shuffled(self, *, seed: int = 0) -> Packed:
-        """The residues of each sequence in random order: same letters, same lengths, no order."""
+        """The residues of each sequence in random order: equal composition and lengths, no order."""
         keys = generator(seed, "shuffle").random(self.residues)
         return Packed(self.tokens[np.lexsort((keys, self.owner))], self.offsets, self.alphabet)
 
@@ -122,10 +122,10 @@ def _checked(row: str | NDArray[Any], index: int, alphabet: Alphabet) -> NDArray
 
 
 def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:
-    """The ids of what `Alphabet.decode` wrote: single characters, and names such as ESM's `<cls>`.
+    """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`.
 
     Raises:
-        DataError: if a letter is not in the alphabet.
+        DataError: if a symbol is not in the alphabet.
     """
     names = {symbol: number for number, symbol in enumerate(alphabet.symbols) if len(symbol) > 1}
     if "<" not in text or not names:

@@ -1,4 +1,4 @@
-"""The outcome: one row per metric, each for samples, held-out natural sequences and shuffled ones."""
+"""The result of `judge`: one row per metric, each for samples, held-out natural sequences and shuffled ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ class Row:
     name: str
     """A key, such as `low_complexity`."""
     title: str
-    """For people."""
+    """Human-readable name."""
     unit: str
     """`nats`, `share` (0 to 1) or `of the mean length`."""
     samples: float
+    """Value of the metric for the samples."""
     held_out: float
-    """The same for natural sequences that neither training nor the reference has: as good as it gets."""
+    """Value for natural sequences that are neither in the training set nor in the reference: the best to expect."""
     shuffled: float
-    """The same for those sequences with the residues of each in random order."""
+    """Value for the held-out sequences with the residues of each in random order."""
     reference: float | None
-    """The same for the reference; None for metrics that are distances from the reference themselves."""
+    """Value for the reference; None for metrics that are distances from the reference."""
     samples_half: float
     held_out_half: float
     shuffled_half: float
     differ: bool
-    """Whether held-out and shuffled sequences can be told apart by this metric."""
+    """Whether held-out and shuffled sequences differ significantly in this metric."""
     against_shuffled: Answer
     """Whether the samples are nearer to the reference than shuffled sequences are."""
     against_held_out: Answer
-    """Whether they are nearer to it than other natural sequences are; `cannot tell` is the best to hope for."""
+    """Whether they are nearer to it than held-out sequences are; `cannot tell` is the best to expect."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Quality:
     training: int | None
     """Training sequences searched for neighbours; None if there was no training set."""
     notes: tuple[str, ...]
-    """What a reader must know besides: what was left out, what is suspicious."""
+    """Warnings: what was left out, what is suspicious."""
 
     def row(self, name: str) -> Row:
         """One metric.
@@ -69,38 +70,38 @@ class Quality:
 
     @property
     def sentence(self) -> str:
-        """What it comes to, in words."""
+        """A summary in words."""
         telling = [row for row in self.rows if row.differ]
         if not telling:
-            return "No metric tells held-out from shuffled sequences here: give more sequences."
+            return "No metric tells held-out from shuffled sequences: give more sequences."
         beaten = sum(row.against_shuffled == "beats" for row in telling)
         lost = sum(row.against_shuffled == "loses" for row in telling)
         short = sum(row.against_held_out == "loses" for row in self.rows)
         every = len(self.rows)
         return (
-            f"Metrics that tell held-out from shuffled sequences: {len(telling)} of {every}. There the samples beat "
+            f"Metrics that tell held-out from shuffled sequences: {len(telling)} of {every}. On these the samples beat "
             f"shuffled ones on {beaten} and lose to them on {lost}. Of all {every}, they lose to held-out ones on "
             f"{short}."
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
         return asdict(self) | {"sentence": self.sentence}
 
     @classmethod
-    def from_json(cls, found: Any) -> Self:
-        """What `to_json` made, read from a file.
+    def from_dict(cls, data: Any) -> Self:
+        """The inverse of `to_dict`.
 
         Raises:
-            ValueError: if it is something else; names what is wrong.
+            ValueError: if `data` is not of that form; names the wrong keys.
         """
-        return TypeAdapter(cls).validate_python(found)
+        return TypeAdapter(cls).validate_python(data)
 
     def numbers(self) -> dict[str, float]:
-        """Numbers only, for a line of `metrics.jsonl`."""
-        found: dict[str, float] = {"samples_sequences": self.samples, "samples_residues": self.samples_residues}
+        """The numbers alone, for a line of `metrics.jsonl`."""
+        numbers: dict[str, float] = {"samples_sequences": self.samples, "samples_residues": self.samples_residues}
         for row in self.rows:
-            found[f"samples_{row.name}"] = row.samples
-            found[f"samples_{row.name}_held_out"] = row.held_out
-            found[f"samples_{row.name}_shuffled"] = row.shuffled
-        return found
+            numbers[f"samples_{row.name}"] = row.samples
+            numbers[f"samples_{row.name}_held_out"] = row.held_out
+            numbers[f"samples_{row.name}_shuffled"] = row.shuffled
+        return numbers

@@ -1,7 +1,7 @@
-"""What can be said of a set of sequences in one number, and how sure that number is: the bootstrap over sequences.
+"""Statistics of a set of sequences and their standard errors from the bootstrap over sequences.
 
-A statistic takes weights, one per sequence: how often each was drawn. All ones give its value, draws with
-replacement give its spread.
+A statistic takes weights, one per sequence: how often the sequence was drawn. Weights of one give its value; draws with
+replacement give its standard error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Statistic(Protocol):
     """One number of a set of sequences."""
 
     def __call__(self, weights: Floats, /) -> Floats:
-        """Its value under each row of weights: (draws, sequences) to (draws,)."""
+        """Value under each row of weights, (draws, sequences) to (draws,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Ratio:
     """A sum over sequences divided by another: a share of residues, or a mean over sequences."""
 
     above: Floats
-    """(sequences,)"""
+    """(sequences,): terms of the numerator."""
     below: Floats
-    """(sequences,)"""
+    """(sequences,): terms of the denominator."""
 
     def __call__(self, weights: Floats, /) -> Floats:
         return np.asarray(weights @ self.above / np.maximum(weights @ self.below, 1e-300))

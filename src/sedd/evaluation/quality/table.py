@@ -1,4 +1,4 @@
-"""The table that people read, at most 100 columns wide."""
+"""Quality as a human-readable table, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sedd.evaluation.quality.quality import Quality, Row
 COLOURS = {"beats": "green", "loses": "red", "cannot tell": "yellow"}
 LEGEND = (
     "± is a 95 % interval. Divergences and the length distance are distances from the reference; for all other "
-    "metrics, near is what is near the value of natural sequences. `-`: shuffling does not change this metric "
-    "measurably. Against held-out sequences, `cannot tell` is as good as it gets."
+    "metrics, nearer to natural sequences is better. `-`: shuffling does not change this metric "
+    "measurably. Against held-out sequences, `cannot tell` is the best to expect."
 )
 
 

@@ -1,0 +1,86 @@
+"""Log-scores of a network, without evaluations whose result is known.
+
+The result is known where neither the tokens of a sequence nor the sigma that the network sees have changed since its
+last evaluation. A time-free network (`model.time_conditioning: false`) sees no sigma. So this changes what sampling
+costs, never what is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sedd.config.sections import Sampling
+from sedd.diffusion.parametrization import Network
+from sedd.diffusion.process import Process
+from sedd.errors import SamplingError
+from sedd.plugins.contracts import Backend
+from sedd.sampling.sample_batch import SampleBatch
+from sedd.sampling.temperature import apply_temperature
+
+
+@dataclass(frozen=True)
+class CachedScoreModel:
+    """Log-scores of a network at the tokens of a batch.
+
+    Args:
+        network: called as `network(tokens, sigma, mask)`.
+        process: forward process, noise schedule and parametrization.
+        backend: gives the precision.
+        options: the `sampling` section; temperature and top-p apply to the scores.
+        reuse: whether known results are used again.
+    """
+
+    network: Network
+    process: Process
+    backend: Backend
+    options: Sampling
+    reuse: bool = True
+
+    def __call__(self, batch: SampleBatch, sigma: Tensor) -> Tensor:
+        """Log-scores (batch, length, n) at noise `sigma`, (batch,) float64 on the host; updates `batch.nfe`.
+
+        Raises:
+            SamplingError: if the network returns NaN.
+        """
+        sigma_seen = sigma.float() if self.process.parametrization.time_conditioning else torch.zeros(len(batch))
+        needed = batch.tokens_changed | (batch.output_sigma != sigma_seen).numpy()
+        if not self.reuse:
+            needed[:] = True
+        if needed.any():
+            self._evaluate(batch, sigma, np.flatnonzero(needed))
+            batch.output_sigma = torch.where(torch.from_numpy(needed), sigma_seen, batch.output_sigma)
+            batch.nfe += needed
+            batch.tokens_changed[:] = False
+        assert batch.output is not None  # noqa: S101  # the first call evaluates all sequences
+        sigma = sigma.float().to(batch.device)
+        log_score = self.process.log_score(batch.output, batch.tokens, sigma)
+        temperature, top_p = self.options.temperature, self.options.top_p
+        return apply_temperature(
+            log_score, batch.tokens, sigma, graph=self.process.graph, temperature=temperature, top_p=top_p
+        )
+
+    def _evaluate(self, batch: SampleBatch, sigma: Tensor, rows: np.ndarray) -> None:
+        """Update `batch.output` at `rows`."""
+        complete = len(rows) == len(batch)
+        index = torch.from_numpy(rows).to(batch.device)
+        tokens, mask = batch.tokens, batch.padding_mask
+        if not complete:
+            tokens, mask = tokens[index], mask[index]
+        no_padding = batch.lengths[rows].min() == batch.padded_length
+        with self.backend.autocast():
+            output = self.network(
+                tokens, sigma[torch.from_numpy(rows)].float().to(batch.device), None if no_padding else mask
+            )
+        if bool(torch.isnan(output).any()):
+            raise SamplingError(
+                "the network returned NaN; try device.precision=float32, or another checkpoint of the run",
+                about="network",
+            )
+        if complete or batch.output is None:
+            batch.output = output
+        else:
+            batch.output[index] = output
