@@ -118,7 +118,8 @@ class Generation:
         `names` appear in errors and headers; by default "sequence 1" and so on.
         """
         if not 0.0 < share <= 1.0:
-            raise SamplingError(f"share={share:g}; expected more than 0, and at most 1", about="share")
+            message = f"cannot redesign a share of {share:g}; expected more than 0, and at most 1"
+            raise SamplingError(message, about="share")
         names = _names(sequences, names, num_samples, "sequence")
         parsed = [parse_sequence(text, self.alphabet, name) for text, name in zip(sequences, names, strict=True)]
         redesigns = RandomRedesigns(parsed, num_samples, share, self.process.graph.n, seed)
