@@ -17,6 +17,7 @@ def normalised(text: str, paths: Mapping[str | Path, str] | None = None) -> str:
     """`text` with `paths` replaced by their names, numbers by #, and runs of spaces, rules and # by one of them."""
     for path, name in sorted((paths or {}).items(), key=lambda item: -len(str(item[0]))):
         text = text.replace(str(path), name)
+    text = re.sub(r"choose one of [\w, -]+", "choose one of INSTALLED", text)  # plugins may be installed besides
     text = NUMBER.sub("#", text)
     text = re.sub(r"[┏┓┗┛┡┩└┘┳┻╇┴┬┼━─┃│]+", " ", text)
     lines = (re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines())

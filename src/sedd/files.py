@@ -41,10 +41,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as JSON, atomically."""
-    write_atomically(path, to_json(data))
+    write_atomically(path, json_bytes(data))
 
 
-def to_json(data: Any) -> bytes:
+def json_bytes(data: Any) -> bytes:
     """Human-readable JSON, in UTF-8."""
     return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -179,7 +179,7 @@ def test_a_run_that_has_only_begun_is_inconclusive(tmp_path):
     found = sedd.diagnose(tmp_path / "run")
     assert (found.overall, found.steepest, found.cumulative) == (None, None, None)
     assert found.verdict.kind == "little signal"
-    json.dumps(found.to_json())
+    json.dumps(found.to_dict())
 
 
 # Errors --------------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def write(tmp_path: Path) -> Writer:
     """Write a run directory from records and changed keys of the configuration (`__` for a dot)."""
 
     def write(name: str, *lines: dict[str, Any], data: dict[str, Any] | None = DATA, **changes: Any) -> Path:
-        config = sedd.load_config("quickstart", *TINY, "noise.sigma_min=0", "noise.sigma_max=0.5").as_dict()
+        config = sedd.load_config("quickstart", *TINY, "noise.sigma_min=0", "noise.sigma_max=0.5").to_dict()
         for key, value in changes.items():
             section, _, option = key.replace("__", ".").partition(".")
             if option:

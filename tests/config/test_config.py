@@ -56,8 +56,8 @@ def test_any_configuration_survives_yaml_json_pickle_and_copies(sections: dict[s
         warnings.simplefilter("ignore", SeddWarning)
         config = Config(**sections)
         assert load_config(yaml.safe_load(dump(config))) == config
-        assert Config(**json.loads(json.dumps(config.as_dict()))) == config
-        assert Config.model_validate(config.as_dict()) == config
+        assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+        assert Config.model_validate(config.to_dict()) == config
         assert pickle.loads(pickle.dumps(config)) == config  # our own bytes
         assert copy.deepcopy(config) == config
         assert config.replace() == config
@@ -121,7 +121,7 @@ def test_an_unregistered_curriculum_passes_as_an_object() -> None:
     ):
         assert config.curriculum is mine
         assert config.replace(seed=3).curriculum is mine
-        assert config.as_dict()["curriculum"]["difficulty_ramp"] == "unregistered"
+        assert config.to_dict()["curriculum"]["difficulty_ramp"] == "unregistered"
 
 
 def test_trackers_may_be_names_mappings_and_objects() -> None:

@@ -100,7 +100,7 @@ def test_the_low_noise_presets_have_exactly_their_numbers_and_a_warning(
     with pytest.warns(SeddWarning):
         config = load_config(name)
     assert config.prior_kept == math.exp(-numbers["noise"]["sigma_max"])
-    data = config.as_dict()
+    data = config.to_dict()
     assert {section: {key: data[section][key] for key in keys} for section, keys in numbers.items()} == numbers
 
 

@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_is_instability(tmp_path):
     found = sedd.diagnose(tmp_path / "c.csv", config=config())
     assert found.verdict.kind == "instability"
     assert [(alarm.rule, alarm.step) for alarm in found.alarms] == [("max_loss", 1000)]
-    assert found.to_json()["curve"]["loss"] == [0.25, 0.8, None]
+    assert found.to_dict()["curve"]["loss"] == [0.25, 0.8, None]
 
 
 def test_a_few_points_are_inconclusive():

@@ -356,7 +356,7 @@ def test_a_run_of_another_graph_is_no_predictor(tiny, tmp_path):
 def test_a_forecast_as_json_is_plain(tiny):
     import json
 
-    found = json.loads(json.dumps(sedd.forecast(tiny(), throughput=1e5).to_json()))
+    found = json.loads(json.dumps(sedd.forecast(tiny(), throughput=1e5).to_dict()))
     assert found["without_curriculum"]["difficulty"] == 1.0
     assert found["symbols"] == 20
     assert len(found["rows"]) == len(default_steps(tiny()))

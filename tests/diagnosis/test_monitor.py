@@ -275,7 +275,7 @@ def test_the_remedy_for_a_diverging_warm_up_is_the_learning_rate_that_still_went
 
 def test_every_alarm_survives_the_metrics_file(config):
     for alarm in watch(config, run(config, lambda step: learning(step) + (step > 300))).alarms:
-        assert Alarm.from_json(json.loads(json.dumps(alarm.to_json()))) == alarm
+        assert Alarm.from_dict(json.loads(json.dumps(alarm.to_dict()))) == alarm
 
 
 def test_a_run_without_predictors_is_watched_too(config):
@@ -392,4 +392,4 @@ def test_a_finished_run_has_the_alarms_that_it_had_while_it_ran(short, tmp_path)
     )
     for record in records:
         monitor.observe(record)
-    assert [a.to_json() for a in monitor.alarms] == [record for record in records if record["kind"] == "alarm"]
+    assert [a.to_dict() for a in monitor.alarms] == [record for record in records if record["kind"] == "alarm"]

@@ -123,7 +123,7 @@ def test_fading_forgets_after_the_horizon_and_begins_as_a_plain_mean():
 
 def test_bins_survive_json_and_differ_where_a_number_does():
     some = LossProfile(3.0, *(np.random.default_rng(seed).random(BINS) for seed in range(4)))
-    assert LossProfile.from_json(some.to_json()) == some
+    assert LossProfile.from_dict(some.to_dict()) == some
     assert some != some.scaled(0.5)
     assert some != "bins"
 

@@ -44,7 +44,7 @@ def test_the_variables_of_torchrun_give_the_rank(monkeypatch):
 @pytest.mark.parametrize(("change", "difference"), [({"seed": 7}, "seed"), (None, "data")])
 def test_ranks_with_different_configurations_or_data_are_rejected(change, difference):
     trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY))
-    config, data = trainer.config.as_dict(), trainer.data.fingerprint
+    config, data = trainer.config.to_dict(), trainer.data.fingerprint
     other = (config | change, data) if change else (config, {"train": {}})
     trainer.world = FakeWorld(RankInfo(0, 2), [(config, data), other])
     with pytest.raises(sedd.errors.DistributedError):

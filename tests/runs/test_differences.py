@@ -77,4 +77,4 @@ def test_differences_name_every_key_and_all_values_without_any_plugin() -> None:
 
 def test_every_key_of_a_configuration_has_an_effect(tiny) -> None:
     config: Config = tiny()
-    assert {effect_of(key) for key, _ in flattened(config.as_dict())} == set(Effect)
+    assert {effect_of(key) for key, _ in flattened(config.to_dict())} == set(Effect)

@@ -112,7 +112,7 @@ def test_a_run_is_read_without_its_plugins_from_its_directory(tiny, tmp_path):
     trainer.fit(progress=False)
     run = RunDirectory(tmp_path / "run")
     config = json.loads(json.dumps(run.config()))
-    assert config == trainer.config.as_dict()
+    assert config == trainer.config.to_dict()
     run.config_file.write_text(json.dumps(config | {"noise": {"type": "alien"}}))  # JSON is YAML
     assert run.config()["noise"] == {"type": "alien"}
     assert run.environment()["compiled"] == "no"

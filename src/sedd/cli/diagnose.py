@@ -33,7 +33,7 @@ def diagnose_run(
     diagnosis = diagnose(run, config=config, symbols=symbols)
     chosen = None if first is None and last is None else _between(diagnosis, first, last)
     if as_json:
-        print_json(diagnosis.to_json() | ({"chosen": chosen.to_json()} if chosen else {}))
+        print_json(diagnosis.to_dict() | ({"chosen": chosen.to_dict()} if chosen else {}))
     else:
         out.print(str(diagnosis), markup=False)
         if chosen:

@@ -159,7 +159,7 @@ def _error_parts(likelihood: Likelihood, *, available: int) -> str:
 
 
 def _show_rates(likelihood: Likelihood, model: Pretrained) -> None:
-    value = "cross-entropy" if model.config.graph.type == "absorb" else "nats per unit of mask rate"
+    value = "cross-entropy" if model.process.graph.has_mask else "nats per unit of mask rate"
     made = table("By mask rate", "mask rate", *map(number, (value, "±", "part of the bound")))
     for rate in likelihood.rates:
         known = math.isfinite(rate.nats)

@@ -74,7 +74,7 @@ def forecast_run(
         _draw(implied, plot)
     if as_json:
         more = {"measured": measurement} if measurement else {}
-        print_json(implied.to_json() | {"expected": judgements} | more)
+        print_json(implied.to_dict() | {"expected": judgements} | more)
         return
     out.print(f"{implied.summary}\n", markup=False)
     out.print(_table(implied))

@@ -81,9 +81,9 @@ class Config(Section):
 
         A mapping changes the keys it names; a part (`curriculum=MyCurriculum()`) replaces the section.
         """
-        return Config(**merged(self.as_dict(parts=True), long_form(changes)))
+        return Config(**merged(self.to_dict(parts=True), long_form(changes)))
 
-    def as_dict(self, *, parts: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, parts: bool = False) -> dict[str, Any]:
         """The configuration as plain data; with `parts`, plugin sections are kept as objects."""
         data = self.model_dump(mode="json")
         if parts:

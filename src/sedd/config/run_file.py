@@ -72,7 +72,7 @@ def parse_override(assignment: str) -> tuple[KeyPath, Any]:
 
 def dump(config: Config) -> str:
     """The configuration as YAML that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[KeyPath, int]]:

@@ -49,13 +49,13 @@ class Alarm:
         """Whether the run itself goes wrong: what `monitoring.on_divergence` acts on."""
         return self.severity == "critical" and self.cause in ("learning", "instability")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The alarm as a line of the metrics file."""
         return {"kind": "alarm", **asdict(self), "remedies": list(self.remedies)}
 
     @staticmethod
-    def from_json(record: Mapping[str, Any]) -> Alarm:
-        """The inverse of `to_json`."""
+    def from_dict(record: Mapping[str, Any]) -> Alarm:
+        """The inverse of `to_dict`."""
         data = {name: value for name, value in record.items() if name != "kind"}
         return Alarm(**data | {"remedies": tuple(data["remedies"])})
 
@@ -81,13 +81,13 @@ class Verdict:
         """Whether something other than the curriculum needs attention."""
         return self.kind in ("learning", "instability", "data")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The verdict as plain data."""
         return {
             "verdict": self.kind,
             "summary": self.summary,
             "sentence": self.sentence,
-            "alarms": [alarm.to_json() for alarm in self.alarms],
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
         }
 
 

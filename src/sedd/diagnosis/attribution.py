@@ -99,7 +99,7 @@ class Attribution:
             )
         return text
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The attribution as plain data."""
         names = (
             "first", "last", "before", "after", "change", "difficulty", "draw", "learning", "resting_on_assumption",

@@ -111,21 +111,21 @@ class Diagnosis:
             "A curve alone cannot be split into difficulty and learning, and its loss is not a held-out bound.",
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The diagnosis as plain data."""
-        data: dict[str, Any] = {"source": self.source, **self.verdict.to_json()}
+        data: dict[str, Any] = {"source": self.source, **self.verdict.to_dict()}
         if self.external_curve is not None:
-            data["curve"] = self.external_curve.to_json()
+            data["curve"] = self.external_curve.to_dict()
         else:
             parts = ("steps", "loss", "difficulty", "learning", "draw")
             data |= {
-                "whole": self.overall.to_json() if self.overall else None,
-                "steepest": self.steepest.to_json() if self.steepest else None,
+                "whole": self.overall.to_dict() if self.overall else None,
+                "steepest": self.steepest.to_dict() if self.steepest else None,
                 "cumulative": self.cumulative and {name: _plain(getattr(self.cumulative, name)) for name in parts},
                 "bounds": [{"step": b.step, "nats": b.nats, "stderr": b.stderr} for b in self.history.bounds],
             }
         data["normalised"] = {"step": self.steps, "over_unigram": _plain(self.normalised)}
-        return data | {"assumed": self.assumed, "forecast": self.forecast.to_json()}
+        return data | {"assumed": self.assumed, "forecast": self.forecast.to_dict()}
 
     def __str__(self) -> str:
         return "\n\n".join("\n".join(block) for block in self._blocks())

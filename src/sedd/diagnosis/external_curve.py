@@ -110,7 +110,7 @@ class ExternalCurveFit:
         ratio = self.over_untrained
         return float(np.exp(np.median(np.log(ratio[np.isfinite(ratio)]))))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fit as plain data; null where a loss is not finite."""
         names = ("difficulty", "untrained", "unigram", "over_untrained", "over_unigram")
         columns = {"loss": self.curve.losses} | {name: getattr(self, name) for name in names}

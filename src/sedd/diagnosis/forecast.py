@@ -169,7 +169,7 @@ class Forecast:
         }
         return judgements[self.level(step, loss)]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The forecast as plain data."""
         frequencies = self.statistics.frequencies
         return {

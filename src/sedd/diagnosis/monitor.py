@@ -156,7 +156,7 @@ class Monitor:
         """After a rollback: forget what came after its checkpoint, except the alarm that caused it."""
         step = record["step"]
         self.history.rewind(step)
-        self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_json(record["alarm"])]
+        self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_dict(record["alarm"])]
         self._firing.clear()
         self._steps.clear()
         self._totals.clear()

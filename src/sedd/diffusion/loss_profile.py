@@ -105,15 +105,15 @@ class LossProfile:
 
     __hash__ = None  # type: ignore[assignment]  # holds arrays
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` reads back, bit for bit."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` reads back, bit for bit."""
         names = ("loss", "drawn", "expected", "corrupted")
         return {"residues": self.residues} | {
             name: array.tolist() for name, array in zip(names, self._arrays, strict=True)
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         return cls(data["residues"], *(np.array(data[name]) for name in ("loss", "drawn", "expected", "corrupted")))
 
 

@@ -145,7 +145,7 @@ def _diagnosis(directory: RunDirectory, missing: list[str]) -> tuple[Diagnosis |
 
 def _recorded_verdict(history: History) -> Verdict:
     """The verdict on a run without a usable configuration: the first serious alarm that it recorded itself."""
-    alarms = tuple(Alarm.from_json(event) for event in history.events if event["kind"] == "alarm")
+    alarms = tuple(Alarm.from_dict(event) for event in history.events if event["kind"] == "alarm")
     for alarm in alarms:
         if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
             return Verdict(alarm.cause, "", alarms, f"Training went wrong at step {alarm.step:,}: {alarm.message}.")

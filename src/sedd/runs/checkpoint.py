@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sedd.distributed.group import SINGLE_PROCESS, RankInfo, World
 from sedd.errors import CheckpointError, SeddWarning
-from sedd.files import sync_directory, to_json, write_synced
+from sedd.files import json_bytes, sync_directory, write_synced
 
 FORMAT = 1
 PART = re.compile(r"-\d{5}-of-\d{5}$")
@@ -68,7 +68,7 @@ def write(
     all_files = world.all_gather_object(files)
     if world.is_main:
         listed = {name: entry for of_process in all_files for name, entry in of_process.items()}
-        write_synced(temporary / "manifest.json", to_json({"format": FORMAT, "step": step, "files": listed}))
+        write_synced(temporary / "manifest.json", json_bytes({"format": FORMAT, "step": step, "files": listed}))
         _publish(temporary, final)
     world.barrier()
     return final
@@ -81,8 +81,8 @@ def _write_files(folder: Path, checkpoint: Checkpoint, info: RankInfo, *, sharde
         f"{name}{part}.safetensors": safetensors.torch.save(_plain(group)) for name, group in checkpoint.tensors.items()
     }
     if info.rank == 0:
-        content["state.json"] = to_json(checkpoint.state)
-        content["config.json"] = to_json(checkpoint.config)
+        content["state.json"] = json_bytes(checkpoint.state)
+        content["config.json"] = json_bytes(checkpoint.config)
     for name, data in content.items():
         write_synced(folder / name, data)
     return {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()}

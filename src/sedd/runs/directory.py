@@ -76,7 +76,7 @@ class RunDirectory:
                 "with --run",
                 file=self.path,
             )
-        if changed := blocking_differences(self.config(), config.as_dict()):
+        if changed := blocking_differences(self.config(), config.to_dict()):
             lines = (f"{item.key}: {item.values[0]!r} in the run, {item.values[1]!r} now" for item in changed)
             raise CheckpointError(
                 "was trained with another configuration:\n  "

@@ -61,13 +61,13 @@ class Window:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back, bit for bit."""
         numbers = {name: getattr(self, name) for name in ("steps", "seconds", "grad_norm", "grad_norm_max")}
-        return {**numbers, "bins": self.bins.to_json(), "letters": self.token_counts}
+        return {**numbers, "bins": self.bins.to_dict(), "letters": self.token_counts}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Window:
         """Read what `to_dict` wrote."""
         numbers = {name: value for name, value in data.items() if name not in ("bins", "letters")}
-        return Window(**numbers, bins=LossProfile.from_json(data["bins"]), token_counts=tuple(data["letters"]))
+        return Window(**numbers, bins=LossProfile.from_dict(data["bins"]), token_counts=tuple(data["letters"]))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class TrainState:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back, bit for bit."""
         numbers = {item.name: getattr(self, item.name) for item in fields(self)}
-        parts = {"cursor": asdict(self.cursor), "profile": self.profile.to_json(), "window": self.window.to_dict()}
+        parts = {"cursor": asdict(self.cursor), "profile": self.profile.to_dict(), "window": self.window.to_dict()}
         return numbers | parts
 
     @staticmethod
@@ -116,7 +116,7 @@ class TrainState:
         """Read what `to_dict` wrote."""
         parts = {
             "cursor": Cursor(**data["cursor"]),
-            "profile": LossProfile.from_json(data["profile"]),
+            "profile": LossProfile.from_dict(data["profile"]),
             "window": Window.from_dict(data["window"]),
         }
         return TrainState(**data | parts)

@@ -30,7 +30,7 @@ def write_checkpoint(trainer: Trainer) -> Path:
             "lengths": trainer.lengths.to_dict(),
             "data": trainer.data.fingerprint,
         },
-        config=trainer.config.as_dict(),
+        config=trainer.config.to_dict(),
     )
     path = checkpoint.write(run.checkpoints, state.step, content, world=trainer.world, sharded=parallel.sharded)
     best = None if state.best_step is None else f"step-{state.best_step:08d}"

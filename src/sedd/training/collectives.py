@@ -99,7 +99,7 @@ def check_ranks_agree(world: World, config: Config, fingerprint: object, *, sequ
             f"Raise training.batch_size or training.accum, or start at most {sequences} processes",
             keys=["training.batch_size", "training.accum"],
         )
-    everybody = world.all_gather_object((config.as_dict(), fingerprint))
+    everybody = world.all_gather_object((config.to_dict(), fingerprint))
     first_config, first_data = everybody[0]
     for rank, (other, data) in enumerate(everybody):
         changed = [difference.key for difference in blocking_differences(first_config, other)]

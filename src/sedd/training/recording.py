@@ -68,7 +68,7 @@ class Recorder:
         self._trackers.log(record)
         alarms = self.monitor.observe(record)
         for alarm in alarms:
-            self._run.append(alarm.to_json())
+            self._run.append(alarm.to_dict())
             self._say(f"{alarm.severity}: {alarm}")
         return alarms
 
@@ -86,7 +86,7 @@ def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder
     config, run = trainer.config, trainer.run
     with run.lock():
         run.rewind(trainer.state.step, trainer.state.skipped)
-        with TrackerSessions(config.trackers, run.path, config.as_dict()) as trackers:
+        with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:
             yield Recorder(run, config, trainer.data, trackers, say)
 
 

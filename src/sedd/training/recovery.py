@@ -58,4 +58,4 @@ def _roll_back(trainer: Trainer, alarm: Alarm) -> RollbackRecord:
     trainer.save()
     if world.is_main:
         run.rewind(state.step, state.skipped, aside=f"rolled-back-{state.rollbacks}.jsonl")
-    return RollbackRecord(state.step, alarm.step, state.lr_scale, state.rollbacks, alarm.to_json())
+    return RollbackRecord(state.step, alarm.step, state.lr_scale, state.rollbacks, alarm.to_dict())
