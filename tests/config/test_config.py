@@ -63,6 +63,13 @@ def test_any_configuration_survives_yaml_json_pickle_and_copies(sections: dict[s
         assert config.replace() == config
 
 
+@pytest.mark.parametrize("text", ["\x85", "a\u2028b", "é\x85", "µ.fasta"])
+def test_a_dumped_file_keeps_characters_that_yaml_reads_as_line_breaks(text: str) -> None:
+    config = Config(data={"train": text, "residues": {"substitute": {"U": text}}})
+    assert load_config(yaml.safe_load(dump(config))) == config
+    assert "µ" in dump(Config(data={"train": "µ.fasta"}))
+
+
 def test_a_dumped_file_is_read_back_with_plugin_options(tmp_path: Path) -> None:
     config = Config(curriculum=Exponential(rate=3.25, preschool_time=77))
     (tmp_path / "run.yaml").write_text(dump(config), encoding="utf-8")

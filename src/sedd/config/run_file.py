@@ -72,7 +72,10 @@ def parse_override(assignment: str) -> tuple[KeyPath, Any]:
 
 def dump(config: Config) -> str:
     """The configuration as YAML that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    data = config.to_dict()
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    # PyYAML writes these as they are and reads them as line breaks: escape everything where one occurs.
+    return yaml.safe_dump(data, sort_keys=False) if set("\x85\u2028\u2029") & set(text) else text
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[KeyPath, int]]:
