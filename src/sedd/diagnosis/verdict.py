@@ -17,12 +17,13 @@ from sedd.runs.history import History
 from sedd.runs.metrics import BoundRecord
 
 MAX_RELATIVE_NOISE = 0.02
-"""Largest Monte Carlo error of the loss at fixed mask rate, relative to the loss, above which a run is inconclusive."""
+"""Monte Carlo error of the loss at fixed mask rate, relative to the loss, above which a run is inconclusive."""
 _WRONG = {
     "learning": "the model, not the curriculum",
     "instability": "unstable training, not the curriculum",
     "data": "the data, neither the curriculum nor the model",
 }
+_BETTER = "The model itself is getting better: on"
 _BY_CHANCE = "The training loss has moved by no more than chance (Monte Carlo error)."
 
 
@@ -40,7 +41,9 @@ def verdict(
     worst = _worst(history, alarms)
     if worst is not None:
         sentence = f"Something is wrong, and it is {_WRONG[worst.cause]}. Step {worst.step:,}: {worst.message}."
-        return Verdict(worst.cause, sentence, tuple(alarms), f"{_wrong(worst)} {_model(history)}")
+        # "getting better" beside an alarm about the model would contradict it, though both can be true.
+        better = _BETTER if worst.cause == "data" else "From the first evaluation to the last, on"
+        return Verdict(worst.cause, sentence, tuple(alarms), f"{_wrong(worst)} {_model(history, better=better)}")
     stalled = [a for a in alarms if a.rule in ("patience", "letters_only") and (a.rule, a.cause) in firing]
     kind, opening = _nothing_wrong(history, alarms, noise, stalled)
     rollbacks = "".join(
@@ -170,7 +173,7 @@ def _plateau(alarm: Alarm) -> str:
     return f"The model has learnt how often each residue occurs and nothing more, and {since} it does not improve."
 
 
-def _model(history: History) -> str:
+def _model(history: History, *, better: str = _BETTER) -> str:
     """Whether the model itself gets better: its first, best and last held-out bounds."""
     bounds = [bound for bound in history.bounds if math.isfinite(bound.nats)]
     if not bounds:
@@ -189,7 +192,7 @@ def _model(history: History) -> str:
             f"at step {best.step:,} and now has {last.nats:.{digits}f}."
         )
     if _higher(first, last):
-        return f"The model itself is getting better: on data it never saw it improved {change}."
+        return f"{better} data it never saw it improved {change}."
     return (
         f"Whether the model itself gets better is not clear yet: on data it never saw it went {change}, a difference "
         "within its error."

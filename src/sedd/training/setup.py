@@ -1,4 +1,4 @@
-"""What a trainer is made of before its first step: the data, the network, and whether the network is compiled."""
+"""The data and the network of a trainer, before its first step."""
 
 from __future__ import annotations
 

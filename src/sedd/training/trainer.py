@@ -50,8 +50,7 @@ class Trainer:
         config: a `Config`, the name of a preset, or the path of a run file.
         model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
             (batch, length, outputs) logits (`model.head: normalised`) or log-scores (`model.head: score`).
-        data: your own data in place of `config.data`: a `Dataset`, or a sequence of strings or
-            integer arrays.
+        data: your own data in place of `config.data`: a `Dataset`, or a sequence of strings or integer arrays.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
         run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
         resume: continue the run in `run` if there is one.
