@@ -52,6 +52,7 @@ def monitors(config: sedd.Config) -> dict[str, Monitor]:
         "no curriculum, no change": watch(flat, run(flat, lambda _: 2.4) + bounds(2.4, 2.4)),
         "overfitting": watch(config, lines + bounds(2.9, 2.4, 2.6)),
         "divergence": watch(config, worse + bounds(2.9, 2.6, 3.1)),
+        "divergence, bound still improved": watch(config, worse + bounds(2.9, 2.6, 2.4)),
         "worse than untrained": watch(config, run(config, lambda step: 3.0 + 0.05 * step, steps=60)),
         "unstable": watch(config, exploding + bounds(2.9, 2.6, 3.1)),
         "skipped steps": watch(config, lines[:30] + skipped),
