@@ -247,7 +247,7 @@ def main() -> None:
     if options.verbose:
         for o in outcomes:
             print(f"{o.fault:<17}{o.base:<29}{o.seed} {o.bound:7.3f} {o.verdict:<13}{' '.join(o.rules)[:200]}")
-    kinds = ("healthy", "curriculum", "plateau", "little signal", "learning", "instability", "data")
+    kinds = ("healthy", "curriculum", "plateau", "inconclusive", "learning", "instability", "data")
     print(
         f"\n{len(outcomes)} runs; verdicts by planted fault\n{'':<18}"
         + "".join(f"{in_words(kind):>14}" for kind in kinds)

@@ -21,11 +21,12 @@ from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import Dataset
 from sedd.data.alphabet import Alphabet
-from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.api import diagnose, forecast
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.verdict import Verdict
 from sedd.errors import (
     CheckpointError,
     ConfigError,

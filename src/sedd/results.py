@@ -10,11 +10,12 @@ from sedd.config.sections import Sampling
 from sedd.data import Cursor, Sequences
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.attribution import Cumulative
-from sedd.diagnosis.external_curve import Curve as ExternalCurve
+from sedd.diagnosis.curve import Curve as ExternalCurve
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Phase, Row
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.rises import Rise
+from sedd.diagnosis.verdict import Remedy
 from sedd.diffusion.graphs import BoundIntegrand, Graph
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.diffusion.parametrization import Parametrization
@@ -42,7 +43,8 @@ __all__ = [
     "DataRecord", "DataStatistics", "Difference", "Effect", "ExternalCurve", "ExternalCurveFit", "Generation",
     "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences",
     "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
-    "RateBin", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule",
-    "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex",
+    "RateBin", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling",
+    "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState",
+    "TrainingIndex",
     "VariantScore", "Window",
 ]  # fmt: skip

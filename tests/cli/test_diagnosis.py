@@ -169,7 +169,7 @@ def test_fail_exits_with_1_when_something_is_wrong_and_only_then(tmp_path):
 def test_a_run_that_has_only_begun_is_inconclusive(tmp_path):
     config = sedd.load_config("quickstart", *TINY, "training.log_every=8")
     sedd.Trainer(config, run=tmp_path / "run").fit(progress=False)
-    assert json.loads(sedd_("diagnose", tmp_path / "run", "--json"))["verdict"] == "little signal"
+    assert json.loads(sedd_("diagnose", tmp_path / "run", "--json"))["verdict"] == "inconclusive"
     assert "little signal" not in sedd_("diagnose", tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("r+") as file:
         first = file.readline()
@@ -178,7 +178,7 @@ def test_a_run_that_has_only_begun_is_inconclusive(tmp_path):
         file.write(first)
     found = sedd.diagnose(tmp_path / "run")
     assert (found.overall, found.steepest, found.cumulative) == (None, None, None)
-    assert found.verdict.kind == "little signal"
+    assert found.verdict.kind == "inconclusive"
     json.dumps(found.to_dict())
 
 

@@ -174,8 +174,8 @@ def test_a_model_worse_than_an_untrained_one_is_found_within_a_few_lines(config)
 
 def test_too_few_lines_are_inconclusive(config):
     monitor = watch(config, run(config, learning, steps=50))
-    assert monitor.verdict().kind == "little signal"
-    assert watch(config, []).verdict().kind == "little signal"
+    assert monitor.verdict().kind == "inconclusive"
+    assert watch(config, []).verdict().kind == "inconclusive"
 
 
 def test_what_monte_carlo_error_explains_raises_no_alarm(config):

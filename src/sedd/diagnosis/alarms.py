@@ -1,4 +1,4 @@
-"""Alarms of a run, each with a cause and remedies, and the verdict on the run, as data."""
+"""Alarms of a run, each with a cause and remedies, as data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ Cause = Literal["curriculum", "learning", "instability", "data"]
 explode or steps are skipped. `data`: the sequences changed. What Monte Carlo error explains is no alarm."""
 Severity = Literal["info", "warning", "critical"]
 """`info`: nothing is wrong. `warning`: look at it. `critical`: the run diverges."""
-Kind = Literal["healthy", "curriculum", "learning", "instability", "data", "plateau", "little signal"]
 
 _WORDS = {
-    "little signal": "inconclusive",
     "letters": "token frequencies",
     "letters_only": "no better than the unigram model",
 }
@@ -61,34 +59,6 @@ class Alarm:
 
     def __str__(self) -> str:
         return f"step {self.step:,}: {self.message}" + "".join(f"\n  - {remedy}" for remedy in self.remedies)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The state of a run: one word, two plain sentences, and the numbers behind them."""
-
-    kind: Kind
-    """`healthy`; `curriculum`: healthy, and rules fired only because the curriculum climbs; `plateau`: healthy, but
-    it does not improve; `little signal`: inconclusive so far; otherwise the cause of what went wrong."""
-    sentence: str
-    """The verdict with its numbers."""
-    alarms: tuple[Alarm, ...]
-    summary: str = ""
-    """The answer in two plain sentences."""
-
-    @property
-    def went_wrong(self) -> bool:
-        """Whether something other than the curriculum needs attention."""
-        return self.kind in ("learning", "instability", "data")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data."""
-        return {
-            "verdict": self.kind,
-            "summary": self.summary,
-            "sentence": self.sentence,
-            "alarms": [alarm.to_dict() for alarm in self.alarms],
-        }
 
 
 def grouped(alarms: Sequence[Alarm]) -> list[tuple[Severity, list[Alarm]]]:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from sedd.config.config import Config
-from sedd.diagnosis.alarms import Alarm, Verdict, grouped, in_words
+from sedd.diagnosis.alarms import Alarm, grouped, in_words
 from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Array
+from sedd.diagnosis.verdict import Verdict
 from sedd.runs.history import History
 
 SHOWN = 8

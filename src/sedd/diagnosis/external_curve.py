@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedd.diagnosis import remedies
-from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
+from sedd.diagnosis.alarms import Alarm, Cause, Severity
+from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Array, Predictor
 from sedd.diagnosis.rises import RISE_STEPS
+from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.loss_profile import mask_range
 from sedd.errors import DataError
 from sedd.plugins.contracts import Curriculum, checked_difficulty
@@ -62,19 +63,6 @@ _LEARNT: dict[Learnt, str] = {
     "frequencies": "The model has learnt the token frequencies; whether it learns more is not clear yet.",
     "nothing visible": "Whether the model learns is not clear from this curve.",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Losses at some optimizer steps."""
-
-    steps: NDArray[np.int64]
-    """Optimizer steps, increasing."""
-    losses: Array
-    """Training loss at each step, nats per residue; NaN or infinite where the run broke."""
-
-    def __len__(self) -> int:
-        return len(self.steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +193,7 @@ def judge(fit: ExternalCurveFit, forecast: Forecast) -> Verdict:
     broken = _not_finite(fit)
     if broken is not None:
         answer = f"The run broke: {broken.message}. A curve of losses alone does not show why."
-        return Verdict("instability", f"Something is wrong: {broken.message}.", (broken,), answer)
+        return Verdict("instability", answer, sentence=f"Something is wrong: {broken.message}.", alarms=(broken,))
     worse = _divergence(fit)
     alarms = (*([] if worse is None else [worse]), *_rules(fit, forecast, diverges=worse is not None))
     if worse is not None:
@@ -215,18 +203,23 @@ def judge(fit: ExternalCurveFit, forecast: Forecast) -> Verdict:
             "before, with a lower learning rate."
         )
         sentence = f"Something is wrong, and it is the model, not the curriculum: {worse.message}."
-        return Verdict("learning", sentence, alarms, answer)
+        return Verdict("learning", answer, sentence=sentence, alarms=alarms)
     count, standing = len(fit.curve), _standing(fit)
     if count < MIN_POINTS:
         few = f"{count} losses are too few"
         answer = f"It is not clear yet whether anything is wrong: {few}. Give at least {MIN_POINTS}."
-        return Verdict("little signal", f"Inconclusive: {few}; give at least {MIN_POINTS}. {standing}", alarms, answer)
+        sentence = f"Inconclusive: {few}; give at least {MIN_POINTS}. {standing}"
+        return Verdict("inconclusive", answer, sentence=sentence, alarms=alarms)
     if any(alarm.cause == "curriculum" for alarm in alarms):
         opening = "Nothing is wrong: the loss rises because the curriculum gets harder."
         answer = "The loss rises because the task gets harder: the loss of an untrained model rises in the same way."
-        return Verdict("curriculum", f"{opening} {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
+        return Verdict(
+            "curriculum", f"{answer} {_LEARNT[learnt(fit)]}", sentence=f"{opening} {standing}", alarms=alarms
+        )
     answer = "Nothing in the curve shows a divergence."
-    return Verdict("healthy", f"Nothing is wrong. {standing}", alarms, f"{answer} {_LEARNT[learnt(fit)]}")
+    return Verdict(
+        "healthy", f"{answer} {_LEARNT[learnt(fit)]}", sentence=f"Nothing is wrong. {standing}", alarms=alarms
+    )
 
 
 def learnt(fit: ExternalCurveFit) -> Learnt:

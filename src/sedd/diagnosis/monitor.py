@@ -21,11 +21,12 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.diagnosis import remedies
-from sedd.diagnosis.alarms import Alarm, Cause, Severity, Verdict
+from sedd.diagnosis.alarms import Alarm, Cause, Severity
 from sedd.diagnosis.attribution import attribute
+from sedd.diagnosis.judge import verdict
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.rises import RISE_STEPS, rise_window, smallest_preschool_time
-from sedd.diagnosis.verdict import verdict
+from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.runs.history import History
 from sedd.runs.metrics import TrainRecord

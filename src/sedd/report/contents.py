@@ -15,11 +15,12 @@ from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Predictor
+from sedd.diagnosis.verdict import Verdict
 from sedd.errors import CheckpointError, ConfigError, SeddError
 from sedd.report.samples import SampleFile, read_samples
 from sedd.runs.directory import RunDirectory
@@ -148,8 +149,8 @@ def _recorded_verdict(history: History) -> Verdict:
     alarms = tuple(Alarm.from_dict(event) for event in history.events if event["kind"] == "alarm")
     for alarm in alarms:
         if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
-            return Verdict(alarm.cause, "", alarms, f"Training went wrong at step {alarm.step:,}: {alarm.message}.")
-    return Verdict("little signal", "", alarms, "This run cannot be judged yet. What is missing is listed below.")
+            return Verdict(alarm.cause, f"Training went wrong at step {alarm.step:,}: {alarm.message}.", alarms=alarms)
+    return Verdict("inconclusive", "This run cannot be judged yet. What is missing is listed below.", alarms=alarms)
 
 
 def _exact(config: Config | None, history: History) -> float | None:

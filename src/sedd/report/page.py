@@ -9,8 +9,9 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 
 from sedd.data.prepare.progress import duration
-from sedd.diagnosis.alarms import Kind, grouped
+from sedd.diagnosis.alarms import grouped
 from sedd.diagnosis.attribution import Attribution
+from sedd.diagnosis.verdict import Kind
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.charts import MOST_POINTS, bound_levels
 from sedd.report.contents import Contents
@@ -37,10 +38,16 @@ TONES: dict[Kind, tuple[str, str]] = {
     "healthy": ("good", "healthy"),
     "curriculum": ("good", "healthy, the task gets harder"),
     "plateau": ("wait", "plateau"),
-    "little signal": ("wait", "inconclusive"),
+    "inconclusive": ("wait", "inconclusive"),
     "learning": ("bad", "the model got worse"),
     "instability": ("bad", "unstable"),
     "data": ("bad", "the data changed"),
+    "overfitting": ("bad", "overfitting"),
+    "leak": ("bad", "the training loss sees its targets"),
+    "averages": ("bad", "the averaged weights do not follow"),
+    "held_out": ("bad", "held-out data of another kind"),
+    "config": ("wait", "the configuration does not fit"),
+    "unit": ("wait", "another unit"),
 }
 NOISE_CAUSE: str = "little signal"
 """Cause of an alarm that Monte Carlo error explains."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sedd.config.config import Config
 from sedd.data import Dataset
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.alarms import Alarm, Verdict
+from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
+from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import BoundRecord, DataRecord, SkippedRecord, TrainRecord

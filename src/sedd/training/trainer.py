@@ -16,7 +16,7 @@ from sedd.config.run_file import load_config
 from sedd.data import Batches, Dataset
 from sedd.data.user import UserData
 from sedd.devices import choose
-from sedd.diagnosis.alarms import Verdict
+from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
