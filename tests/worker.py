@@ -55,12 +55,15 @@ def train_tiny(
     )
     if RANK == 0:
         trainer.run.begin(trainer.config, resume=resume)
-    result: dict[str, Any] = {"resumed": trainer.state.step, "losses": [], "norms": [], "skipped": [], "counts": []}
+    result: dict[str, Any] = {"resumed": trainer.state.step}
+    result |= {name: [] for name in ("losses", "norms", "skipped", "counts", "probes")}
     for report in trainer.steps():
         result["losses"].append(report.loss)
         result["norms"].append(report.grad_norm)
         result["skipped"].append(report.skipped)
         result["counts"].append(list(report.token_counts))
+        if report.probe is not None and report.probe_raw is not None:
+            result["probes"] += [*report.probe.by_sequence, *report.probe_raw.by_sequence]
         if report.step == stop:
             break
     trainer.save()

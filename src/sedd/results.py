@@ -21,7 +21,9 @@ from sedd.diffusion.loss_profile import LossProfile
 from sedd.diffusion.parametrization import Parametrization
 from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule, StepSettings
+from sedd.evaluation.evaluated import EvaluatedSequences
 from sedd.evaluation.likelihood import Control, Likelihood, RateBin, SequenceBound
+from sedd.evaluation.paired import Paired
 from sedd.evaluation.quality import Quality, TrainingIndex
 from sedd.evaluation.quality import Row as QualityRow
 from sedd.evaluation.quality.novelty import Neighbours
@@ -32,7 +34,15 @@ from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.differences import Difference
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import History
-from sedd.runs.metrics import BoundRecord, DataRecord, RollbackRecord, SkippedRecord, TrainRecord
+from sedd.runs.metrics import (
+    BoundRecord,
+    DataRecord,
+    EvaluatedRecord,
+    RecordedBound,
+    RollbackRecord,
+    SkippedRecord,
+    TrainRecord,
+)
 from sedd.runs.state import TrainState, Window
 from sedd.sampling.generation import Choices, Generation, Request
 from sedd.sampling.lengths import LengthDistribution
@@ -40,10 +50,10 @@ from sedd.sampling.sample_batch import Sample
 
 __all__ = [
     "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve",
-    "DataRecord", "DataStatistics", "Difference", "Effect", "ExternalCurve", "ExternalCurveFit", "Generation",
+    "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Generation",
     "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences",
-    "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
-    "RateBin", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling",
+    "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
+    "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling",
     "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState",
     "TrainingIndex",
     "VariantScore", "Window",

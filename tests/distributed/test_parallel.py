@@ -61,13 +61,14 @@ def test_two_processes_have_the_losses_and_weights_of_one(single, pair, request)
     first, second = pair.by_rank
     one = single.by_rank[0]
     assert first == second
+    assert len(one["probes"]) == 2 * 2 * 64  # both networks, at both evaluations
     expected, trained = weights(single.run), weights(pair.run)
     assert expected.keys() == trained.keys()
     if "ddp" in request.node.name:
         assert first == one
         assert all(torch.equal(expected[name], trained[name]) for name in expected)
     else:  # kernels compute on shards: other rounding
-        for name in ("losses", "norms", "nats", "stderr"):
+        for name in ("losses", "norms", "nats", "stderr", "probes"):
             assert first.pop(name) == pytest.approx(one[name], rel=1e-6)
         assert first.items() <= one.items()
         assert all(torch.allclose(expected[name], trained[name], rtol=1e-5, atol=1e-7) for name in expected)

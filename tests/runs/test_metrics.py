@@ -14,6 +14,7 @@ from sedd.runs.history import History
 from sedd.runs.metrics import (
     BoundRecord,
     DataRecord,
+    EvaluatedRecord,
     RollbackRecord,
     SamplesRecord,
     SkippedRecord,
@@ -63,11 +64,13 @@ def test_every_line_of_a_run_is_read_into_a_record_that_writes_the_same_line(lin
                 record, expected = BoundRecord.from_dict(line), line
             case "data":
                 record, expected = DataRecord.from_dict(line), line
+            case "evaluated":
+                record, expected = EvaluatedRecord.from_dict(line), line
             case "samples":
                 record, expected = SamplesRecord.from_dict(line), line
         assert record.to_dict() == expected
         assert list(record.to_dict()) == list(line)
-    assert kinds == {"data", "train", "bound", "samples"}
+    assert kinds == {"data", "evaluated", "train", "bound", "samples"}
 
 
 def test_skipped_steps_and_rollbacks_are_read_back():
@@ -98,11 +101,48 @@ def test_a_train_record_sums_up_the_window():
 def test_a_bound_that_is_not_finite_is_left_out_of_its_line():
     bound = sedd.Bound(np.inf, np.inf, np.inf, 4, 40, 0, (1.0, None), (0.1,), (0.1,))
     line = BoundRecord.of(report(bound=bound), TrainState()).to_dict()
-    assert {"bound_nats", "bound_stderr", "bound_trained"}.isdisjoint(line)
+    assert {"bound_nats", "bound_stderr", "bound_trained", "bound_bits"}.isdisjoint(line)
     read = BoundRecord.from_dict(line)
     assert (read.nats, read.stderr, read.sequences, read.held_out_residues) == (np.inf, np.inf, 4, 40)
     with pytest.raises(ValueError):  # noqa: PT011  # raised for one reason
         BoundRecord.of(report(), TrainState())
+
+
+def test_a_probe_that_is_not_finite_is_read_back():
+    bound = sedd.Bound(2.0, 0.1, 1.5, 3, 40, 0, (1.0, None), (0.1,), (0.1,), (0.2, None), (1.0, np.nan, 0.0))
+    record = BoundRecord.of(report(bound=bound, probe=bound, probe_raw=None), TrainState(), ema_initial_share=0.25)
+    read = BoundRecord.from_dict(written(record))
+    assert read.ema_initial_share == 0.25
+    assert read.probe_raw is None
+    for recorded in (read.held_out, read.probe):
+        assert (recorded.nats, recorded.stderr, recorded.sequences, recorded.residues) == (2.0, 0.1, 3, 40)
+        np.testing.assert_array_equal(recorded.by_sequence, [1.0, np.nan, 0.0])
+        assert recorded.profile[0] == 1.0
+        assert recorded.profile_stderr[0] == 0.2
+        assert np.isnan(recorded.profile[1:]).all()
+        assert np.isnan(recorded.profile_stderr[1:]).all()
+
+
+def test_lines_of_an_old_version_are_read(lines):
+    new = ("by_sequence", "profile_stderr")
+    for line in lines:
+        if line["kind"] == "bound":
+            old = {key: value for key, value in line.items() if not key.startswith(("probe_", "ema_"))}
+            old = {key: value for key, value in old.items() if not key.endswith(new)}
+            bound = BoundRecord.from_dict(old)
+            assert bound.to_dict() == old | {"bound_by_sequence": [], "bound_profile_stderr": []}
+            assert (bound.probe, bound.probe_raw, bound.ema_initial_share) == (None, None, None)
+            assert len(bound.by_sequence) == 0
+        if line["kind"] == "data":
+            old = {key: value for key, value in line.items() if not key.startswith("held_out")}
+            data = DataRecord.from_dict(old)
+            assert data.to_dict() == old
+            assert (data.held_out_mean_length, data.held_out_sequences) == (None, None)
+    history = History()
+    for line in lines:
+        if line["kind"] != "evaluated":
+            history.append(line)
+    assert history.evaluated is None
 
 
 def test_lists_by_mask_rate_are_padded():

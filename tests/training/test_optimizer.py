@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sedd
+from sedd.config.averaging import decay_at, initial_share
 from sedd.config.sections import Ema
 from sedd.diffusion.schedule import Schedule
 from sedd.training.ema import EmaNetwork
@@ -51,6 +52,24 @@ def test_the_ema_follows_its_recursion(decay, warmup, updates):
         expected = d * expected + (1 - d) * (n + 1.0)
     assert ema.network.weight.item() == pytest.approx(expected, rel=1e-4)
     assert ema.updates == updates
+
+
+@given(st.floats(0.0, 0.99999), st.booleans(), st.integers(0, 3000))
+def test_the_share_of_the_initial_weights_is_the_product_of_the_decays(decay, warmup, updates):
+    ema = Ema(decay=decay, warmup=warmup)
+    product = math.prod(decay_at(ema, update) for update in range(updates))
+    assert initial_share(ema, updates) == pytest.approx(product, rel=1e-7, abs=1e-300)
+
+
+def test_the_share_of_the_initial_weights_is_what_the_average_holds():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    ema = EmaNetwork(network, Ema(decay=0.99, warmup=False))
+    nn.init.zeros_(network.weight)
+    for _ in range(100):
+        ema.update(network)
+    assert ema.initial_share == pytest.approx(ema.network.weight.item(), rel=1e-4)
+    assert initial_share(Ema(decay=0.9999, warmup=True), 10**6) < 1e-40  # of many updates, at once
 
 
 def test_the_ema_network_shares_no_weights_and_does_not_train():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.data import Dataset, length_counts
+from sedd.data import Dataset, Sequences, length_counts
 from sedd.data.alphabet import ESM, PROTEIN
 from sedd.data.synthetic import FREQUENCIES
 from sedd.errors import ConfigError
@@ -34,9 +34,7 @@ class DataStatistics:
     def of(dataset: Dataset, *, longest: int) -> DataStatistics:
         """Statistics of the training part of a data set, whose sequences are cropped to `longest` residues."""
         counts = dataset.token_counts.astype(np.float64)
-        indices = np.unique(np.linspace(0, len(dataset.train) - 1, SURVEY).astype(np.int64))
-        lengths, number = length_counts(dataset.train, indices)
-        length = float(np.average(np.minimum(lengths, longest), weights=number))
+        length = mean_length(dataset.train, longest=longest)
         return DataStatistics(counts / counts.sum(), length, f"{len(dataset.train):,} training sequences")
 
     @staticmethod
@@ -62,3 +60,10 @@ class DataStatistics:
         if more < 0:
             raise ConfigError(f"symbols={symbols}: the data have {len(self.frequencies)} already; give as many or more")
         return DataStatistics(np.append(self.frequencies, np.zeros(more)), self.length, self.source)
+
+
+def mean_length(source: Sequences, *, longest: int) -> float:
+    """Mean length of sequences that are cropped to `longest` residues, from `SURVEY` of them if there are more."""
+    indices = np.unique(np.linspace(0, len(source) - 1, SURVEY).astype(np.int64))
+    lengths, number = length_counts(source, indices)
+    return float(np.average(np.minimum(lengths, longest), weights=number))

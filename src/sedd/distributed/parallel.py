@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sedd.config.config import Config
+from sedd.distributed.copies import copy_with_parameters
 from sedd.distributed.dtensor import is_dtensor, to_local
 from sedd.distributed.group import World
 from sedd.errors import ConfigError
@@ -59,6 +59,15 @@ class SingleProcess:
     def full_ema(self) -> Iterator[nn.Module]:
         """The EMA network with full, unsharded parameters, for evaluation and sampling."""
         yield self.ema
+
+    @contextmanager
+    def full_trained(self) -> Iterator[nn.Module]:
+        """The trained weights, unsharded, in a copy of the EMA network: in evaluation mode, and not compiled."""
+        yield copy_with_parameters(self.ema, map(self._full, self.network.parameters()), self.network.buffers())
+
+    def _full(self, parameter: Tensor) -> Tensor:
+        """A copy of a parameter, unsharded."""
+        return parameter.detach().clone()
 
     def tensors_to_save(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that this rank writes to a sharded checkpoint."""
@@ -176,11 +185,11 @@ class Fsdp(SingleProcess):
     @contextmanager
     def full_ema(self) -> Iterator[nn.Module]:
         # Not through `fully_shard`: in evaluation and sampling the ranks run different numbers of batches.
-        full = {
-            id(parameter): nn.Parameter(parameter.full_tensor(), requires_grad=False)  # type: ignore[attr-defined]  # a DTensor
-            for parameter in self.ema.parameters()
-        }
-        yield copy.deepcopy(self.ema, full)
+        yield copy_with_parameters(self.ema, map(self._full, self.ema.parameters()), self.ema.buffers())
+
+    def _full(self, parameter: Tensor) -> Tensor:
+        full: Tensor = parameter.detach().full_tensor()  # type: ignore[attr-defined]  # a DTensor
+        return full
 
     def tensors_to_save(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+MOST_BY_SEQUENCE = 4096
+"""Sequences up to which a bound keeps the value of each sequence."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Bound:
     """The part of the integral up to the end of each bin, nats per residue; it compares runs with different noise."""
     up_to_stderr: tuple[float, ...] = field(default=(), repr=False)
     """Standard error of each value of `up_to` over sequences."""
+    profile_stderr: tuple[float | None, ...] = field(default=(), repr=False)
+    """Standard error of each value of `profile` over sequences; None where it is unknown."""
+    by_sequence: tuple[float, ...] = field(default=(), repr=False)
+    """Bound of each evaluated sequence, mean over its masks, nats per residue, in the order of the data; empty above
+    `MOST_BY_SEQUENCE` sequences. Two bounds on the same sequences can be compared pair by pair with it."""
 
     @property
     def bits(self) -> float:

@@ -6,7 +6,7 @@ Two evaluations of the same sequences differ only by the model.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sedd.diffusion.graphs import SIGMA_END, BoundIntegrand
 from sedd.diffusion.loss_profile import BINS
 from sedd.diffusion.parametrization import Network
 from sedd.diffusion.process import Process
-from sedd.evaluation.bound import Bound, Contributions
+from sedd.evaluation.bound import MOST_BY_SEQUENCE, Bound, Contributions
 from sedd.evaluation.statistics import BoundStatistics
 from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
@@ -59,7 +59,10 @@ class Estimator:
         """Bound of `network`, and the contributions of single sequences for a paired comparison of two models."""
         chosen = self.chosen()
         contributions = self._contributions(network, chosen, np.arange(len(chosen)))
-        return BoundStatistics.of(contributions).bound(), contributions
+        bound = BoundStatistics.of(contributions).bound()
+        if len(chosen) <= MOST_BY_SEQUENCE:
+            bound = replace(bound, by_sequence=tuple(contributions.values.mean(1).tolist()))
+        return bound, contributions
 
     def in_parts(self, network: Network, *, size: int = 4096) -> Iterator[Contributions]:
         """Contributions of about `size` sequences at a time, so that memory does not grow with their number."""
@@ -111,8 +114,7 @@ class Estimator:
 
     def chosen(self) -> np.ndarray:
         """Indices of the items to evaluate, ascending."""
-        total = min(self.count, len(self.data))
-        return np.sort(generator(self.seed, "bound-sequences").permutation(len(self.data))[:total])
+        return chosen_items(len(self.data), count=self.count, seed=self.seed)
 
     def _batches(
         self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None
@@ -159,6 +161,11 @@ class Estimator:
             output = network(x_t, conditioned, None if batch.full else batch.mask)
         # A fully masked sequence is at infinite noise; the score needs a finite one.
         return self.process.log_score(output, x_t, sigma.clamp(max=SIGMA_END).float().to(device))
+
+
+def chosen_items(sequences: int, *, count: int, seed: int) -> np.ndarray:
+    """Indices of the items that an `Estimator` with this `count` and `seed` evaluates, of so many, ascending."""
+    return np.sort(generator(seed, "bound-sequences").permutation(sequences)[:count])
 
 
 def _unpadded(tokens: Tensor, device: torch.device) -> Batch:

@@ -112,6 +112,7 @@ class Likelihood:
     def to_dict(self) -> dict[str, Any]:
         """Plain data; numbers that are not finite are left out."""
         fields = asdict(self.bound)
+        del fields["by_sequence"]  # never there: the sequences are evaluated in parts
         lists = {name: rounded(value) for name, value in fields.items() if isinstance(value, tuple)}
         numbers = {name: value for name, value in fields.items() if name not in lists} | {
             "bits": self.bound.bits,

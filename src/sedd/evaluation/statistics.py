@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sedd.diffusion.loss_profile import BINS, EDGES, widths
 from sedd.evaluation.bound import Bound, Contributions
+from sedd.files import finite_or_none
 
 Array = NDArray[np.float64]
 Z95 = 1.959964
@@ -128,6 +129,10 @@ class BoundStatistics:
             profile=tuple(float(value) if drew else None for value, drew in zip(profile, known, strict=True)),
             up_to=tuple(np.cumsum(profile * np.diff(EDGES)).tolist()),
             up_to_stderr=tuple(self._norm(weights) / self.residues for weights in deviations),
+            profile_stderr=tuple(
+                finite_or_none(self._ratio(self._weights(by_bin=row), self._weights(drawn=row))[1])
+                for row in np.eye(BINS)
+            ),
         )
 
     def _column(self, name: str) -> int:
@@ -155,6 +160,19 @@ class BoundStatistics:
         if self.sequences < 2:
             return math.inf
         return math.sqrt(max(0.0, float(weights @ self.products @ weights)))
+
+
+def mean_over_residues(values: Array, residues: Array) -> tuple[float, float]:
+    """Mean of `values` (sequences,) weighted by `residues` (sequences,), and its standard error over sequences.
+
+    The error is that of a ratio of two sums (delta method), infinite for a single sequence and nan where a value is
+    not finite.
+    """
+    total = float(residues.sum())
+    mean = float(residues @ values) / total
+    if len(values) < 2:
+        return mean, math.inf
+    return mean, float(np.linalg.norm(residues * (values - mean))) / total
 
 
 def mask_variance(values: Array) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sedd.errors import CheckpointError
-from sedd.runs.metrics import BoundRecord, DataRecord, RollbackRecord, SkippedRecord, TrainRecord
+from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, RollbackRecord, SkippedRecord, TrainRecord
 
 
 @dataclass(eq=False)
@@ -18,6 +18,8 @@ class History:
 
     data: DataRecord | None = None
     """The training set; None in a run of an old version."""
+    evaluated: EvaluatedRecord | None = None
+    """The sequences that are evaluated, by the last such record; None in a run of an old version."""
     lines: list[TrainRecord] = field(default_factory=list)
     bounds: list[BoundRecord] = field(default_factory=list)
     skipped: list[SkippedRecord] = field(default_factory=list)
@@ -36,6 +38,8 @@ class History:
                 self.skipped.append(SkippedRecord.from_dict(record))
             case DataRecord.kind:
                 self.data = DataRecord.from_dict(record)
+            case EvaluatedRecord.kind:
+                self.evaluated = EvaluatedRecord.from_dict(record)
             case _:
                 self.events.append(record)
 

@@ -8,16 +8,23 @@ Every `from_dict` raises KeyError where a key is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diffusion.loss_profile import BINS, LossProfile, rounded
+from sedd.diffusion.loss_profile import LossProfile, rounded
+from sedd.runs.bound_record import BoundRecord, RecordedBound, padded
+from sedd.runs.data_record import DataRecord, EvaluatedRecord
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
+
+__all__ = [
+    "BoundRecord", "DataRecord", "EvaluatedRecord", "RecordedBound", "RollbackRecord", "SamplesRecord", "SkippedRecord",
+    "TrainRecord", "padded",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 TRAIN_NUMBERS = (
@@ -27,33 +34,6 @@ TRAIN_NUMBERS = (
 """Numbers of a train record, in the order of the file."""
 SUMS = ("loss", "drawn", "expected", "corrupted")
 """Arrays of a `LossProfile`."""
-INTEGRAL = ("profile", "up_to", "up_to_stderr")
-"""Arrays of a bound."""
-OPTIONAL = ("trained", "sequences", "cropped")
-"""Numbers of a bound that old runs lack."""
-
-
-@dataclass(frozen=True)
-class DataRecord:
-    """The training set, written once at step 0: enough to forecast the loss of the run without its data."""
-
-    kind: ClassVar[str] = "data"
-    token_counts: tuple[int, ...]
-    """How often each token occurs in the training set."""
-    mean_length: float
-    """Mean length of the training sequences after cropping, residues."""
-    sequences: int
-    """Number of training sequences."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as plain data."""
-        numbers = {"mean_length": self.mean_length, "sequences": self.sequences}
-        return {"kind": self.kind, "step": 0, "letter_counts": list(self.token_counts), **numbers}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DataRecord:
-        """Read a line."""
-        return cls(tuple(data["letter_counts"]), data["mean_length"], data["sequences"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,84 +124,6 @@ class TrainRecord:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class BoundRecord:
-    """An evaluation of the held-out bound with averaged weights."""
-
-    kind: ClassVar[str] = "bound"
-    step: int
-    nats: float
-    """The bound, nats per residue; infinite where it was not finite."""
-    stderr: float
-    """Its standard error over sequences; infinite where unknown."""
-    residues: int
-    """Training residues since the run began."""
-    seconds: float
-    """Time in training steps since the run began."""
-    profile: Array = field(repr=False)
-    """(BINS,): the integrand by mask rate, nats; NaN where unknown."""
-    up_to: Array = field(repr=False)
-    """(BINS,): the part of the integral up to the end of each bin, nats per residue."""
-    up_to_stderr: Array = field(repr=False)
-    """(BINS,): the standard error of `up_to`."""
-    trained: float = math.inf
-    """The part of the integral within the trained noise, nats per residue."""
-    sequences: int | None = None
-    """Held-out sequences evaluated; None where unknown."""
-    held_out_residues: int | None = None
-    """Residues in them; None where unknown."""
-    cropped: int | None = None
-    """How many of them were longer than `model.length`; None where unknown."""
-
-    @classmethod
-    def of(cls, report: StepReport, state: TrainState) -> BoundRecord:
-        """Take over the bound of a step; raises ValueError if its report has none."""
-        bound = report.bound
-        if bound is None:
-            raise ValueError(f"the report of step {report.step} has no bound")
-        numbers: dict[str, Any] = {name: getattr(bound, name) for name in ("nats", "stderr", *OPTIONAL)}
-        arrays: dict[str, Any] = {name: padded(getattr(bound, name), missing=math.nan) for name in INTEGRAL}
-        clocks: dict[str, Any] = {"step": report.step, "residues": state.residues, "seconds": state.seconds}
-        return cls(**clocks, **numbers, **arrays, held_out_residues=bound.residues)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as plain data, without numbers that are unknown or not finite."""
-        numbers = {
-            "nats": self.nats,
-            "stderr": self.stderr,
-            "trained": self.trained,
-            "sequences": self.sequences,
-            "residues": self.held_out_residues,
-            "cropped": self.cropped,
-        }
-        known = {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
-        return {
-            "kind": self.kind,
-            "step": self.step,
-            **{f"bound_{name}": value for name, value in known.items()},
-            **{f"bound_{name}": rounded(getattr(self, name)) for name in INTEGRAL},
-            "bound_bits": self.nats / math.log(2.0),
-            "residues": self.residues,
-            "seconds": self.seconds,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, seconds: float = 0.0) -> BoundRecord:
-        """Read a line; `seconds` is the time of lines that have none."""
-        arrays: dict[str, Any] = {name: padded(data[f"bound_{name}"], missing=math.nan) for name in INTEGRAL}
-        optional = {name: data[f"bound_{name}"] for name in OPTIONAL if f"bound_{name}" in data}
-        return cls(
-            step=data["step"],
-            nats=data.get("bound_nats", math.inf),
-            stderr=data.get("bound_stderr", math.inf),
-            residues=data["residues"],
-            seconds=data.get("seconds", seconds),
-            held_out_residues=data.get("bound_residues"),
-            **arrays,
-            **optional,
-        )
-
-
 @dataclass(frozen=True)
 class _PlainRecord:
     """A record whose keys in the file are the names of its fields."""
@@ -286,11 +188,3 @@ class SamplesRecord:
         """Read a line."""
         numbers = {key: value for key, value in data.items() if key.startswith("samples_")}
         return cls(data["step"], numbers, data["quality"])
-
-
-def padded(values: Iterable[float | None], *, missing: float = 0.0) -> Array:
-    """(BINS,) from a list that may end early; `missing` replaces null and what is beyond the end."""
-    known = [missing if value is None else value for value in values]
-    array = np.full(BINS, missing)
-    array[: len(known)] = known
-    return array

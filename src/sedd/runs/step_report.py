@@ -40,3 +40,7 @@ class StepReport:
     """How often each token occurs in the step; empty for very large alphabets."""
     bound: Bound | None = None
     """Held-out bound at evaluation steps, otherwise None."""
+    probe: Bound | None = None
+    """Bound on a fixed choice of training sequences at evaluation steps, with the EMA weights; None if it is off."""
+    probe_raw: Bound | None = None
+    """The same with the trained weights, before averaging."""

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from sedd.config.averaging import decay_at, initial_share
 from sedd.config.sections import Ema
 from sedd.distributed.dtensor import to_local
 
@@ -24,9 +25,12 @@ class EmaNetwork:
 
     def decay(self) -> float:
         """The decay of the next update."""
-        if not self.config.warmup:
-            return self.config.decay
-        return min(self.config.decay, (1 + self.updates) / (10 + self.updates))
+        return decay_at(self.config, self.updates)
+
+    @property
+    def initial_share(self) -> float:
+        """Weight of the untrained weights in the average, 0 to 1."""
+        return initial_share(self.config, self.updates)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:

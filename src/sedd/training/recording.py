@@ -16,7 +16,7 @@ from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import RunDirectory
-from sedd.runs.metrics import BoundRecord, DataRecord, SkippedRecord, TrainRecord
+from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.state import Window
 from sedd.runs.step_report import StepReport
 from sedd.training.tracking import TrackerSessions
@@ -46,11 +46,13 @@ class Recorder:
         data: what the run trains on.
         trackers: receive the numbers of every record.
         say: prints a line of text.
+        step: optimizer steps done.
     """
 
     def __init__(
-        self, run: RunDirectory, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None]
-    ) -> None:
+        self, run: RunDirectory, config: Config, data: Dataset, trackers: TrackerSessions, say: Callable[[str], None],
+        *, step: int = 0,
+    ) -> None:  # fmt: skip
         statistics = DataStatistics.of(data, longest=config.model.length)
         graph = make_graph(config.graph.type, data.alphabet.n)
         known = predictable(graph, config.model)
@@ -60,8 +62,12 @@ class Recorder:
         written = run.read_metrics()
         for record in written:
             self.monitor.observe(record)
+        evaluated = EvaluatedRecord.of(config, data, step)
         if not written:
-            self.write(DataRecord(tuple(data.token_counts.tolist()), statistics.length, len(data.train)).to_dict())
+            self.write(DataRecord.of(config, data, evaluated).to_dict())
+        before = self.monitor.history.evaluated
+        if before is None or not evaluated.same_sequences(before):
+            self.write(evaluated.to_dict())
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Write, track and monitor a record; returns the alarms that it raised, which are written and printed too."""
@@ -88,7 +94,7 @@ def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder
     with run.lock():
         run.rewind(trainer.state.step, trainer.state.skipped)
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:
-            yield Recorder(run, config, trainer.data, trackers, say)
+            yield Recorder(run, config, trainer.data, trackers, say, step=trainer.state.step)
 
 
 def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
@@ -102,5 +108,5 @@ def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
         records.append(record.to_dict())
         trainer.state = replace(state, window=Window())
     if report.bound is not None:
-        records.append(BoundRecord.of(report, state).to_dict())
+        records.append(BoundRecord.of(report, state, ema_initial_share=trainer.ema.initial_share).to_dict())
     return records

@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -30,9 +29,10 @@ from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
 from sedd.training.checkpointing import load_checkpoint, write_checkpoint
-from sedd.training.collectives import DistributedEstimator, check_ranks_agree, generate_texts
+from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.ema import EmaNetwork
+from sedd.training.evaluating import Evaluator
 from sedd.training.loading import Loader
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
@@ -94,6 +94,10 @@ class Trainer:
         self.parallel = parallelize(
             self.world, config, self.network, self.ema.network, find_unused_parameters=model is not None
         )
+        self.evaluator = Evaluator.of(
+            config, self.data, self.process,
+            backend=self.backend, device=self.device, world=self.world, parallel=self.parallel,
+        )  # fmt: skip
         self.optimizer = make_optimizer(self.network, config)
         training = config.training
         self.batches = Batches(
@@ -194,8 +198,9 @@ class Trainer:
             report = self._step()
             evaluates = report.step == training.n_iters or report.step % training.eval_every == 0
             if evaluates and not report.skipped:
-                report = replace(report, bound=(bound := self.evaluate()))
-                self.state = self.state.with_bound(report.step, bound.nats)
+                report = self.evaluator.evaluated(report)
+                if report.bound is not None:
+                    self.state = self.state.with_bound(report.step, report.bound.nats)
             yield report
 
     def evaluate(self) -> Bound:
@@ -203,13 +208,7 @@ class Trainer:
 
         Like `steps`, `sample` and `save`, it is called by all ranks of a group, and returns the same on all.
         """
-        options = self.config.evaluation
-        estimator = DistributedEstimator(
-            self.data.valid, self.process, self.backend, self.device, self.config.model.length,
-            count=options.sequences, masks=options.masks, batch_size=options.batch_size, world=self.world,
-        )  # fmt: skip
-        with self.parallel.full_ema() as network:
-            return estimator(network)
+        return self.evaluator.bound()
 
     # The model -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,70 @@
+"""The evaluations of a run: the held-out bound, and the same bound on training sequences (the probe)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from sedd.config.config import Config
+from sedd.data import Dataset, Sequences
+from sedd.diffusion.process import Process
+from sedd.distributed.group import World
+from sedd.distributed.parallel import SingleProcess
+from sedd.evaluation.bound import Bound
+from sedd.evaluation.probe import PROBE_SEED, probe_sequences
+from sedd.plugins.contracts import Backend
+from sedd.runs.step_report import StepReport
+from sedd.training.collectives import DistributedEstimator
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the networks of a run on the same sequences with the same masks each time; changes neither of them.
+
+    Called by all ranks of a group, it returns the same on all.
+    """
+
+    held_out: DistributedEstimator
+    probe: DistributedEstimator | None
+    """Of training sequences; None if `evaluation.train_sequences` is 0."""
+    parallel: SingleProcess
+
+    @staticmethod
+    def of(
+        config: Config,
+        data: Dataset,
+        process: Process,
+        *,
+        backend: Backend,
+        device: torch.device,
+        world: World,
+        parallel: SingleProcess,
+    ) -> Evaluator:
+        """The evaluator of a run, whose networks `parallel` holds."""
+        options = config.evaluation
+
+        def estimator(source: Sequences, *, count: int, seed: int) -> DistributedEstimator:
+            return DistributedEstimator(
+                source, process, backend, device, config.model.length,
+                count=count, masks=options.masks, batch_size=options.batch_size, seed=seed, world=world,
+            )  # fmt: skip
+
+        count = options.train_sequences
+        probe = estimator(probe_sequences(data.train, count), count=count, seed=PROBE_SEED) if count else None
+        return Evaluator(estimator(data.valid, count=options.sequences, seed=0), probe, parallel)
+
+    def bound(self) -> Bound:
+        """The held-out bound with the EMA weights."""
+        with self.parallel.full_ema() as network:
+            return self.held_out(network)
+
+    def evaluated(self, report: StepReport) -> StepReport:
+        """The report of a step with its bounds: held-out, and on training sequences with EMA and raw weights."""
+        with self.parallel.full_ema() as network:
+            bound = self.held_out(network)
+            probe = None if self.probe is None else self.probe(network)
+        if self.probe is None:
+            return replace(report, bound=bound)
+        with self.parallel.full_trained() as network:
+            return replace(report, bound=bound, probe=probe, probe_raw=self.probe(network))
