@@ -49,12 +49,11 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
 
 __all__ = [
-    "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve",
-    "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Generation",
-    "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences",
-    "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
-    "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling",
-    "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState",
-    "TrainingIndex",
-    "VariantScore", "Window",
+    "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataRecord",
+    "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
+    "ExternalCurveFit", "Generation", "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile",
+    "Neighbours", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor",
+    "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord",
+    "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord",
+    "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
 ]  # fmt: skip

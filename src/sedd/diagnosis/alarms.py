@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Cause = Literal["curriculum", "learning", "instability", "data"]
-"""`curriculum`: the forecast explains it. `learning`: the model got worse at fixed mask rate. `instability`: gradients
-explode or steps are skipped. `data`: the sequences changed. What Monte Carlo error explains is no alarm."""
+Cause = Literal[
+    "curriculum", "learning", "instability", "data", "overfitting", "leak", "averages", "held_out", "plateau"
+]
+"""`curriculum`: the forecast explains it. The others are kinds of a verdict, see `sedd.diagnosis.verdict.Kind`. What
+Monte Carlo error explains is no alarm."""
 Severity = Literal["info", "warning", "critical"]
 """`info`: nothing is wrong. `warning`: look at it. `critical`: the run diverges."""
 
@@ -30,9 +32,8 @@ class Alarm:
     step: int
     """Optimizer step at which it fired."""
     rule: str
-    """`max_rise`, `max_loss`, `max_oscillation` or `patience` (the keys of `monitoring`), `profile` (the model got
-    worse at fixed mask rate), `skipped`, `letters` (the token frequencies of the data changed) or `letters_only` (the
-    model is no better than the unigram model)."""
+    """A key of `monitoring` (`max_rise`, `max_loss`, `max_oscillation`), or the name of the hypothesis that the judge
+    found (`sedd.diagnosis.hypotheses.HYPOTHESES`)."""
     cause: Cause
     severity: Severity
     message: str
@@ -45,7 +46,7 @@ class Alarm:
     @property
     def diverging(self) -> bool:
         """Whether the run itself goes wrong: what `monitoring.on_divergence` acts on."""
-        return self.severity == "critical" and self.cause in ("learning", "instability")
+        return self.severity == "critical" and self.cause in ("learning", "instability", "overfitting")
 
     def to_dict(self) -> dict[str, Any]:
         """The alarm as a line of the metrics file."""

@@ -17,13 +17,16 @@ from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.external_curve import compare, judge, read_curve
 from sedd.diagnosis.forecast import Forecast, make_forecast
+from sedd.diagnosis.judge import unseen
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
 from sedd.runs.directory import RunDirectory
-from sedd.runs.history import read_metrics
+from sedd.runs.history import RecordError, read_metrics
 from sedd.runs.metrics import padded
 
+MOST_LINES = 20_000
+"""Train lines of a metrics file that are read; of a longer one, every k-th."""
 _EXPECTED = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
 
 
@@ -176,7 +179,7 @@ def _config_of(file: Path) -> Config:
 
 def _metrics(path: Path) -> tuple[Path, list[dict[str, Any]]]:
     file = path / "metrics.jsonl" if path.is_dir() else path
-    records = read_metrics(file)
+    records = read_metrics(file, most=MOST_LINES)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise CheckpointError(f"{file}:{number}: not a metrics line of sedd; {_EXPECTED}")
@@ -203,13 +206,18 @@ def _of_run(path: Path, config: Config | str | Path | None, symbols: int | None)
     for number, record in enumerate(records, 1):
         try:
             monitor.observe(record)
-        except (KeyError, TypeError) as error:
+        except RecordError as error:
             raise CheckpointError(
-                f"{file}:{number}: not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
-                f"{_EXPECTED}"
+                f"not a metrics line of this version of sedd ({error}); {_EXPECTED}", file=file, line=number
             ) from None
     return Diagnosis(
-        source=str(path), config=config, verdict=monitor.verdict(), forecast=implied, history=monitor.history
+        source=str(path),
+        config=config,
+        verdict=monitor.verdict(),
+        forecast=implied,
+        history=monitor.history,
+        by_chance=monitor.by_chance,
+        unseen=unseen(monitor.facts()),
     )
 
 

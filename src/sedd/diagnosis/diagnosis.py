@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,10 @@ class Diagnosis:
     """Loss of fixed predictors under the configuration; `run` is the run's own profile."""
     history: History = field(default_factory=History, repr=False)
     """The lines of the metrics file; empty for a CSV."""
+    by_chance: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """How often each rule of `monitoring` was broken by Monte Carlo error alone, which raises no alarm."""
+    unseen: tuple[str, ...] = ()
+    """What the log cannot show, one sentence each."""
     external_curve: ExternalCurveFit | None = field(default=None, repr=False)
     """For a CSV: the curve and the hypothesis that fits it best."""
 

@@ -305,7 +305,9 @@ def _rules(fit: ExternalCurveFit, forecast: Forecast, *, diverges: bool) -> Iter
             f"stretches, at most by {per_1000:.2f} (steps {first:,} to {last:,}), where that of an untrained model "
             f"climbs by {expected:.2f}"
         )
-        advice = remedies.of_rise(forecast.config, forecast.preschool_time) if cause == "curriculum" else ()
+        advice = (
+            tuple(map(str, remedies.of_rise(forecast.config, forecast.preschool_time))) if cause == "curriculum" else ()
+        )
         numbers = {"per_1000": per_1000, "expected": expected}
         yield Alarm(over[0][1], "max_rise", cause, severity, message, numbers, advice)
     high = np.flatnonzero(losses > rules.max_loss)

@@ -1,226 +1,163 @@
-"""The verdict on a run: its kind, two plain sentences, and the sentence with the numbers behind them.
-
-Every sentence follows from a test. Why the loss moves: the attribution, against its Monte Carlo error. Whether the
-model gets better: held-out bounds, against their standard errors. Where neither is significant, the verdict says so.
-"""
+"""The judge of runs: from symptoms to hypotheses, from hypotheses to a verdict in plain sentences."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sedd.diagnosis.alarms import Alarm, Cause
-from sedd.diagnosis.attribution import Attribution, between
-from sedd.diagnosis.verdict import Kind, Verdict
-from sedd.errors import DataError
-from sedd.evaluation.statistics import Z95
-from sedd.runs.history import History
-from sedd.runs.metrics import BoundRecord
+from sedd.diagnosis import remedies
+from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.evidence.base import Evidence, RunFacts
+from sedd.diagnosis.evidence.evaluations import held_out, probe
+from sedd.diagnosis.healthy import numbers_of, progress, why_the_loss_moves
+from sedd.diagnosis.hypotheses import Decision, certainty, decide
+from sedd.diagnosis.sentences import SENTENCES, divergence_since
+from sedd.diagnosis.symptoms import EXPLANATIONS, find_symptoms, log_likelihoods
+from sedd.diagnosis.verdict import Remedy, Verdict
 
-MAX_RELATIVE_NOISE = 0.02
-"""Monte Carlo error of the loss at fixed mask rate, relative to the loss, above which a run is inconclusive."""
-_WRONG = {
-    "learning": "the model, not the curriculum",
-    "instability": "unstable training, not the curriculum",
-    "data": "the data, neither the curriculum nor the model",
-}
-_BETTER = "The model itself is getting better: on"
-_BY_CHANCE = "The training loss has moved by no more than chance (Monte Carlo error)."
+Symptoms = Mapping[str, Evidence]
 
 
-def verdict(
-    history: History, alarms: Sequence[Alarm], noise: float, *, firing: Collection[tuple[str, Cause]]
-) -> Verdict:
-    """The verdict on a run so far.
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the judge found, before it is put into words."""
 
-    Args:
-        history: of the run.
-        alarms: all that its monitor raised.
-        noise: standard deviation of one line's loss per unit of mask rate, infinite while unknown.
-        firing: rules, with their causes, that fire at the end.
-    """
-    worst = _worst(history, alarms)
-    if worst is not None:
-        sentence = f"Something is wrong, and it is {_WRONG[worst.cause]}. Step {worst.step:,}: {worst.message}."
-        # "getting better" beside an alarm about the model would contradict it, though both can be true.
-        better = _BETTER if worst.cause == "data" else "From the first evaluation to the last, on"
-        return Verdict(
-            worst.cause, _wrong(worst), _model(history, better=better), sentence=sentence, alarms=tuple(alarms)
-        )
-    stalled = [a for a in alarms if a.rule in ("patience", "letters_only") and (a.rule, a.cause) in firing]
-    kind, opening = _nothing_wrong(history, alarms, noise, stalled)
-    rollbacks = "".join(
-        f" It diverged at step {rollback.from_step:,} and went back to step {rollback.step:,} with the learning rate "
-        f"times {rollback.lr_scale:g}; it has been stable since."
-        for rollback in history.rollbacks
-    )
-    sentence = f"{opening}{rollbacks} {_numbers(history)}"
-    return Verdict(kind, _summary(history, alarms, noise, kind, stalled), sentence=sentence, alarms=tuple(alarms))
+    facts: RunFacts
+    symptoms: Symptoms
+    decision: Decision
+    log_bayes_factor: float
+    """Log of the probability of the log under the likeliest hypothesis over that under `healthy`."""
+
+    def verdict(self, alarms: Sequence[Alarm] = ()) -> Verdict:
+        """The verdict in words; `alarms` are part of it, and do not decide it."""
+        verdict = _verdict(self.facts, self.symptoms, self.decision)
+        return replace(verdict, alarms=tuple(alarms), log_bayes_factor=self.log_bayes_factor)
 
 
-def _summary(history: History, alarms: Sequence[Alarm], noise: float, kind: Kind, stalled: Sequence[Alarm]) -> str:
-    """Two plain sentences on a run in which nothing is wrong now."""
-    if not history.lines and not history.bounds:
-        return "Nothing was logged yet. Wait for the first logged step (training.log_every)."
-    if history.rollbacks:
-        last = history.rollbacks[-1]
-        opening = f"The run diverged at step {last.from_step:,} and was set back to step {last.step:,}"
-        return f"{opening}; nothing has gone wrong since. {_model(history)}"
-    if kind == "inconclusive":
-        reason = "the logged losses scatter too much" if math.isfinite(noise) else "too few steps were logged"
-        return f"It is not clear yet whether anything is wrong: {reason}. {_model(history)}"
-    return f"{_loss(history, alarms, noise)} {_plateau(stalled[-1]) if kind == 'plateau' else _model(history)}"
+def judge_run(facts: RunFacts) -> Judgement:
+    """Weigh the hypotheses on a run so far."""
+    symptoms = find_symptoms(facts)
+    scores = log_likelihoods(symptoms)
+    decision = decide(scores)
+    if "worse" not in symptoms and decision.kind == "healthy":
+        decision = replace(decision, kind="inconclusive")  # the training loss cannot be judged yet
+    return Judgement(facts, symptoms, decision, scores[decision.likeliest])
 
 
-def _worst(history: History, alarms: Sequence[Alarm]) -> Alarm | None:
-    """The first of the most severe alarms that no rollback has undone; None if nothing is wrong.
-
-    A change of the data explains whatever follows it, so it comes first.
-    """
-    rollbacks = history.rollbacks
-    wrong = [
-        alarm
-        for alarm in alarms
-        if alarm.severity != "info" and alarm.rule != "patience" and alarm.cause in _WRONG
-        if not any(rollback.step < alarm.step <= rollback.from_step for rollback in rollbacks)
-    ]
-    if not wrong:
-        return None
-    data = [alarm for alarm in wrong if alarm.cause == "data"]
-    critical = [alarm for alarm in wrong if alarm.severity == "critical"]
-    if data and (not critical or data[0].step <= critical[0].step):
-        return data[0]
-    return (critical or wrong)[0]
-
-
-def _nothing_wrong(history: History, alarms: Sequence[Alarm], noise: float, stalled: list[Alarm]) -> tuple[Kind, str]:
-    """Kind and opening sentence of a run in which no alarm is open."""
-    if _inconclusive(history, noise):
-        return "inconclusive", "Inconclusive: a change that matters would not exceed its Monte Carlo error yet."
-    if stalled:
-        return "plateau", f"Nothing diverges, but {stalled[-1].message}."
-    if any(alarm.cause == "curriculum" for alarm in alarms):
-        return "curriculum", "Nothing is wrong: the loss rises because the curriculum gets harder."
-    return "healthy", "Nothing is wrong."
+def _verdict(facts: RunFacts, symptoms: Symptoms, decision: Decision) -> Verdict:
+    sentence, name = numbers_of(facts.history), decision.likeliest
+    shared = Verdict(
+        decision.kind, "", certainty=certainty(decision), probability=decision.probability,
+        runner_up=decision.runner_up, hypothesis=name, probabilities=decision.probabilities, sentence=sentence,
+    )  # fmt: skip
+    if decision.kind == "inconclusive":
+        return _inconclusive(facts, symptoms, shared)
+    if decision.kind == "healthy":
+        return _healthy(facts, shared)
+    answer, reason = SENTENCES[name](facts, symptoms)
+    advice = advise(facts, symptoms, name)
+    evidence = main_symptom(symptoms, name)
+    effect = {"effect": evidence.effect.value, "low": evidence.effect.low, "high": evidence.effect.high}
+    return replace(
+        shared, answer=answer, reason=reason, advice=_first(advice), remedies=advice, since=evidence.since,
+        numbers={**effect, **evidence.numbers},
+    )  # fmt: skip
 
 
-def _inconclusive(history: History, noise: float) -> bool:
-    """Whether even a change that matters would not exceed the noise between lines."""
-    if not history.lines or not math.isfinite(noise):
-        return True
-    last = history.lines[-1].bins
-    level = float(last.loss.sum()) / max(float(last.drawn.sum()), 1e-12)
-    return noise > MAX_RELATIVE_NOISE * level * math.sqrt(len(history.lines))
+def main_symptom(symptoms: Symptoms, hypothesis: str) -> Evidence:
+    """The symptom that a verdict states: the strongest of the first group that the hypothesis needs."""
+    group = [symptoms[name] for name in EXPLANATIONS[hypothesis].needs[0] if name in symptoms]
+    strongest = max(group, key=_factor)
+    if hypothesis == "divergence":
+        return replace(strongest, since=divergence_since(symptoms))
+    return strongest
 
 
-def _wrong(alarm: Alarm) -> str:
-    numbers = alarm.numbers
-    if alarm.rule == "profile" and "worse" in numbers:
-        share = numbers["worse"] / max(numbers["level"], 1e-12)
-        worse = f"on equally hard data its loss is {share:.0%} higher than around step {numbers['since']:,.0f}"
-    elif "over_untrained" in numbers:
-        worse = f"its loss is {numbers['over_untrained']:.2f} times that of an untrained model"
-    else:
-        worse = alarm.message
-    match alarm.cause:
-        case "data":
-            return f"The training data changed around step {alarm.step:,}: neither model nor curriculum is to blame."
+def advise(facts: RunFacts, symptoms: Symptoms, hypothesis: str) -> tuple[Remedy, ...]:
+    """The remedies that follow from a hypothesis."""
+    since = main_symptom(symptoms, hypothesis).since
+    match hypothesis:
+        case "divergence":
+            return remedies.of_divergence(facts, since)
         case "instability":
-            return f"Training is unstable, and the curriculum is not the reason: {worse}."
-        case _:
-            verb = "Training diverges" if alarm.severity == "critical" else "The model is getting worse"
-            return f"{verb}, and the curriculum is not the reason: {worse}."
+            skips = main_symptom(symptoms, hypothesis) is symptoms["skipped steps"]
+            return remedies.of_instability(facts, since, skips=skips)
+        case "data change":
+            return remedies.of_data(since)
+        case "overfitting":
+            return remedies.of_overfitting(facts, int(symptoms["worse on held-out"].numbers["best_step"]))
+        case "leak":
+            return remedies.of_leak()
+        case "averages":
+            return remedies.of_averages(facts.config, facts.step)
+        case "held-out kind":
+            return remedies.of_held_out(facts)
+        case "uniform plateau" | "unigram plateau" | "late plateau":
+            return remedies.of_plateau(facts, hypothesis.removesuffix(" plateau"))
+    return ()
 
 
-def _loss(history: History, alarms: Sequence[Alarm], noise: float) -> str:
-    """Why the training loss moved from the first logged step to the last."""
-    try:
-        split = between(history.lines, history.lines[0].step, history.lines[-1].step)
-    except DataError:
-        return "The log does not show why the training loss moves."
-    error = _learning_error(history, split, noise)
-    rose_by_curriculum = any((a.rule, a.cause) == ("max_rise", "curriculum") for a in alarms)
-    if split.change > 0:
-        if split.difficulty > max(split.learning, split.draw, error):
-            return "The training loss rises because the task gets harder."
-        if split.learning > error:
-            return "The training loss rose; whether by chance or because the model got worse is not clear yet."
-        return _BY_CHANCE
-    if split.learning < min(split.difficulty, split.draw, -error):
-        if rose_by_curriculum:
-            return "The training loss rose for a while because the task got harder, and fell because the model learns."
-        return "The training loss falls because the model learns."
-    if split.difficulty < min(split.draw, -error):
-        return "The training loss falls because the task gets easier."
-    return _BY_CHANCE
-
-
-def _learning_error(history: History, split: Attribution, noise: float) -> float:
-    """Half of the 95 % interval of the learning part, nats per residue.
-
-    The learning part is sum_b (w_b + w_b') / 2 (P_b' - P_b): with an error `noise` of P per line, and the mean of the
-    mask rates drawn as its weight.
-    """
-    first, last = history.lines[0].bins, history.lines[-1].bins
-    weight = (first.drawn.sum() / first.residues + last.drawn.sum() / last.residues) / 2.0
-    half_window = (split.last - split.first) / 40.0
-    counts = [sum(abs(line.step - step) <= half_window for line in history.lines) for step in (split.first, split.last)]
-    return float(Z95 * noise * weight * math.sqrt(sum(1.0 / max(count, 1) for count in counts)))
-
-
-def _plateau(alarm: Alarm) -> str:
-    since = f"since step {alarm.numbers['since']:,.0f}"
-    if alarm.rule == "patience":
-        best = f"{alarm.numbers['best']:.4f} nats per residue"
-        return f"The model has stopped getting better: on data it never saw, {best} {since} is still its best."
-    return f"The model has learnt how often each residue occurs and nothing more, and {since} it does not improve."
-
-
-def _model(history: History, *, better: str = _BETTER) -> str:
-    """Whether the model itself gets better: its first, best and last held-out bounds."""
-    bounds = [bound for bound in history.bounds if math.isfinite(bound.nats)]
-    if not bounds:
-        return "Whether the model itself gets better is not clear: no held-out bound was logged yet."
-    if len(bounds) == 1:
-        return (
-            "Whether the model itself gets better is not clear yet: there is only one held-out bound, "
-            f"{bounds[0].nats:.2f} nats per residue at step {bounds[0].step:,}."
+def _healthy(facts: RunFacts, shared: Verdict) -> Verdict:
+    """Nothing is wrong: why the loss moves, and what the model has learnt."""
+    why, by_curriculum = why_the_loss_moves(facts)
+    rolled_back = facts.history.rollbacks
+    if rolled_back:
+        last = rolled_back[-1]
+        why = (
+            f"The run diverged at step {last.from_step:,} and was set back to step {last.step:,}; nothing has gone "
+            f"wrong since. {why}"
         )
-    first, last, best = bounds[0], bounds[-1], min(bounds, key=lambda bound: bound.nats)
-    digits = 2 if abs(last.nats - first.nats) >= 0.1 else 4
-    change = f"from {first.nats:.{digits}f} to {last.nats:.{digits}f} nats per residue"
-    if _higher(last, best):
-        return (
-            f"The model itself is getting worse: on data it never saw it had {best.nats:.{digits}f} nats per residue "
-            f"at step {best.step:,} and now has {last.nats:.{digits}f}."
-        )
-    if _higher(first, last):
-        return f"{better} data it never saw it improved {change}."
-    return (
-        f"Whether the model itself gets better is not clear yet: on data it never saw it went {change}, a difference "
-        "within its error."
+    return replace(
+        shared,
+        kind="curriculum" if by_curriculum else "healthy",
+        answer=f"Nothing is wrong. {why}",
+        reason=progress(facts),
+        advice="Go on.",
     )
 
 
-def _higher(a: BoundRecord, b: BoundRecord) -> bool:
-    """Whether bound `a` is significantly higher (worse) than `b`, their errors taken as independent."""
-    return a.nats - b.nats > Z95 * math.hypot(a.stderr, b.stderr)
+def _inconclusive(facts: RunFacts, symptoms: Symptoms, shared: Verdict) -> Verdict:
+    """The data do not decide: what is missing."""
+    if not facts.lines:
+        answer = "Nothing was logged yet, so nothing can be judged."
+        return replace(shared, answer=answer, advice="Wait for the first logged step (training.log_every).")
+    advice = remedies.of_more(symptoms.get("worse"))
+    missing = (
+        f"only {len(facts.lines)} lines were logged"
+        if "worse" not in symptoms
+        else "a change that matters would be within its Monte Carlo error"
+        if shared.hypothesis == "healthy"
+        else f"the likeliest explanation ({shared.hypothesis}) is not certain enough"
+    )
+    return replace(
+        shared,
+        answer=f"It is not clear yet whether anything is wrong: {missing}.",
+        reason=progress(facts),
+        advice=_first(advice),
+        remedies=advice,
+    )
 
 
-def _numbers(history: History) -> str:
-    """How the loss and the held-out bound changed."""
-    parts = []
-    if history.lines:
-        try:
-            parts.append(str(between(history.lines, history.lines[0].step, history.lines[-1].step)))
-        except DataError as error:
-            parts.append(f"{error}.")
-    if len(history.bounds) > 1:
-        first, last = history.bounds[0], history.bounds[-1]
-        best = min(history.bounds, key=lambda bound: bound.nats)
-        parts.append(
-            f"The held-out bound, which does not depend on the curriculum, went from {first.nats:.4f} (step "
-            f"{first.step:,}) to {last.nats:.4f} ± {last.stderr:.4f} nats per residue; best {best.nats:.4f} at step "
-            f"{best.step:,}."
+def _first(advice: Sequence[Remedy]) -> str:
+    """The first remedy as a sentence."""
+    if not advice:
+        return ""
+    text = str(advice[0])
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _factor(evidence: Evidence) -> float:
+    return evidence.log_bayes_factor
+
+
+def unseen(facts: RunFacts) -> tuple[str, ...]:
+    """What the log of a run cannot show, one sentence each."""
+    sentences = []
+    if len(held_out(facts)) < 2:
+        sentences.append("Overfitting cannot be seen: there are fewer than two finite held-out bounds.")
+    if len(probe(facts, raw=True)) < 2:
+        sentences.append(
+            "Whether the averaged weights follow, and whether the training loss sees its targets, can hardly be seen: "
+            "there are fewer than two evaluations of training sequences (evaluation.train_sequences)."
         )
-    return " ".join(parts or ["Nothing was logged yet."])
+    return tuple(sentences)

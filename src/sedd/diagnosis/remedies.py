@@ -1,4 +1,4 @@
-"""What to do about an alarm: keys of the configuration with values that are computed for the run."""
+"""What to do about a verdict: consequences of its evidence, with values that are computed for the run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sedd.config.config import Config
+from sedd.diagnosis.evidence.base import Evidence, RunFacts
+from sedd.diagnosis.verdict import Remedy
 from sedd.runs.metrics import TrainRecord
 
 CLIP_QUANTILE = 0.95
@@ -20,87 +22,207 @@ def two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def of_rise(config: Config, needed: int | None) -> tuple[str, ...]:
-    """The curriculum climbs faster than the rule allows; `needed` is the `preschool_time` that would not."""
-    limit = config.monitoring.max_rise
-    remedies = ["nothing is wrong: the curriculum explains the rise, and the held-out bound does not depend on it"]
-    if needed is not None and needed > config.curriculum.preschool_time:
+def go_back(step: int | None) -> Remedy:
+    """Return to a checkpoint from before the trouble, which began at `step` at the earliest."""
+    if not step:
+        return Remedy("start the run again: there is no step before the trouble")
+    return Remedy(
+        f"go back to the last checkpoint at or before step {step:,}",
+        "monitoring.on_divergence=rollback does it by itself",
+    )
+
+
+def of_rise(config: Config, needed: int | None) -> tuple[Remedy, ...]:
+    """The curriculum climbs faster than a rule allows; `needed` is the `preschool_time` that would not."""
+    limit, preschool = config.monitoring.max_rise, config.curriculum.preschool_time
+    remedies = [Remedy("nothing has to be done: the held-out bound does not depend on the curriculum")]
+    if needed is not None and preschool < needed <= config.training.n_iters:
         remedies.append(
-            f"for a gentler ramp, curriculum.preschool_time={needed} keeps it under {limit:g} per 1,000 steps (now "
-            f"{config.curriculum.preschool_time:,})"
+            Remedy(
+                f"for a gentler ramp, curriculum.preschool_time={needed} (now {preschool:,})",
+                f"the loss then climbs by less than {limit:g} nats per residue in 1,000 steps",
+                tried=False,
+            )
         )
     return tuple(remedies)
 
 
-def of_divergence(config: Config, lines: Sequence[TrainRecord], since: int) -> tuple[str, ...]:
-    """The model got worse after step `since`."""
-    optim = config.optim
-    before = [line for line in lines if line.step <= since] or list(lines[:1])
+def of_divergence(facts: RunFacts, since: tuple[int, int] | None) -> tuple[Remedy, ...]:
+    """The model got worse after some step."""
+    optim, lines = facts.config.optim, facts.lines
+    begin = since[0] if since else 0
+    before = [line for line in lines if line.step <= begin] or lines[:1]
     now, good = lines[-1].lr, before[-1].lr
-    remedies = []
-    if now > 2.5 * max(line.lr for line in before) and since >= optim.warmup:
+    remedies = [go_back(_checkpoint_step(facts, begin))]
+    if now > 2.5 * max(line.lr for line in before) and begin >= optim.warmup:
         remedies.append(
-            f"the learning rate jumped from {good:.2g} to {now:.2g} after step {since:,} (a restart, or a schedule "
-            "that rises again?): keep it at what it was"
+            Remedy(
+                f"keep the learning rate at {good:.2g}: it jumped to {now:.2g} after step {begin:,} (a restart, or a "
+                "schedule that rises again?)",
+                tried=True,
+            )
         )
-    elif since < optim.warmup and good < 0.7 * optim.lr:
-        remedies.append(f"optim.lr={two_digits(good):g}: the warm-up went well up to this rate (step {since:,})")
-        remedies.append(f"or optim.warmup={round(1.5 * optim.warmup)}: a slower warm-up to {optim.lr:g}")
+    elif begin < optim.warmup and good < 0.7 * optim.lr:
+        remedies.append(
+            Remedy(f"optim.lr={two_digits(good):g}", f"the warm-up went well up to it (step {begin:,})", tried=True)
+        )
+        remedies.append(Remedy(f"or optim.warmup={round(1.5 * optim.warmup)}: a slower warm-up", tried=False))
     else:
-        remedies.append(f"optim.lr={two_digits(LR_FACTOR * good):g} (now {good:.2g})")
-    norms = np.array([line.grad_norm for line in before])
-    clip = two_digits(float(np.quantile(norms, CLIP_QUANTILE)))
-    if len(norms) >= 5 and clip > 0 and (optim.grad_clip == 0 or clip < 0.8 * optim.grad_clip):
-        present = f"{optim.grad_clip:g}" if optim.grad_clip else "off"
-        remedies.append(
-            f"optim.grad_clip={clip:g} (now {present}): {CLIP_QUANTILE:.0%} of the earlier gradient norms are smaller"
-        )
-    remedies.append(
-        f"go back to a checkpoint at or before step {since:,}; monitoring.on_divergence=rollback does it for you"
+        remedies.append(Remedy(f"optim.lr={two_digits(LR_FACTOR * good):g} (now {good:.2g})", tried=False))
+    return (*remedies, *_clipping(facts.config, before))
+
+
+def of_instability(facts: RunFacts, since: tuple[int, int] | None, *, skips: bool) -> tuple[Remedy, ...]:
+    """Steps are skipped, or the loss oscillates."""
+    optim = facts.config.optim
+    precision = Remedy("device.precision=float32", "if the gradients are finite then, bfloat16 overflowed", tried=False)
+    lower = Remedy(f"optim.lr={two_digits(LR_FACTOR * optim.lr):g} (now {optim.lr:g})", tried=False)
+    if skips:
+        clip = () if optim.grad_clip else (Remedy("optim.grad_clip=1 (now off)", tried=False),)
+        return (*((precision,) if facts.config.device.precision != "float32" else ()), lower, *clip)
+    begin = since[0] if since else 0
+    before = [line for line in facts.lines if line.step <= begin] or facts.lines[:1]
+    return (
+        lower,
+        *_clipping(facts.config, before),
+        larger_batch(facts.config),
+        go_back(_checkpoint_step(facts, begin)),
     )
-    return tuple(remedies)
 
 
-def of_data(lines: Sequence[TrainRecord]) -> tuple[str, ...]:
+def of_data(since: tuple[int, int] | None) -> tuple[Remedy, ...]:
     """The token frequencies of the training sequences changed."""
-    first, last = lines[max(0, len(lines) - 4)].step, lines[-1].step
+    where = f"from a step between {since[0]:,} and {since[1]:,} on" if since else "of the last steps"
     return (
-        f"look at the training sequences of steps {first:,} to {last:,}, and at the file they come from: "
-        "`sedd data prepare` reports what it repaired and dropped",
-        "do not change the learning rate or the curriculum: neither is to blame",
+        Remedy(
+            f"look at the training sequences {where}, and at the file they come from",
+            "`sedd data prepare` reports what it repaired and dropped",
+        ),
+        Remedy("leave the learning rate and the curriculum as they are: neither is the cause"),
     )
 
 
-def of_skips(config: Config) -> tuple[str, ...]:
-    """Gradients that are not finite."""
-    optim = config.optim
-    clip = () if optim.grad_clip else ("optim.grad_clip=1 (now off)",)
+def of_overfitting(facts: RunFacts, best_step: int) -> tuple[Remedy, ...]:
+    """Held-out data get worse while training data get better."""
+    model, data = facts.config.model, facts.history.data
+    sequences = f" (now {data.sequences:,} sequences)" if data is not None else ""
+    more = () if model.dropout >= 0.2 else (Remedy(f"model.dropout=0.2 (now {model.dropout:g})", tried=False),)
     return (
-        "device.precision=float32: if the gradients are finite then, bfloat16 overflowed",
-        f"optim.lr={two_digits(LR_FACTOR * optim.lr):g} (now {optim.lr:g})",
-        *clip,
+        Remedy(f"use the best checkpoint, of step {best_step:,}, and stop", "more steps make it worse", tried=True),
+        Remedy(f"more training sequences{sequences}", "the only remedy that also makes the best bound better"),
+        Remedy(f"training.n_iters={best_step}: stop earlier", "monitoring.on_divergence=stop does it by itself"),
+        *more,
+        Remedy(
+            f"a smaller model (now {model.n_blocks} blocks of width {model.hidden_size})",
+            "it memorises later",
+            tried=False,
+        ),
     )
 
 
-def of_unigram_only(config: Config) -> tuple[str, ...]:
-    """The model is no better than the unigram model."""
-    optim, model = config.optim, config.model
+def of_leak() -> tuple[Remedy, ...]:
+    """The training loss sees its targets."""
     return (
-        "wait, if this is early: the order of residues takes longer to learn than their frequencies",
-        f"optim.lr={two_digits(LR_FACTOR * optim.lr):g} (now {optim.lr:g}), if the learning rate is too high",
-        f"or optim.lr={two_digits(optim.lr / LR_FACTOR):g}, if it is too low",
-        f"a larger model (now {model.n_blocks} blocks of width {model.hidden_size})",
+        Remedy("look for clean tokens among the inputs of the network in training mode", "labels, features, caches"),
+        Remedy("check that a sequence is not predicted from the others of its batch, and that pads are masked"),
+        Remedy("do not trust the training loss; the held-out bound is not affected"),
     )
 
 
-def of_plateau(config: Config) -> tuple[str, ...]:
-    """The held-out bound no longer improves."""
-    training, optim, preschool = config.training, config.optim, config.curriculum.preschool_time
-    shorter = f"curriculum.preschool_time={round(0.75 * preschool)} (now {preschool})"
-    return (
-        "stop here, if the bound is good enough: the best checkpoint is kept",
-        f"training.accum={2 * training.accum} (now {training.accum}): a less noisy gradient",
-        f"optim.lr={two_digits(1.6 * optim.lr):g} (now {optim.lr:g}), if the loss by mask rate is flat and not noisy",
-        *((shorter,) if preschool > config.monitoring.patience else ()),
-        "a larger model, if its bound is still near that of the unigram model",
+def of_averages(config: Config, steps: int) -> tuple[Remedy, ...]:
+    """The averaged weights do not follow the trained ones."""
+    horizon = max(10, steps // 20)
+    decay = float(f"{1.0 - 1.0 / horizon:.6g}")
+    warmup = (
+        () if config.ema.warmup else (Remedy("ema.warmup=true (now false)", "the average follows early", tried=False),)
     )
+    return (
+        *warmup,
+        Remedy(
+            f"ema.decay={decay:g} (now {config.ema.decay:g})",
+            f"the average then covers the last {horizon:,} of {steps:,} steps",
+            tried=False,
+        ),
+        Remedy("the trained weights themselves are not affected: nothing has to be trained again but the average"),
+    )
+
+
+def of_held_out(facts: RunFacts) -> tuple[Remedy, ...]:
+    """The held-out sequences are of another kind."""
+    valid = facts.config.data.valid
+    source = f"data.valid={valid}" if valid else "how data.holdout and data.clusters split the sequences"
+    return (
+        Remedy(f"look at the held-out sequences: {source}", "same alphabet, same kind of sequences, same cleaning?"),
+        Remedy("to hold out sequences of the training set itself, remove data.valid and set data.holdout", tried=False),
+        Remedy("the model is not at fault: do not change the learning rate or the curriculum"),
+    )
+
+
+def of_plateau(facts: RunFacts, rung: str) -> tuple[Remedy, ...]:
+    """The model does not improve: at the `uniform` predictor, at the `unigram` model, or `late`."""
+    config, optim, model = facts.config, facts.config.optim, facts.config.model
+    norms = np.array([line.grad_norm for line in facts.lines[-20:]])
+    size = f"a larger model (now {model.n_blocks} blocks of width {model.hidden_size})"
+    higher = Remedy(f"optim.lr={two_digits(2.5 * optim.lr):g} (now {optim.lr:g}), if it is too low", tried=False)
+    lower = Remedy(f"optim.lr={two_digits(LR_FACTOR * optim.lr):g} (now {optim.lr:g}), if it is too high", tried=False)
+    if rung == "uniform" and len(norms) and float(norms.max()) == 0.0:
+        return (
+            Remedy(
+                "look for what cuts the gradient off: it is 0 at every step",
+                "frozen parameters, a detached output, a head that is not trained",
+            ),
+        )
+    if rung == "uniform":
+        return (
+            Remedy("check that the network sees its inputs and that its head is trained", "the gradient is not 0"),
+            lower, higher,
+        )  # fmt: skip
+    if rung == "unigram":
+        return (
+            Remedy("wait, if this is early: the order of residues takes longer to learn than their frequencies"),
+            higher, lower, larger_batch(config), Remedy(size, tried=False),
+        )  # fmt: skip
+    return (
+        Remedy("stop here, if the bound is good enough: the best checkpoint is kept"),
+        larger_batch(config),
+        Remedy(size, tried=False),
+        Remedy("more training sequences"),
+    )
+
+
+def larger_batch(config: Config) -> Remedy:
+    """A gradient with less Monte Carlo error."""
+    training = config.training
+    if training.batch_residues:
+        return Remedy(
+            f"training.batch_residues={2 * training.batch_residues} (now {training.batch_residues})",
+            "a less noisy gradient",
+            tried=False,
+        )
+    return Remedy(f"training.accum={2 * training.accum} (now {training.accum})", "a less noisy gradient", tried=False)
+
+
+def of_more(evidence: Evidence | None) -> tuple[Remedy, ...]:
+    """The data do not decide."""
+    wait = "train longer, or with larger batches" if evidence is not None else "train until more lines are logged"
+    return (Remedy(wait, "the errors become smaller"),)
+
+
+def _clipping(config: Config, before: Sequence[TrainRecord]) -> tuple[Remedy, ...]:
+    norms, present = np.array([line.grad_norm for line in before]), config.optim.grad_clip
+    clip = two_digits(float(np.quantile(norms, CLIP_QUANTILE)))
+    if len(norms) < 5 or clip <= 0 or (present and clip >= 0.8 * present):
+        return ()
+    return (
+        Remedy(
+            f"optim.grad_clip={clip:g} (now {f'{present:g}' if present else 'off'})",
+            f"{CLIP_QUANTILE:.0%} of the earlier gradient norms are smaller",
+            tried=False,
+        ),
+    )
+
+
+def _checkpoint_step(facts: RunFacts, begin: int) -> int | None:
+    """The last evaluation at or before a step, else the last line; None if there is none."""
+    steps = [bound.step for bound in facts.history.bounds if bound.step <= begin]
+    return max(steps, default=None) or max((line.step for line in facts.lines if line.step <= begin), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,8 +72,12 @@ class Verdict:
     """Name of the hypothesis, which says more than the kind: a row of `sedd.diagnosis.hypotheses.HYPOTHESES`."""
     probabilities: Mapping[Kind, float] = field(default_factory=dict)
     """Of each kind; they add up to 1."""
+    log_bayes_factor: float = 0.0
+    """Log of the probability of the input under `hypothesis` over that under `healthy`."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """The numbers of its evidence: `effect`, and the ends `low` and `high` of its 95 % interval, where it has one."""
     sentence: str = ""
-    """The numbers behind the answer."""
+    """How the loss and the bound moved, in numbers."""
     remedies: tuple[Remedy, ...] = ()
     """What to do, the first one first."""
     alarms: tuple[Alarm, ...] = ()
@@ -105,6 +110,8 @@ class Verdict:
             "since": None if self.since is None else list(self.since),
             "hypothesis": self.hypothesis,
             "probabilities": dict(self.probabilities),
+            "log_bayes_factor": self.log_bayes_factor,
+            "numbers": {name: value for name, value in self.numbers.items() if math.isfinite(value)},
             "answer": self.answer,
             "reason": self.reason,
             "advice": self.advice,

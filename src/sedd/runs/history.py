@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sedd.errors import CheckpointError
-from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, RollbackRecord, SkippedRecord, TrainRecord
+from sedd.runs.metrics import (
+    STRIDE,
+    BoundRecord,
+    DataRecord,
+    EvaluatedRecord,
+    RollbackRecord,
+    SkippedRecord,
+    TrainRecord,
+)
+
+_TRAIN = f'{{"kind": "{TrainRecord.kind}"'
+"""How a train line begins, as `RunDirectory.append` writes it."""
+
+
+class RecordError(ValueError):
+    """A line that is no record of a metrics file of this version."""
 
 
 @dataclass(eq=False)
@@ -27,7 +42,17 @@ class History:
     """Records of other kinds as plain data: alarms, rollbacks, samples."""
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Take in the next line of the metrics file. Raises KeyError if a key that its kind needs is missing."""
+        """Take in the next line of the metrics file.
+
+        Raises:
+            RecordError: if a key that its kind needs is missing.
+        """
+        try:
+            self._append(record)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"{type(error).__name__}: {error}") from None
+
+    def _append(self, record: Mapping[str, Any]) -> None:
         previous = self.lines[-1] if self.lines else None
         match record["kind"]:
             case TrainRecord.kind:
@@ -58,9 +83,9 @@ class History:
         for number, record in enumerate(read_metrics(file), 1):
             try:
                 history.append(record)
-            except (KeyError, TypeError) as error:
+            except RecordError as error:
                 raise CheckpointError(
-                    f"not a metrics line of this version of sedd ({type(error).__name__}: {error}); "
+                    f"not a metrics line of this version of sedd ({error}); "
                     "give a run directory, its metrics.jsonl, or a CSV of step,loss with --config",
                     file=file,
                     line=number,
@@ -78,20 +103,53 @@ class History:
         return [RollbackRecord.from_dict(event) for event in self.events if event["kind"] == RollbackRecord.kind]
 
 
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Read the lines of a metrics file as plain data, without a last line that a kill has torn. Raises CheckpointError
-    if there is no such file, or another line is damaged; names the line."""
+def read_metrics(file: Path, *, most: int | None = None) -> list[dict[str, Any]]:
+    """Read the lines of a metrics file as plain data, without a last line that a kill has torn.
+
+    Args:
+        file: the metrics file.
+        most: about so many train lines are read. In a longer file the last tenth of them is kept, and of the older
+            ones every k-th; such a line has the key `lines`, the number of lines that it stands for.
+
+    Raises:
+        CheckpointError: if there is no such file, or another line is damaged; names the line.
+    """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CheckpointError("no such file; a run has one from its first logged step on", file=file) from None
     except UnicodeDecodeError as error:
         raise CheckpointError(f"not a text file ({error})", file=file) from None
+    lines = text.splitlines()
     records = []
-    for number, line in enumerate(lines, 1):
+    for number, stands_for in _chosen(lines, most):
         try:
-            records.append(json.loads(line))
+            record = json.loads(lines[number])
         except ValueError:
-            if number < len(lines):
-                raise CheckpointError("not JSON; repair or remove this line", file=file, line=number) from None
+            if number + 1 < len(lines):
+                raise CheckpointError("not JSON; repair or remove this line", file=file, line=number + 1) from None
+            continue
+        if stands_for > 1:
+            record[STRIDE] = stands_for
+        records.append(record)
     return records
+
+
+def _chosen(lines: Sequence[str], most: int | None) -> Iterator[tuple[int, int]]:
+    """The lines to read, and for how many train lines each stands."""
+    is_train = [line.startswith(_TRAIN) for line in lines] if most is not None and len(lines) > most else []
+    total = sum(is_train)
+    if most is None or total <= most:
+        yield from ((number, 1) for number in range(len(lines)))
+        return
+    recent = total - most // 10
+    every = -(-recent // (most - most // 10))
+    count, last = 0, 0
+    for number, trains in enumerate(is_train):
+        if not trains:
+            yield number, 1
+            continue
+        count += 1
+        if count > recent or count % every == 0:
+            yield number, count - last
+            last = count

@@ -32,6 +32,8 @@ TRAIN_NUMBERS = (
     "lr", "residues", "skipped", "seconds",
 )  # fmt: skip
 """Numbers of a train record, in the order of the file."""
+STRIDE = "lines"
+"""Key of a line that was read in place of so many, itself included: see `sedd.runs.history.read_metrics`."""
 SUMS = ("loss", "drawn", "expected", "corrupted")
 """Arrays of a `LossProfile`."""
 
@@ -112,7 +114,7 @@ class TrainRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], previous: TrainRecord | None) -> TrainRecord:
         """Read a line; the residues of its steps are counted from the `previous` train record."""
-        residues = data["residues"] - (previous.residues if previous else 0)
+        residues = (data["residues"] - (previous.residues if previous else 0)) / data.get(STRIDE, 1)
         optional = ("mask_rate", "residues_per_second")
         return cls(
             **{name: data[name] for name in TRAIN_NUMBERS if name not in optional},

@@ -27,6 +27,12 @@ def recover(trainer: Trainer, alarm: Alarm) -> RollbackRecord | None:
     rules, state = trainer.config.monitoring, trainer.state
     if not alarm.diverging or rules.on_divergence == "warn":
         return None
+    if alarm.cause == "overfitting":  # going back does not help: the same data would be memorised again
+        trainer.save()
+        raise TrainingError(
+            f"stopped because the run overfits (monitoring.on_divergence); its best checkpoint, of step "
+            f"{state.best_step or 0:,}, is kept: {alarm}"
+        )
     if rules.on_divergence == "rollback" and state.rollbacks < rules.max_rollbacks:
         return _roll_back(trainer, alarm)
     trainer.save()
