@@ -11,17 +11,26 @@ from sedd.cli.app import AsJson, app
 from sedd.cli.console import ExitCode, out, print_json
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
+from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.diagnosis import Diagnosis, mask_rate_lines
 from sedd.errors import ConfigError
 
 
 @app.command("diagnose")
 def diagnose_run(
-    run: Annotated[Path, typer.Argument(help="A run directory, its metrics.jsonl, or a CSV of step,loss.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, its metrics.jsonl, or the log of another program.")],
     config: Annotated[
-        str | None, typer.Option(help="A preset or a YAML file: needed for a CSV; default: that of the run.")
+        str | None,
+        typer.Option(help="A preset or a YAML file; default: that of the run. Another program's log needs it."),
     ] = None,
     symbols: Annotated[int | None, typer.Option(min=1, help="Size of the alphabet, if larger than the data's.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="Another program's log: the column, key or tag of the training loss.")
+    ] = None,
+    unit: Annotated[
+        Unit | None,
+        typer.Option(help="Another program's log: nats per residue, per masked residue, per sequence, or bits."),
+    ] = None,
     first: Annotated[
         int | None, typer.Option("--from", min=0, help="Split the change of the loss from this step.")
     ] = None,
@@ -30,7 +39,7 @@ def diagnose_run(
     as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
-    diagnosis = diagnose(run, config=config, symbols=symbols)
+    diagnosis = diagnose(run, config=config, symbols=symbols, loss=loss, unit=unit)
     chosen = None if first is None and last is None else _between(diagnosis, first, last)
     if as_json:
         print_json(diagnosis.to_dict() | ({"chosen": chosen.to_dict()} if chosen else {}))
@@ -45,6 +54,6 @@ def diagnose_run(
 
 def _between(diagnosis: Diagnosis, first: int | None, last: int | None) -> Attribution:
     if diagnosis.external_curve is not None:
-        raise ConfigError("--from and --to split the loss by mask rate, which a curve of step,loss does not have")
+        raise ConfigError("--from and --to split the loss by mask rate, which the log of another program does not have")
     steps = diagnosis.steps or [0]
     return diagnosis.between(steps[0] if first is None else first, steps[-1] if last is None else last)

@@ -20,8 +20,8 @@ from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
 from sedd.data.prepare.progress import DataProgress, duration
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
-from sedd.diagnosis.external_curve import read_curve
 from sedd.diagnosis.forecast import Forecast, Row
+from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError, SeddWarning
 from sedd.training.trainer import Trainer
@@ -43,7 +43,7 @@ def forecast_run(
     run: Annotated[Path | None, typer.Option(help="A trained run, whose loss by mask rate becomes a column.")] = None,
     symbols: Annotated[int | None, typer.Option(min=1, help="Size of the alphabet, if larger than the data's.")] = None,
     expect: Annotated[
-        str | None, typer.Option(help="Losses you expect: 0=0.3,5000=0.8, or a CSV of step,loss.")
+        str | None, typer.Option(help="Losses you expect: 0=0.3,5000=0.8, or a log with step and loss.")
     ] = None,
     throughput: Annotated[float | None, typer.Option(help="Residues per second, for the duration.")] = None,
     measure: Annotated[
@@ -91,7 +91,7 @@ def forecast_run(
 def _expected(text: str) -> dict[int, float]:
     """Losses by optimizer step, from `0=0.3,5000=0.8` or a CSV file."""
     if "=" not in text:
-        curve = read_curve(Path(text))
+        curve = read_log(Path(text))
         pairs = zip(curve.steps.tolist(), curve.losses.tolist(), strict=True)
         return {step: loss for step, loss in pairs if math.isfinite(loss)}
     losses = {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +17,12 @@ from sedd.config.run_file import load_config
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
 from sedd.data.statistics import DataStatistics
+from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.diagnosis import Diagnosis
-from sedd.diagnosis.external_curve import compare, judge, read_curve
+from sedd.diagnosis.external_curve import compare, judge
 from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.judge import unseen
+from sedd.diagnosis.logs.reading import log_in, read_log
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
@@ -27,7 +32,11 @@ from sedd.runs.metrics import padded
 
 MOST_LINES = 20_000
 """Train lines of a metrics file that are read; of a longer one, every k-th."""
-_EXPECTED = "give a run directory, its metrics.jsonl, or a CSV of step,loss with a configuration (config, --config)"
+_EXPECTED = (
+    "give a run directory, its metrics.jsonl, or the log of another program with a configuration (config, --config)"
+)
+FIRST_LINES = 100
+"""Lines in which a metrics file is recognised: a kill may have torn the first ones."""
 
 
 def forecast(
@@ -76,27 +85,44 @@ def forecast(
     )
 
 
-def diagnose(path: str | Path, *, config: Config | str | Path | None = None, symbols: int | None = None) -> Diagnosis:
+def diagnose(
+    path: str | Path,
+    *,
+    config: Config | str | Path | None = None,
+    symbols: int | None = None,
+    loss: str | None = None,
+    unit: Unit | None = None,
+) -> Diagnosis:
     """Whether the curriculum or the model moved the loss of a run, and what to do about it.
 
     Args:
-        path: a run directory, its `metrics.jsonl`, or a CSV with the columns step and loss (nats per residue) that
-            another program wrote.
+        path: a run directory, its `metrics.jsonl`, or the log of another program: a CSV or another table, JSON lines,
+            a `trainer_state.json`, TensorBoard event files, a text log, or a directory with one of these.
         config: a `Config`, the name of a preset, or the path of a run file; by default the `config.yaml` beside the
-            metrics file. A CSV needs it.
+            metrics file. The log of another program needs it.
         symbols: size of the alphabet, if it is larger than that of the data.
+        loss: of the log of another program, the column, key or tag of the training loss; by default the one that is
+            clearly meant.
+        unit: of the log of another program, what its losses count: nats per `residue`, nats per `masked` residue, nats
+            per `sequence`, or `bits` per residue.
 
     Raises:
-        ConfigError: if the configuration is missing or invalid, for example because a plugin is not installed.
+        ConfigError: if the configuration is missing or invalid, for example because a plugin is not installed; if there
+            is no column `loss`; or if a package is missing that reads the log.
         CheckpointError: if there is no metrics file, or a line of it is damaged; names the line.
-        DataError: if a line of a CSV cannot be read; names the line.
+        DataError: if it is not clear what the columns of a log are, or a line cannot be read; names the line.
     """
     file = Path(path)
     if not file.exists():
         raise DataError(f"{file}: no such file or directory; {_EXPECTED}")
-    if file.is_dir() or _is_metrics(file):
-        return _of_run(file, config, symbols)
-    return _of_curve(file, config, symbols)
+    if not _is_run(file):
+        return _of_curve(file, config, symbols, loss, unit)
+    if loss is not None or unit is not None:
+        raise ConfigError(
+            f"{file} is a run of sedd, whose losses are known; loss and unit (--loss, --unit) are for "
+            "the logs of other programs"
+        )
+    return _of_run(file, config, symbols)
 
 
 def dataset_of(config: Config, data: str | Path | None = None, *, progress: Progress | None = None) -> Dataset | None:
@@ -186,11 +212,17 @@ def _metrics(path: Path) -> tuple[Path, list[dict[str, Any]]]:
     return file, records
 
 
-def _is_metrics(file: Path) -> bool:
-    if file.suffix == ".jsonl":
-        return True
-    with file.open("rb") as opened:
-        return opened.read(100).lstrip().startswith(b"{")
+def _is_run(path: Path) -> bool:
+    """Whether a path is a run of this package, or its metrics file, whose first JSON line has a `kind`."""
+    if path.is_dir():
+        return (path / "metrics.jsonl").exists() or not log_in(path)
+    with path.open("rb") as opened:
+        for line in itertools.islice(opened, FIRST_LINES):
+            if line.lstrip().startswith(b"{"):
+                with contextlib.suppress(ValueError, RecursionError):
+                    record = json.loads(line)
+                    return isinstance(record, dict) and "kind" in record
+    return path.name == "metrics.jsonl"
 
 
 def _of_run(path: Path, config: Config | str | Path | None, symbols: int | None) -> Diagnosis:
@@ -227,13 +259,15 @@ def _rate(records: Sequence[dict[str, Any]]) -> float | None:
     return None if last is None or not last.get("seconds") else float(last["residues"]) / float(last["seconds"])
 
 
-def _of_curve(file: Path, config: Config | str | Path | None, symbols: int | None) -> Diagnosis:
+def _of_curve(
+    file: Path, config: Config | str | Path | None, symbols: int | None, loss: str | None, unit: Unit | None
+) -> Diagnosis:
     if config is None:
         raise ConfigError(
             f"{file}: a curve does not contain its configuration; name a preset or a run file with the same noise and "
             "curriculum (config, --config)"
         )
-    curve = read_curve(file)
+    curve = read_log(file, loss=loss, unit=unit)
     implied = forecast(_loaded(config), symbols=symbols, steps=[int(step) for step in curve.steps])
     fit = compare(curve, implied)
     return Diagnosis(

@@ -100,11 +100,12 @@ class Diagnosis:
 
     @property
     def assumed(self) -> list[str]:
-        """The assumptions, one sentence each."""
+        """The assumptions, one sentence each; of another program's log, what its reader decided comes first."""
         statistics = self.forecast.statistics
         assumptions = [f"Token frequencies: {statistics.source}, {len(statistics.frequencies)} symbols."]
         if self.external_curve is None:
             return assumptions
+        assumptions = [*self.external_curve.curve.notes, *assumptions]
         if self.external_curve.rate is not None:
             assumptions.append(
                 f"Ramp: an exponential ramp of rate {self.external_curve.rate:g} fits the curve better than that of "

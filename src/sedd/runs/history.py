@@ -86,7 +86,7 @@ class History:
             except RecordError as error:
                 raise CheckpointError(
                     f"not a metrics line of this version of sedd ({error}); "
-                    "give a run directory, its metrics.jsonl, or a CSV of step,loss with --config",
+                    "give a run directory, its metrics.jsonl, or the log of another program with --config",
                     file=file,
                     line=number,
                 ) from None
