@@ -9,7 +9,7 @@ import pytest
 
 import sedd
 from sedd.config.sections import Model
-from sedd.diagnosis.external_curve import Curve, compare, judge, learnt, mismatched_loss, read_curve
+from sedd.diagnosis.external_curve import Curve, compare, judge, learnt, mismatched_loss
 from sedd.diagnosis.predictors import untrained
 from sedd.diffusion.graphs import Absorb
 from sedd.plugins.curricula import Exponential
@@ -179,51 +179,3 @@ def test_without_a_curriculum_a_flat_curve_is_healthy():
     chosen = sedd.load_config("uniref50_aggressive", "curriculum.difficulty_ramp=constant")
     _, verdict = diagnosed(hypothesis("consistent", chosen) * wobble(), chosen)
     assert verdict.kind == "healthy"
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-GOOD = {
-    "commas": "0,0.5\n10,0.6\n",
-    "a header": "Step,Loss\n0,0.5\n10,0.6\n",
-    "more columns": "loss,lr,step\n0.5,1e-4,0\n0.6,1e-4,10\n",
-    "semicolons and decimal commas": "step;loss\n0;0,5\n10;0,6\n",
-    "tabs": "0\t0.5\n10\t0.6\n",
-    "comments, blanks and quotes": '# mine\n\n"step","train_loss"\n0, 0.5\n\n10.0,6e-1\n',
-    "a byte order mark and CRLF": "\ufeffstep,loss\r\n0,0.5\r\n10,0.6\r\n",
-}
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_a_curve_may_be_written_with(name, tmp_path):
-    (tmp_path / "c.csv").write_bytes(GOOD[name].encode())
-    curve = read_curve(tmp_path / "c.csv")
-    assert (curve.steps.tolist(), curve.losses.tolist()) == ([0, 10], [0.5, 0.6])
-
-
-BAD = {
-    "0,0.5\n10,abc\n": "c.csv:2: loss 'abc'",
-    "step,loss\n0,0.5\nx,1\n": "c.csv:3: step 'x'",
-    "0,0.5\n-1,0.5\n": "c.csv:2: step '-1'",
-    "0,0.5\n1.5,0.5\n": "c.csv:2: step '1.5'",
-    "0,0.5\n0,0.6\n": "c.csv:2: step 0",
-    "0,-0.5\n": "c.csv:1: loss '-0.5'",
-    "0\n": "c.csv:1: ",
-    "time,value,more\n0,1,2\n": "c.csv:1: ",
-    "\n# nothing\n": "c.csv: ",
-}
-"""Contents of a file, and the file, line and value that the error names."""
-
-
-@pytest.mark.parametrize("text", BAD)
-def test_an_error_in_a_curve_names_its_line(text, tmp_path):
-    (tmp_path / "c.csv").write_text(text)
-    with pytest.raises(sedd.DataError) as caught:
-        read_curve(tmp_path / "c.csv")
-    assert str(caught.value).startswith(str(tmp_path / BAD[text]))
-
-
-def test_a_curve_that_is_not_text_is_an_error(tmp_path):
-    (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(sedd.DataError):
-        read_curve(tmp_path / "c.csv")

@@ -38,15 +38,16 @@ def curve_of(log: Log, *, loss: str | None = None, unit: Unit | None = None) -> 
         raise log.error(f"no losses in {columns.loss!r}; expected lines of step and loss such as 500,0.7816")
     held_out, held_out_notes = _held_out(log, columns, rows, restarts)
     steps = [point.step for point in points]
+    current = [timed for place, timed in enumerate(rows) if not _written_over(place, timed.step, restarts)]
     notes = [*log.notes, *columns.notes, *_decimal_comma(columns, points), *clock_notes, *zero_notes]
     return Curve(
         np.array(steps, np.int64),
         np.array([point.value for point in points], np.float64),
         np.array([point.step for point in held_out], np.int64),
         np.array([point.value for point in held_out], np.float64),
-        lr=_beside(rows, columns.lr, steps),
-        grad_norm=_beside(rows, columns.grad_norm, steps),
-        epochs=_beside(rows, columns.epoch, steps),
+        lr=_beside(current, columns.lr, steps),
+        grad_norm=_beside(current, columns.grad_norm, steps),
+        epochs=_beside(current, columns.epoch, steps),
         unit=unit,
         notes=(*notes, *notes_on(restarts, repeated, "training losses"), *held_out_notes),
     )
@@ -63,10 +64,14 @@ def _held_out(
         points, notes = without_zeros(log, points, None)
     except DataError as error:
         return [], [f"The held-out losses were not used: {error}."]
-    for restart in restarts:
-        points = [point for point in points if point.place > restart.place or point.step <= restart.to_step]
+    points = [point for point in points if not _written_over(point.place, point.step, restarts)]
     kept, own_restarts, repeated = increasing(points)
     return kept, [*notes, *notes_on(own_restarts, repeated, "held-out losses")]
+
+
+def _written_over(place: int, step: int, restarts: Sequence[Restart]) -> bool:
+    """Whether a row belongs to a part of the run that was done again."""
+    return any(place < restart.place and step > restart.to_step for restart in restarts)
 
 
 def _beside(rows: Sequence[Timed], name: str | None, steps: Sequence[int]) -> Array | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sedd.diagnosis.logs.log import Log, Row, listed
@@ -90,10 +90,7 @@ def _loss(log: Log, counts: Counter[str], named: str | None) -> tuple[str, tuple
     if not ranks:
         hint = f"; name it with --loss COLUMN (loss=), one of {listed(log.names)}" if log.names else ""
         raise log.error(f"no column of training losses{hint}")
-    # A name that says `loss` is one even if it is rare; other words are considered only without it.
-    fullest = max(counts[name] for name, rank in ranks.items() if rank < 8 or min(ranks.values()) >= 8)
-    frequent = {name: rank for name, rank in ranks.items() if counts[name] >= MIN_SHARE * fullest}
-    frequent = {name: rank for name, rank in frequent.items() if counts[name] > 1 or fullest < 3}
+    frequent = {name: rank for name, rank in ranks.items() if not _is_summary(name, ranks, counts)}
     best = min(frequent.values())
     first = [name for name, rank in frequent.items() if rank == best]
     if len(first) > 1:
@@ -101,6 +98,14 @@ def _loss(log: Log, counts: Counter[str], named: str | None) -> tuple[str, tuple
     others = [name for name in ranks if name != first[0] and ranks[name] < 8]
     note = f"The training loss is {first[0]!r}; {listed(others)} could be chosen with --loss COLUMN (loss=)."
     return first[0], (note,) if others else ()
+
+
+def _is_summary(name: str, ranks: Mapping[str, int], counts: Counter[str]) -> bool:
+    """Whether a loss has so few values that it sums up another one of the same run."""
+    # Only a name that says `loss` counts as the other one, as long as there is one.
+    others = [other for other in ranks if run_of(other) == run_of(name) and (ranks[other] < 8 or ranks[name] >= 8)]
+    fullest = max((counts[other] for other in others), default=counts[name])
+    return counts[name] < MIN_SHARE * fullest or (counts[name] == 1 and fullest > 2)
 
 
 def _steps(log: Log, names: Sequence[str], loss: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -77,12 +77,12 @@ def notes_on(restarts: Sequence[Restart], repeated: int, what: str) -> list[str]
         line = "" if restart.row.line is None else f" at line {restart.row.line:,}"
         notes.append(
             f"The log goes back{line} from step {restart.from_step:,} to step {restart.to_step:,}, as a resumed run "
-            f"does; its earlier {what} from there on were replaced by the later ones ({restart.dropped:,})."
+            f"does; the later {what} replace the earlier ones from there on (replaced: {restart.dropped:,})."
         )
     if len(restarts) > 3:
         notes.append(f"It goes back {len(restarts) - 3} more times.")
     if repeated:
-        notes.append(f"Steps that were logged more than once: {repeated:,}; the later of the {what} counts.")
+        notes.append(f"Steps that were logged more than once: {repeated:,}; the last of the {what} counts.")
     return notes
 
 

@@ -21,14 +21,16 @@ _COMMENTS = ("#", "%", "//")
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 _PAIR = re.compile(r"[:=]\s*[-+.]?\d")
 """A name with its value, which is no name of a column."""
+_UNNAMED = re.compile(r"^Unnamed: \d+$")
+"""What pandas calls an index without a name when it has read it from a file."""
 _CLEAN_NAME = re.compile(r"[\w./\\\-()\[\]]*")
 
 
 def read_table_within(file: Path, lines: Sequence[Line], loss: str | None = None) -> Log | None:
-    """A table that begins after some lines of other text; arguments and errors as for `read_table`."""
+    """A table with names that begins after lines of other text; arguments and errors as for `read_table`."""
     for place in range(1, min(len(lines), LINES_BEFORE)):
         log = read_table(file, lines[place:], loss)
-        if log is not None and len(log.rows) > 1:
+        if log is not None and log.named:
             first = lines[place][0]
             return replace(log, notes=(f"The text before line {first} was passed over.", *log.notes))
     return None
@@ -74,7 +76,7 @@ def cells_of(line: str, separator: str) -> list[str]:
             cells = line.split(separator)
     else:
         cells = line.split(separator)
-    cells = [cell.strip().strip("'\"").strip() for cell in cells]
+    cells = [_UNNAMED.sub("", cell.strip().strip("'\"").strip()) for cell in cells]
     if separator == "|" and len(cells) > 2 and not cells[0] and not cells[-1]:
         return cells[1:-1]  # Markdown has bars at both ends
     return cells
