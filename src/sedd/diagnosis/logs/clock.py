@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sedd.diagnosis.logs.columns import Columns
-from sedd.diagnosis.logs.log import THOUSANDS, Log, Row, number
+from sedd.diagnosis.logs.log import DOTTED_THOUSANDS, THOUSANDS, Log, Row, number
 
 MAX_STEP = 2**53
 """Beyond it not every integer is a float."""
@@ -39,7 +39,7 @@ def timed_rows(log: Log, columns: Columns) -> tuple[list[Timed], list[str]]:
         name = columns.step_of(row)
         if name is not None:
             strict = bool(wanted & row.values.keys())
-            step = _step(log, row, name, strict=strict)
+            step = _step(log, row, name, columns.loss, strict=strict)
             if step is not None:
                 rows.append(Timed(row, step))
         else:
@@ -53,18 +53,23 @@ def timed_rows(log: Log, columns: Columns) -> tuple[list[Timed], list[str]]:
     return _over_epochs(log, columns, rows, notes)
 
 
-def _step(log: Log, row: Row, name: str, *, strict: bool) -> int | None:
+def _step(log: Log, row: Row, name: str, loss: str, *, strict: bool) -> int | None:
     value = row.values[name]
     step = number(value)
-    if isinstance(value, str) and THOUSANDS.fullmatch(value.strip()):
+    if isinstance(value, str) and _has_thousands(value.strip(), str(row.values.get(loss, ""))):
         if strict:
-            raise log.error(f"step {value!r}: does the comma separate thousands? Write the step without it", row)
+            raise log.error(f"step {value!r}: are thousands separated in it? Write the step without separators", row)
         return None
     if step is None or not 0 <= step <= MAX_STEP or step != math.floor(step):
         if strict:
             raise log.error(f"step {value!r}: expected an integer number of optimizer steps, 0 or more", row)
         return None
     return int(step)
+
+
+def _has_thousands(step: str, loss: str) -> bool:
+    """Whether a step may have separators of thousands: commas, or dots where the loss has a decimal comma."""
+    return bool(THOUSANDS.fullmatch(step) or (DOTTED_THOUSANDS.fullmatch(step) and "," in loss))
 
 
 def _over_epochs(log: Log, columns: Columns, rows: list[Timed], notes: list[str]) -> tuple[list[Timed], list[str]]:

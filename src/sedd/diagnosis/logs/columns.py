@@ -49,7 +49,7 @@ def choose(log: Log, loss: str | None = None) -> Columns:
     held_out, further = _held_out(own, counts)
     names = [f"steps from {listed(steps)}", f"training losses from {chosen!r}"]
     names += [] if held_out is None else [f"held-out losses from {held_out!r}"]
-    usual = log.form.startswith("a table") and steps == ("step",) and chosen == "loss" and held_out is None
+    usual = log.tabular and steps == ("step",) and chosen == "loss" and held_out is None
     read = () if usual else (f"Log: {log.form}, with {', '.join(names)}.",)
     return Columns(
         steps,
@@ -68,9 +68,19 @@ def _by_place(log: Log, loss: str | None) -> Columns:
     if loss is not None and loss not in log.names[1:]:
         raise _no_such(log, loss)
     chosen = loss or log.names[1]
+    if loss is None and len(log.names) > 2 and all(_is_integer(row, chosen) for row in log.rows):
+        raise log.error(
+            "the second column has only integers: a step, or decimal commas without quotes? Add a "
+            "first line with the names of the columns, such as epoch,step,loss",
+            log.rows[0],
+        )
     more = f"; the columns {listed(log.names[2:])} were not used" if loss is None and len(log.names) > 2 else ""
     note = f"Log: {log.form}; the first column was taken as the step and column {chosen} as the loss{more}."
     return Columns((log.names[0],), chosen, notes=(note,) if len(log.names) > 2 else ())
+
+
+def _is_integer(row: Row, name: str) -> bool:
+    return str(row.values.get(name, "0")).strip().isdecimal()
 
 
 def _no_such(log: Log, loss: str) -> ConfigError:
@@ -131,7 +141,7 @@ def _unnamed_step(log: Log, names: Sequence[str], loss: str) -> tuple[tuple[str,
     epochs = [name for name in names if is_epoch(name)]
     first = log.names[0]
     plausible = first in names and first not in epochs and not {"time", "date"} & set(words(first))
-    if log.form.startswith("a table") and plausible and (len(log.names) == 2 or not words(first)):
+    if log.tabular and plausible and (len(log.names) == 2 or not words(first)):
         return (first,), (f"No column is named as a step; the first one, {first!r}, was taken as the step.",)
     if epochs:
         raise log.error(

@@ -15,6 +15,8 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+|\d+,\d+|,\d+)(?:[eE][-+]?\d+)?", r
 """A number as text. A comma in it is a decimal comma."""
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?", re.ASCII)
 """A number whose commas may separate thousands."""
+DOTTED_THOUSANDS = re.compile(r"\d{1,3}(?:\.\d{3})+", re.ASCII)
+"""A number whose dots separate thousands where the decimal mark is a comma."""
 NOT_FINITE = re.compile(r"([-+]?)(?:(nan(?:\(.*\))?|1\.#(?:ind|[qs]nan)0*)|inf(?:inity)?|1\.#inf0*)", re.IGNORECASE)
 """NaN and infinity as Python, C, R and Microsoft's C library spell them."""
 MISSING = frozenset({"", "-", "--", ".", "na", "n/a", "<na>", "none", "null", "nil", "missing", "undefined"})
@@ -45,6 +47,8 @@ class Log:
     """Line of the names, where the file has one."""
     steps_per_epoch: int | None = None
     """The total of progress such as `[100/5000]`, where it is the same everywhere."""
+    tabular: bool = False
+    """Whether the rows are those of a table, whose first column often is the step."""
     named: bool = True
     """Whether the names are from the file; without names columns are `1`, `2`, ..."""
     notes: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _GLUED = re.compile(r"^(train|training|val|valid|validation|eval|test|dev|avg|mean|batch|epoch)(loss|losses)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -16,7 +17,8 @@ _OTHER_LOSSES = ({"nll"}, {"nelbo"}, {"ce"}, {"xent"}, {"cross", "entropy"}, {"s
 """Words that stand for a loss where no name has the word loss."""
 _NOT_A_LOSS = {"scale", "scaler", "weight", "weights", "best", "min", "max", "std", "stderr", "sem", "var", "variance",
                "ratio", "diff", "delta", "count", "num", "number", "time", "grad", "norm", "lr", "threshold", "spike",
-               "spikes", "id", "name", "type", "fn"}  # fmt: skip
+               "spikes", "id", "name", "type", "fn", "lowest", "previous", "prev", "final", "last", "old",
+               "initial", "target"}  # fmt: skip
 """Words that turn a name with `loss` into something else, such as `loss_scale`."""
 _ONE_STEP = {"step", "batch", "iter", "iteration", "minibatch", "current", "raw"}
 _MEAN = {"epoch", "avg", "average", "mean", "smooth", "smoothed", "ema", "running", "cumulative"}
@@ -36,6 +38,7 @@ def run_of(name: str) -> str:
     return name.rpartition(" - ")[0]
 
 
+@cache
 def words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case, without its run: `run - train/lossStep` is train, loss, step."""
     text = _CAMEL.sub("_", name.rpartition(" - ")[2]).lower()
@@ -43,12 +46,14 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(part for word in found for part in (_GLUED.sub(r"\1 \2", word)).split())
 
 
+@cache
 def step_rank(name: str) -> int | None:
     """Place of a name among those of steps, 0 for the best; None if it is not one."""
     core = "_".join(word for word in words(name) if word not in _TRAIN | {"trainer", "num", "n", "current"})
     return _STEPS.index(core) if core in _STEPS else None
 
 
+@cache
 def is_epoch(name: str) -> bool:
     """Whether a name counts epochs."""
     core = [word for word in words(name) if word not in _TRAIN | {"trainer", "current", "num", "n"}]
@@ -80,6 +85,7 @@ def _is_other_loss(found: set[str]) -> bool:
     return any(loss <= found for loss in _OTHER_LOSSES) and not (_NOT_A_LOSS | _LOSS) & found
 
 
+@cache
 def loss_rank(name: str) -> int | None:
     """Place of a name among those of training losses; None if it is not one.
 
@@ -107,6 +113,7 @@ def loss_rank(name: str) -> int | None:
     return 7
 
 
+@cache
 def held_out_rank(name: str) -> int | None:
     """Place of a name among those of held-out losses; None if it is not one. Validation comes before test, and the
     mean over the held-out data before the loss of one batch."""

@@ -123,20 +123,9 @@ def _without_names(file: Path, content: list[Line], comment: str, separator: str
             return _named(file, None, names, content, separator)
     names = [str(column) for column in range(1, 1 + max(len(cells_of(line, separator)) for _, line in content))]
     rows = list(_rows(file, names, content, separator))
-    log = Log(file, f"a table separated by {_name(separator)}, without names", tuple(names), rows, named=False)
-    if separator == "," and width == 3 and all(_looks_split(row) for row in rows):
-        raise DataError(
-            "every row has three integers, which may be a step and a loss with a decimal comma; write a decimal point, "
-            "or separate the columns by semicolons",
-            file=file,
-            line=content[0][0],
-        )
-    return log
-
-
-def _looks_split(row: Row) -> bool:
-    """Whether `500,0,55` may be step 500 and loss 0,55."""
-    return len(row.values) == 3 and all(str(value).strip().isdecimal() for value in row.values.values())
+    return Log(
+        file, f"a table separated by {_name(separator)}, without names", tuple(names), rows, tabular=True, named=False
+    )
 
 
 def _named(file: Path, header: Line | None, cells: list[str], content: Sequence[Line], separator: str) -> Log:
@@ -148,7 +137,7 @@ def _named(file: Path, header: Line | None, cells: list[str], content: Sequence[
     notes = (f"Lines that repeat the names of the columns were passed over ({repeated}).",) if repeated else ()
     rows = list(_rows(file, names, kept, separator))
     line = None if header is None else header[0]
-    return Log(file, f"a table separated by {_name(separator)}", tuple(names), rows, line, notes=notes)
+    return Log(file, f"a table separated by {_name(separator)}", tuple(names), rows, line, tabular=True, notes=notes)
 
 
 def _name(separator: str) -> str:
