@@ -163,6 +163,37 @@ def test_lines_of_different_kinds_may_name_the_step_differently(tmp_path):
     assert (curve.held_out_steps.tolist(), curve.held_out.tolist()) == ([0, 990], [3.2, 3.0])
 
 
+def test_lines_about_held_out_data_are_no_training_losses(tmp_path):
+    lines = (
+        "step 0: loss 2.9\nEval step 0: loss 3.9\nstep 500: loss 2.8\n[val] step 500 loss 3.5\n"
+        "step 1000: loss 2.7\nValidation | step: 1000 | loss: 3\n"
+    )
+    curve = read(tmp_path, lines, "train.log")
+    assert is_plain(curve)
+    assert curve.held_out.tolist() == [3.9, 3.5, 3.0]
+
+
+@pytest.mark.parametrize("prefix", ["[test] ", "test: ", "[x test.py:20] "])
+def test_a_prefix_of_every_line_is_not_about_held_out_data(prefix, tmp_path):
+    assert is_plain(read(tmp_path, text(prefix + "step {s}: loss {x}"), "train.log"))
+
+
+@pytest.mark.parametrize(
+    "other", ["New best loss 2.5 at step 0", "best loss: 2.5, step: 0", "previous loss 3 (step 0)"]
+)
+def test_a_line_about_the_best_loss_is_no_return_to_its_step(other, tmp_path):
+    lines = text("step {s}: loss {x}").replace("\n", f"\n{other}\n")
+    curve = read(tmp_path, lines, "train.log")
+    assert is_plain(curve)
+    assert not any("goes back" in note for note in curve.notes)
+
+
+def test_other_losses_of_a_line_are_not_mistaken_for_the_loss(tmp_path):
+    assert is_plain(read(tmp_path, text("step {s}: aux loss 0.1, INFO loss {x}"), "train.log"))
+    with pytest.raises(sedd.DataError, match="'aux loss', 'ce loss'"):
+        read(tmp_path, text("step {s}: aux loss 0.1, ce loss {x}"), "train.log")
+
+
 EPOCHS = {
     "Epoch [{e}/3], Step [{s}/100], Loss: {x}": 1,
     "Epoch: [{e}][{s:4}/100]\tTime 0.1 ( 0.2)\tLoss {x} (2.95)": 0,

@@ -109,6 +109,8 @@ ERRORS = {
     "step;loss\n0;3,081.64\n": 2,
     "step,loss\n0,2,9\n500,2,8\n": 2,  # decimal commas without quotes
     "0,2,9\n500,2,8\n": 1,
+    "0,0,2.9\n0,500,2.8\n": 1,  # epoch, step, loss
+    "step;loss\n0;2,9\n500;2,8\n1.000;2,7\n": 4,
     "step,loss\n0,2.9\n500,-2.8\n": 3,
     "step,loss\n0,2.9\n500,0\n900,0\n": 3,
     "step,recon_loss,aux_loss\n0,2.9,1\n": 1,

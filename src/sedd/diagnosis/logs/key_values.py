@@ -10,7 +10,8 @@ from sedd.diagnosis.logs.lines import Line
 from sedd.diagnosis.logs.log import Log, Row, Value
 from sedd.diagnosis.logs.names import held_out_rank, loss_rank, step_rank, words
 
-_NUMBER = r"""(?:[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+,\d+|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?
+_NUMBER = r"""(?:[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,40},\d{1,40}|\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})
+               (?:[eE][-+]?\d+)?
               |[-+]?(?:nan|inf(?:inity)?|1\.\#(?:ind|qnan|snan|inf)0*))"""
 _PAIR = re.compile(
     rf"""(?<![\w/.\-])(?P<name>[A-Za-z_][\w/.\-]{{0,80}})['"]?      # a name, perhaps in quotes
@@ -89,6 +90,7 @@ def _full_name(line: str, pair: re.Match[str]) -> str:
 def _values(line: str, totals: set[int]) -> dict[str, Value]:
     """The named numbers of a line; of a name that occurs twice the first one. Adds the totals of steps to `totals`."""
     values: dict[str, Value] = {}
+    line = " ".join(line.split())  # long runs of spaces would cost quadratic time
     for pair in _PAIR.finditer(line):
         name = _full_name(line, pair)
         values.setdefault(name, pair["value"])

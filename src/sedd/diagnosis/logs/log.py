@@ -11,7 +11,7 @@ from pathlib import Path
 from sedd.errors import DataError
 
 Value = str | float
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+|\d+,\d+|,\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 """A number as text. A comma in it is a decimal comma."""
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?", re.ASCII)
 """A number whose commas may separate thousands."""
