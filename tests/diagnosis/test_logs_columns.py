@@ -108,6 +108,19 @@ def test_a_chosen_run_has_only_its_own_held_out_loss(tmp_path):
     assert (second.steps.tolist(), second.held_out.tolist()) == ([0], [6.0])
 
 
+def test_a_column_may_say_which_run_a_row_is_of(tmp_path):
+    text = "run,step,loss,lr\na,0,2.9,1\nb,0,5,2\na,500,2.8,1\nb,500,6,2\na,1000,2.7,1\n"
+    with pytest.raises(sedd.DataError, match="'a - loss', 'b - loss'"):
+        read(tmp_path, text)
+    curve = read(tmp_path, text, loss="a - loss")
+    assert is_plain(curve)
+    assert curve.lr is not None
+    assert curve.lr.tolist() == [1, 1, 1]
+    long = "run,tag,step,value\na,loss,0,2.9\na,loss,500,2.8\na,loss,1000,2.7\nb,loss,0,5\nb,loss,500,4\n"
+    assert is_plain(read(tmp_path, long, loss="a - loss"))
+    assert is_plain(read(tmp_path, "seed,step,loss\n1,0,2.9\n1,500,2.8\n1,1000,2.7\n"))
+
+
 @pytest.mark.parametrize("loss", ["foo_ce", "FOO_CE", "foo/ce"])
 def test_a_column_may_be_named(loss, tmp_path):
     assert is_plain(read(tmp_path, "step,foo_ce,loss\n0,2.9,1\n500,2.8,1\n1000,2.7,1\n", loss=loss))

@@ -1,4 +1,4 @@
-"""Logs that are no tables: JSON, Hugging Face, text, TensorBoard; and logs in directories."""
+"""Logs in JSON, of Hugging Face and TensorBoard; compressed ones, and logs in directories."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ HISTORY = [
     {"epoch": 0.3, "loss": 2.7, "step": 1000},
     {"epoch": 0.3, "total_flos": 1e18, "train_loss": 2.8, "train_runtime": 5.0, "step": 1000},
 ]
+SEDD = "step: 0, training_loss: 2.90e+00\nstep: 500, training_loss: 2.80e+00\nstep: 1000, training_loss: 2.70e+00\n"
 TRAINER_STATE = json.dumps({"epoch": 0.3, "global_step": 1000, "log_history": HISTORY}, indent=2)
 
 
@@ -32,6 +33,7 @@ TRAINER_STATE = json.dumps({"epoch": 0.3, "global_step": 1000, "log_history": HI
 SAME_JSON = {
     "lines": JSON_LINES,
     "a list": json.dumps(RECORDS, indent=1),
+    "records in a document": json.dumps({"best": 2.7, "history": RECORDS, "other": []}),
     "columns": json.dumps({"name": "mine", "step": STEPS, "loss": LOSSES}),
     "TensorBoard's export": json.dumps([[17.0 + row, step, loss] for row, (step, loss) in
                                         enumerate(zip(STEPS, LOSSES, strict=True))]),
@@ -102,139 +104,12 @@ def test_the_mean_loss_of_a_short_run_of_hugging_face_is_not_its_training_loss(t
     assert read(tmp_path, json.dumps(history), "trainer_state.json").losses.tolist() == [2.9]
 
 
-# Text ----------------------------------------------------------------------------------------------------------------
-
-
-def text(form: str) -> str:
-    """Lines of the three losses; `{s}`, `{x}` stand for step and loss."""
-    return "".join(form.format(s=step, x=loss) + "\n" for step, loss in zip(STEPS, LOSSES, strict=True))
-
-
-SAME_TEXT = {
-    "SEDD": "Training started. loss: score_entropy\n" + text("step: {s}, training_loss: {x:.2e}"),
-    "SEDD with a time": text("2024-01-01 12:00:00,123 - step: {s}, training_loss: {x:.2e}"),
-    "bars": text("step {s} | loss {x} | lr 1e-4 | 12.3k tok/s"),
-    "progress in brackets": text("[{s}/5000] loss={x}"),
-    "tqdm": text("\rtrain:   2%|▏  | {s}/5000 [00:10<08:00, 10.1it/s, loss={x}]"),
-    "nanoGPT": text("iter {s}: loss {x}, time 123.45ms, mfu 3.1%"),
-    "Megatron": text(
-        " iteration {s:8}/   50000 | consumed samples: 25600 | elapsed time per iteration (ms): 1234.5 | "
-        "learning rate: 1.0E-04 | lm loss: {x:.6E} | loss scale: 1.0 | grad norm: 1.234 |"
-    ),
-    "dictionaries": text("{{'step': {s}, 'loss': tensor({x}, device='cuda:0')}}"),
-    "colours": text("\x1b[32mstep\x1b[0m: {s}, \x1b[1mloss\x1b[0m: \x1b[31m{x}\x1b[0m"),
-    "decimal commas": text("step: {s}; loss: {x}; lr: 0.1").replace(".", ","),
-    "a count of losses": text("Train Step: {s} Train Loss: {x} ({x})"),
-}
-
-
-@pytest.mark.parametrize("form", SAME_TEXT)
-def test_a_text_log_may_be_of(form, tmp_path):
-    assert is_plain(read(tmp_path, SAME_TEXT[form], "train.log"))
-
-
-def test_a_text_log_of_sedd_has_held_out_losses(tmp_path):
-    lines = (
-        "step: 0, training_loss: 5.32e+03\nstep: 100, evaluation_loss: 5.30e+03\nstep: 100, training_loss: 5.1e+03\n"
-    )
-    curve = read(tmp_path, lines, "logs")
-    assert (curve.steps.tolist(), curve.losses.tolist()) == ([0, 100], [5320, 5100])
-    assert (curve.held_out_steps.tolist(), curve.held_out.tolist()) == ([100], [5300])
-
-
-def test_words_before_a_name_belong_to_it(tmp_path):
-    lines = text("step {s}: train loss {x}, val loss 3.0, learning rate 1e-4, grad norm: 0.5")
-    curve = read(tmp_path, lines, "train.log")
-    assert is_plain(curve)
-    assert curve.held_out.tolist() == [3, 3, 3]
-    assert curve.lr is not None
-    assert curve.lr.tolist() == [1e-4] * 3
-    assert curve.grad_norm is not None
-    assert curve.grad_norm.tolist() == [0.5] * 3
-
-
-def test_lines_of_different_kinds_may_name_the_step_differently(tmp_path):
-    lines = "".join(f"iter {step}: loss {3 - step / 1e4}, time 1.5ms\n" for step in range(0, 1000, 10))
-    curve = read(
-        tmp_path, f"step 0: train loss 3.1, val loss 3.2\n{lines}step 990: train loss 2.9, val loss 3.0\n", "l.log"
-    )
-    assert len(curve) == 100
-    assert curve.losses[0] == 3.0
-    assert (curve.held_out_steps.tolist(), curve.held_out.tolist()) == ([0, 990], [3.2, 3.0])
-
-
-def test_lines_about_held_out_data_are_no_training_losses(tmp_path):
-    lines = (
-        "step 0: loss 2.9\nEval step 0: loss 3.9\nstep 500: loss 2.8\n[val] step 500 loss 3.5\n"
-        "step 1000: loss 2.7\nValidation | step: 1000 | loss: 3\n"
-    )
-    curve = read(tmp_path, lines, "train.log")
-    assert is_plain(curve)
-    assert curve.held_out.tolist() == [3.9, 3.5, 3.0]
-
-
-@pytest.mark.parametrize("prefix", ["[test] ", "test: ", "[x test.py:20] "])
-def test_a_prefix_of_every_line_is_not_about_held_out_data(prefix, tmp_path):
-    assert is_plain(read(tmp_path, text(prefix + "step {s}: loss {x}"), "train.log"))
-
-
-@pytest.mark.parametrize(
-    "other", ["New best loss 2.5 at step 0", "best loss: 2.5, step: 0", "previous loss 3 (step 0)"]
-)
-def test_a_line_about_the_best_loss_is_no_return_to_its_step(other, tmp_path):
-    lines = text("step {s}: loss {x}").replace("\n", f"\n{other}\n")
-    curve = read(tmp_path, lines, "train.log")
-    assert is_plain(curve)
-    assert not any("goes back" in note for note in curve.notes)
-
-
-def test_other_losses_of_a_line_are_not_mistaken_for_the_loss(tmp_path):
-    assert is_plain(read(tmp_path, text("step {s}: aux loss 0.1, INFO loss {x}"), "train.log"))
-    with pytest.raises(sedd.DataError, match="'aux loss', 'ce loss'"):
-        read(tmp_path, text("step {s}: aux loss 0.1, ce loss {x}"), "train.log")
-
-
-EPOCHS = {
-    "Epoch [{e}/3], Step [{s}/100], Loss: {x}": 1,
-    "Epoch: [{e}][{s:4}/100]\tTime 0.1 ( 0.2)\tLoss {x} (2.95)": 0,
-    "| epoch {e:03}:    {s} / 100 loss={x}, ppl=3, lr=0.1": 1,
-    "\rEpoch {e}:  2%|#   | {s}/100 [00:10<08:00, 10.1it/s, loss={x}]": 0,
-    "{s}/100 [====>....] - ETA: 1s - loss: {x} - acc: 0.5": 0,
-}
-"""Lines with steps within epochs of 100 steps, and the number of the first epoch."""
-
-
-@pytest.mark.parametrize("form", EPOCHS)
-def test_progress_within_epochs_is_counted_on(form, tmp_path):
-    first = EPOCHS[form]
-    lines = [form.format(e=e + first, s=s, x=2.5) for e in range(3) for s in range(10, 101, 10)]
-    curve = read(tmp_path, "\n".join(lines) + "\n", "train.log")
-    assert curve.steps.tolist() == list(range(10, 301, 10))
-
-
-BAD_TEXT = {
-    "thousands": "step 0: loss 2.9\nstep 1,000: loss 2.8\n",
-    "samples instead of steps": "Epoch: 1 [0/60000 (0%)]\tLoss: 2.9\nEpoch: 1 [640/60000 (1%)]\tLoss: 2.8\n",
-    "epochs alone": "{'loss': 2.9, 'learning_rate': 1e-4, 'epoch': 0.01}\n{'loss': 2.8, 'epoch': 0.02}\n",
-    "prose": "The loss fell in 5 steps.\n",
-    "HTML": "<html><body>step loss</body></html>",
-}
-
-
-@pytest.mark.parametrize("form", BAD_TEXT)
-def test_a_text_without_steps_and_losses_is_an_error(form, tmp_path):
-    with pytest.raises(sedd.DataError):
-        read(tmp_path, BAD_TEXT[form], "train.log")
-
-
-def test_a_text_keeps_losses_that_are_not_finite(tmp_path):
-    losses = read(tmp_path, "step 0 loss 2.9\nstep 1 loss nan\nstep 2 loss: -inf, x\n", "train.log").losses
-    assert [math.isfinite(loss) for loss in losses] == [True, False, False]
+# Compressed files -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
 def test_any_text_may_be_compressed(compress, tmp_path):
-    for number, content in enumerate((JSON_LINES, SAME_TEXT["SEDD"], TRAINER_STATE)):
+    for number, content in enumerate((JSON_LINES, SEDD, TRAINER_STATE)):
         assert is_plain(read(tmp_path, compress(content.encode()), f"log{number}.gz"))
 
 
@@ -299,7 +174,7 @@ def test_event_files_without_the_package_say_what_to_install(tmp_path, monkeypat
 
 
 def test_the_log_of_a_directory_is_found_by_its_name(tmp_path):
-    for name, content in (("logs", SAME_TEXT["SEDD"]), ("metrics.csv", PLAIN), ("trainer_state.json", TRAINER_STATE)):
+    for name, content in (("logs", SEDD), ("metrics.csv", PLAIN), ("trainer_state.json", TRAINER_STATE)):
         written(tmp_path, content, name)
         assert open_log(tmp_path).file == tmp_path / name
         assert is_plain(read_log(tmp_path))

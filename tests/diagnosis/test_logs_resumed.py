@@ -103,3 +103,24 @@ def test_losses_without_a_step_are_counted(tmp_path):
     curve = read(tmp_path, lines((0, 2.9), ("", 5), (500, 2.8), (1000, 2.7)))
     assert is_plain(curve)
     assert len(curve.notes) == 1
+
+
+def test_rows_in_no_order_are_sorted_if_no_step_was_done_again(tmp_path):
+    curve = read(tmp_path, lines((500, 5), (0, 1), (300, 4), (100, 2), (200, 3), (150, 2.5)))
+    assert curve.steps.tolist() == [0, 100, 150, 200, 300, 500]
+    assert curve.losses.tolist() == [1, 2, 2.5, 3, 4, 5]
+    assert len(curve.notes) == 1
+    repeated = read(tmp_path, lines((500, 5), (0, 1), (300, 4), (100, 2), (200, 3), (150, 2.5), (500, 6)))
+    assert len(repeated) < 6
+
+
+def test_nan_between_training_and_held_out_losses_is_a_gap_and_any_other_nan_is_not(tmp_path):
+    filled = [(0, 2.9, "NaN"), (250, "NaN", 3.1), (500, 2.8, "NaN"), (1000, 2.7, "NaN")]
+    curve = read(tmp_path, lines(*filled, names="step,loss,val_loss"))
+    assert is_plain(curve)
+    assert (curve.held_out_steps.tolist(), curve.held_out.tolist()) == ([250], [3.1])
+    broken = read(tmp_path, lines(*filled, (1500, "NaN", "NaN"), names="step,loss,val_loss"))
+    assert np.isfinite(broken.losses).tolist() == [True, True, True, False]
+    for row in ((2000, 2.7, 3.0), (2000, "NaN", 3.0)):
+        kept = read(tmp_path, lines(*filled, (1500, 2.7, 3.0), row, names="step,loss,val_loss"))
+        assert np.isnan(kept.losses).sum() == 1 + (row[1] == "NaN")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sedd.diagnosis.curve import Array, Curve, Unit
 from sedd.diagnosis.logs.clock import Timed, timed_rows
 from sedd.diagnosis.logs.columns import Columns, choose
-from sedd.diagnosis.logs.log import Log, number
+from sedd.diagnosis.logs.log import Log, Row, number
 from sedd.diagnosis.logs.series import Point, Restart, increasing, notes_on, points_of, without_zeros
 from sedd.errors import DataError
 
@@ -30,6 +31,7 @@ def curve_of(log: Log, *, loss: str | None = None, unit: Unit | None = None) -> 
     if not log.rows:
         raise log.error("no losses in it; expected lines of step and loss such as 500,0.7816")
     columns = choose(log, loss)
+    log, fill_notes = _without_fill(log, columns)
     rows, clock_notes = timed_rows(log, columns)
     read = points_of(log, rows, columns.loss)
     usable, zero_notes = without_zeros(log, read, columns.grad_norm)
@@ -39,7 +41,7 @@ def curve_of(log: Log, *, loss: str | None = None, unit: Unit | None = None) -> 
     held_out, held_out_notes = _held_out(log, columns, rows, restarts)
     steps = [point.step for point in points]
     current = [timed for place, timed in enumerate(rows) if not _written_over(place, timed.step, restarts)]
-    notes = [*log.notes, *columns.notes, *_decimal_comma(columns, points), *clock_notes, *zero_notes]
+    notes = [*log.notes, *columns.notes, *_decimal_comma(columns, points), *fill_notes, *clock_notes, *zero_notes]
     return Curve(
         np.array(steps, np.int64),
         np.array([point.value for point in points], np.float64),
@@ -51,6 +53,30 @@ def curve_of(log: Log, *, loss: str | None = None, unit: Unit | None = None) -> 
         unit=unit,
         notes=(*notes, *notes_on(restarts, repeated, "training losses"), *held_out_notes),
     )
+
+
+def _without_fill(log: Log, columns: Columns) -> tuple[Log, list[str]]:
+    """The log without NaN that fills the gaps of a table whose rows have a training or a held-out loss, never both."""
+    if columns.held_out is None or not log.tabular:
+        return log, []
+    finite = [(_finite(row, columns.loss), _finite(row, columns.held_out)) for row in log.rows]
+    gaps: dict[tuple[bool | None, bool | None], str] = {(True, False): columns.held_out, (False, True): columns.loss}
+    if (True, True) in finite or not gaps.keys() <= set(finite):
+        return log, []
+    rows = [
+        Row(row.line, {name: value for name, value in row.values.items() if name != gaps.get(pair)})
+        for row, pair in zip(log.rows, finite, strict=True)
+    ]
+    note = "NaN fills the gaps between training and held-out losses in this table; it was read as missing."
+    return replace(log, rows=rows), [note]
+
+
+def _finite(row: Row, name: str | None) -> bool | None:
+    """Whether a value is finite; None where it is missing."""
+    if name is None or name not in row.values:
+        return None
+    value = number(row.values[name])
+    return value is None or math.isfinite(value)
 
 
 def _held_out(

@@ -90,10 +90,15 @@ def _over_epochs(log: Log, columns: Columns, rows: list[Timed], notes: list[str]
             if epoch is not None:
                 counted.append(replace(timed, step=(epoch - start) * length + timed.step))
         return counted, [*notes, note]
-    to_start = [place for place in back if steps[place] <= steps[0] + spacing]
+    start_of_epoch = min(steps) + spacing
+    to_start = [place for place in back if steps[place] <= start_of_epoch]
     total = log.steps_per_epoch
     if total is not None and to_start == back and all(steps[place - 1] + spacing >= total for place in back):
         return _counted(rows, columns, total), [*notes, _note(f"{total:,}, the total that the log shows")]
+    if len(back) >= MIN_RESTARTS and len(set(steps)) == len(steps):
+        # A resumed run does some steps again; here none is.
+        rows.sort(key=lambda timed: timed.step)
+        return rows, [*notes, "The log is not in the order of its steps; it was sorted."]
     if len(to_start) >= MIN_RESTARTS:
         raise log.error(
             f"the steps start anew {len(to_start)} times, as steps within an epoch do; give a log whose steps are "

@@ -27,6 +27,8 @@ def read_json(file: Path, text: str) -> Log | None:
         return None
     if isinstance(document, Mapping) and isinstance(document.get("log_history"), list):
         return _of(file, "a trainer_state.json", _without_summary(document["log_history"]))
+    if isinstance(document, Mapping) and (history := _records_in(document)):
+        return _of(file, "JSON", history)
     if isinstance(document, Mapping) and any(isinstance(value, list) for value in document.values()):
         return _of(file, "JSON columns", _transposed(document))
     entries = document if isinstance(document, list) else [document]
@@ -106,6 +108,14 @@ def _float(value: int | float) -> float:
         return float(value)
     except OverflowError:  # an integer that no float holds
         return float("inf") if value > 0 else float("-inf")
+
+
+def _records_in(document: Mapping[str, Any]) -> list[Any]:
+    """The longest list of records in a document, such as its `history`."""
+    lists = [
+        value for value in document.values() if isinstance(value, list) and value and isinstance(value[0], Mapping)
+    ]
+    return max(lists, key=len, default=[])
 
 
 def _without_summary(history: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ _NUMBER = r"""(?:[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,40},\d{1,40}|\d{1,40}
 _PAIR = re.compile(
     rf"""(?<![\w/.\-])(?P<name>[A-Za-z_][\w/.\-]{{0,80}})['"]?      # a name, perhaps in quotes
          (?:\s*[:=]\s*['"]?|\s+|(?=\[))         # then : or = or spaces
-         \[?\s*(?:tensor\()?\s*
+         [\[\#]?\s*(?:tensor\()?\s*
          (?P<value>{_NUMBER})
          (?:\s*/\s*(?P<total>\d+))?             # 100/5000
          (?!\w|[.,]\d|\s*/\s*\d)""",
@@ -47,14 +47,20 @@ def read_key_values(file: Path, lines: Sequence[Line], loss: str | None = None) 
     """
     rows: list[Row] = []
     held_out: list[bool] = []
+    before: list[dict[str, Value]] = []
     totals: set[int] = set()
+    step: dict[str, Value] = {}
     for number, line in lines:
         values = _values(line, totals)
+        step = {name: value for name, value in values.items() if step_rank(name) is not None} or step
         if any(name == loss or _is_wanted(name) for name in values):
             rows.append(Row(number, values))
             held_out.append(_is_held_out(line, values))
+            before.append(step)
     if any(held_out) and not all(held_out):  # where every line has the word it is part of a name
         rows = [_renamed(row) if held else row for row, held in zip(rows, held_out, strict=True)]
+    if not any(step_rank(name) is not None for row in rows for name in row.values):  # it has lines of its own
+        rows = [Row(row.line, {**own, **row.values}) for row, own in zip(rows, before, strict=True)]
     names = dict.fromkeys(name for row in rows for name in row.values)
     if not any(name == loss or loss_rank(name) is not None or held_out_rank(name) is not None for name in names):
         return None

@@ -1,4 +1,4 @@
-"""Logs in which a column says what a row is: its metric (MLflow, the `csv` tracker of this package), or its data."""
+"""Logs in which a column names the metric of a row (MLflow, the `csv` tracker of this package), its data, or its run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _KEYS = {"name", "key", "tag", "metric", "variable", "series"}
 _VALUES = {"value", "values"}
 _DATA = {"split", "phase", "stage", "mode", "set", "subset", "partition"}
 """Names of a column that says which data the loss of a row is of."""
+_RUNS = {"run", "run_id", "run_name", "run_uuid", "experiment", "trial", "seed"}
+"""Names of a column that says which run a row is of."""
 
 
 def widened(log: Log) -> Log:
@@ -19,7 +21,7 @@ def widened(log: Log) -> Log:
     value = next((name for name in log.names if len(words(name)) == 1 and set(words(name)) <= _VALUES), None)
     if key is None or value is None or not any(_is_name(row, key) for row in log.rows):
         return log
-    kept = [name for name in log.names if step_rank(name) is not None or is_epoch(name)]
+    kept = [name for name in log.names if step_rank(name) is not None or is_epoch(name) or _is_run(name)]
     rows, metrics = [], dict.fromkeys(kept)
     for row in log.rows:
         if not _is_name(row, key) or value not in row.values:
@@ -29,6 +31,10 @@ def widened(log: Log) -> Log:
         rows.append(Row(row.line, {name: row.values[name] for name in kept if name in row.values}
                         | {metric: row.values[value]}))  # fmt: skip
     return replace(log, names=tuple(metrics), rows=rows, form=f"{log.form} with one value per row")
+
+
+def _is_run(name: str) -> bool:
+    return "_".join(words(name)) in _RUNS
 
 
 def _is_name(row: Row, key: str) -> bool:
@@ -45,6 +51,22 @@ def by_data(log: Log) -> Log:
         data = str(row.values.get(key, ""))
         renamed = {f"{data}/{name}" if data and loss_rank(name) is not None else name: value
                    for name, value in row.values.items()}  # fmt: skip
+        names.update(dict.fromkeys(renamed))
+        rows.append(Row(row.line, renamed))
+    return replace(log, names=tuple(names), rows=rows)
+
+
+def by_run(log: Log) -> Log:
+    """The log with `a - loss` and `b - loss` for `loss`, as in exports of Weights & Biases, if a column says that it has
+    more than one run."""
+    key = next((name for name in log.names if _is_run(name)), None)
+    if key is None or len({str(row.values.get(key)) for row in log.rows if key in row.values}) < 2:
+        return log
+    rows, names = [], dict.fromkeys(name for name in log.names if step_rank(name) is not None)
+    for row in log.rows:
+        run = str(row.values.get(key, ""))
+        renamed = {name if step_rank(name) is not None else f"{run} - {name}": value
+                   for name, value in row.values.items() if name != key}  # fmt: skip
         names.update(dict.fromkeys(renamed))
         rows.append(Row(row.line, renamed))
     return replace(log, names=tuple(names), rows=rows)

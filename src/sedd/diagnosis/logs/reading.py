@@ -12,7 +12,7 @@ from sedd.diagnosis.logs.json_log import read_json, read_json_lines
 from sedd.diagnosis.logs.key_values import read_key_values
 from sedd.diagnosis.logs.lines import numbered, read_text
 from sedd.diagnosis.logs.log import Log
-from sedd.diagnosis.logs.long_form import by_data, widened
+from sedd.diagnosis.logs.long_form import by_data, by_run, widened
 from sedd.diagnosis.logs.table import read_table, read_table_within
 from sedd.diagnosis.logs.tensorboard import is_event_file, read_events
 from sedd.errors import ConfigError, DataError
@@ -80,7 +80,7 @@ def open_log(path: Path, *, loss: str | None = None) -> Log:
         first = next((line for line in text.splitlines() if line.strip()), None)
         begins = "is empty" if first is None else f"begins with {first.strip()[:60]!r}"
         raise DataError(f"no losses in it; the file {begins}. Expected {FORMATS}", file=file)
-    return by_data(widened(log))
+    return by_run(by_data(widened(log)))
 
 
 def _checkpoint_step(file: Path) -> int:
