@@ -1,4 +1,4 @@
-"""Logs in which a column names the metric of a row (MLflow, the `csv` tracker of this package), its data, or its run."""
+"""Logs in which a column names the metric of a row (MLflow, the `csv` tracker of sedd), its data, or its run."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def by_data(log: Log) -> Log:
 
 
 def by_run(log: Log) -> Log:
-    """The log with `a - loss` and `b - loss` for `loss`, as in exports of Weights & Biases, if a column says that it has
-    more than one run."""
+    """The log with `a - loss` and `b - loss` for `loss`, as in exports of Weights & Biases, if a column says that
+    it has more than one run."""
     key = next((name for name in log.names if _is_run(name)), None)
     if key is None or len({str(row.values.get(key)) for row in log.rows if key in row.values}) < 2:
         return log
