@@ -9,7 +9,7 @@ from sedd.comparison.paired import PairedDifference
 from sedd.config.sections import Sampling
 from sedd.data import Cursor, Sequences
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.attribution import Cumulative
+from sedd.diagnosis.cumulative import Cumulative
 from sedd.diagnosis.curve import Curve as ExternalCurve
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Phase, Row

@@ -1,32 +1,42 @@
-"""A change of the loss, split exactly into a part of the curriculum and a part of the model.
+"""A change of the loss, split exactly into a part of the curriculum and a part of the model, with their errors.
 
 With bins b of mask rate, the loss of some steps is the sum of w_b P_b: w_b is the mask rate that their draws covered
 in the bin, P_b the loss per unit of it (`sedd.diffusion.loss_profile`). Between two times,
 
-    L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)            difficulty: the curriculum allows other mask rates
-             + sum (P_b + P_b') / 2 ((w_b' - e_b') - (w_b - e_b))   draw: Monte Carlo error of the drawn mask rates
-             + sum (w_b + w_b') / 2 (P_b' - P_b)            learning: the loss at equal mask rate has changed
+    L' - L  =  sum (P_b + P_b') / 2 (e_b' - e_b)      difficulty: the curriculum allows other mask rates
+             + sum (e_b + e_b') / 2 (P_b' - P_b)      learning: the loss at equal mask rate has changed
+             + sum P_b' (w_b' - e_b') - P_b (w_b - e_b)     draw: Monte Carlo error of the drawn mask rates
 
 with e_b the expectation of w_b, a pure function of the configuration. The three parts sum to the change.
+
+Difficulty and learning estimate what evaluating each of the two networks at the difficulty of each would give. Each part
+is linear in P and P', whose Monte Carlo variance the scatter between the lines of the run gives
+(`sedd.diagnosis.scatter`); lines that belong to both times are counted once. To it are added the error of what was
+not measured (`sedd.diagnosis.unmeasured`), and the effect of a bin that was drawn rather early or late in the lines that are
+pooled while the model learns. Every interval is a 95 % interval.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.predictors import Array, Predictor, nearest
+from sedd.diagnosis.intervals import decimals, plus_minus
+from sedd.diagnosis.predictors import Array, Predictor
+from sedd.diagnosis.scatter import Lines
+from sedd.diagnosis.unmeasured import fill
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, rounded
 from sedd.errors import DataError
+from sedd.evaluation.statistics import student
 from sedd.runs.metrics import TrainRecord
 
-RATIO_WEIGHT = 0.35
-"""Weight of the first of the two extrapolations in `_extrapolated`."""
+PARTS = ("difficulty", "learning", "draw")
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +58,15 @@ class Attribution:
     learning_by_bin: Array
     """(BINS,): the part that comes from the model; negative where it got better."""
     assumed: NDArray[np.bool_]
-    """(BINS,): bins without a measurement at one of the two times; it is extrapolated from the nearest bin."""
+    """(BINS,): bins without a measurement at one of the two times; it is extrapolated from the nearest bins."""
+    difficulty_error: float = math.nan
+    """Half of the 95 % interval of `difficulty`, nats per residue; NaN where too few lines tell it."""
+    learning_error: float = math.nan
+    """Half of the 95 % interval of `learning`."""
+    draw_error: float = math.nan
+    """Half of the 95 % interval of `draw`."""
+    extrapolation_error: float = math.nan
+    """Half of the 95 % interval that the bins `assumed` alone give difficulty and learning, with opposite signs."""
 
     @property
     def change(self) -> float:
@@ -71,9 +89,24 @@ class Attribution:
         return float(self.learning_by_bin.sum())
 
     @property
-    def resting_on_assumption(self) -> float:
-        """Size of the difficulty and learning parts in bins that were not measured at both times, nats per residue."""
-        return float((np.abs(self.difficulty_by_bin) + np.abs(self.learning_by_bin))[self.assumed].sum())
+    def difficulty_interval(self) -> Interval:
+        """95 % interval of `difficulty`; NaN where it is not known."""
+        return self.difficulty - self.difficulty_error, self.difficulty + self.difficulty_error
+
+    @property
+    def learning_interval(self) -> Interval:
+        """95 % interval of `learning`; NaN where it is not known."""
+        return self.learning - self.learning_error, self.learning + self.learning_error
+
+    @property
+    def draw_interval(self) -> Interval:
+        """95 % interval of `draw`; NaN where it is not known."""
+        return self.draw - self.draw_error, self.draw + self.draw_error
+
+    @property
+    def known(self) -> bool:
+        """Whether the errors are known."""
+        return math.isfinite(self.learning_error)
 
     def moved(self, count: int = 3) -> list[tuple[float, float, float, float]]:
         """The `count` bins with the largest parts: lowest and highest mask rate, difficulty part, learning part."""
@@ -86,32 +119,69 @@ class Attribution:
 
     def __str__(self) -> str:
         direction = "rose" if self.change > 0 else "fell"
-        text = (
-            f"From step {self.first:,} to {self.last:,} the loss {direction} by {abs(self.change):.4f} nats per "
-            f"residue ({self.before:.4f} to {self.after:.4f}): difficulty {self.difficulty:+.4f}, "
-            f"learning {self.learning:+.4f}, Monte Carlo error {self.draw:+.4f}."
+        digits = decimals(min(self.difficulty_error, self.learning_error), of=(self.difficulty, self.learning))
+        difficulty, learning = (
+            plus_minus(value, error)
+            for value, error in ((self.difficulty, self.difficulty_error), (self.learning, self.learning_error))
         )
-        if self.resting_on_assumption > 0.05 * max(abs(self.change), 1e-12):
+        text = (
+            f"From step {self.first:,} to {self.last:,} the loss {direction} by {abs(self.change):.{digits}f} nats per "
+            f"residue ({self.before:.{digits}f} to {self.after:.{digits}f}): difficulty {difficulty}, learning "
+            f"{learning}, Monte Carlo error of the drawn mask rates {self.draw:+.{digits}f}"
+        )
+        if not self.known:
+            return f"{text}. How far off the parts may be is not known: too few lines were logged."
+        text += " (± is half of a 95 % interval)."
+        if self.extrapolation_error > 0.3 * self.learning_error:
             highest = EDGES[np.flatnonzero(self.assumed)[-1] + 1]
             text += (
-                f" Of this, {self.resting_on_assumption:.4f} nats lie at mask rates (up to {highest:.0%}) that "
-                "were not measured at both times and are extrapolated from the nearest measured mask rates."
+                f" Of the ±, {self.extrapolation_error:.{digits}f} is for mask rates (up to {highest:.0%}) that were "
+                "not measured at both times: there the loss is extrapolated."
             )
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """The attribution as plain data."""
-        names = (
-            "first", "last", "before", "after", "change", "difficulty", "draw", "learning", "resting_on_assumption",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | {
+        """The attribution as plain data; an interval that is not known is null."""
+        data: dict[str, Any] = {name: getattr(self, name) for name in ("first", "last", "before", "after", "change")}
+        for name in PARTS:
+            low, high = getattr(self, f"{name}_interval")
+            data |= {name: getattr(self, name), f"{name}_interval": [low, high] if math.isfinite(low) else None}
+        return data | {
+            "extrapolation_error": self.extrapolation_error if self.known else None,
             "difficulty_by_mask_rate": rounded(self.difficulty_by_bin),
             "learning_by_mask_rate": rounded(self.learning_by_bin),
         }
 
 
-def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int) -> Attribution:
+@dataclass(frozen=True, eq=False)
+class ProfileError:
+    """The error of the losses per unit of mask rate of two groups of steps; arrays are (BINS,)."""
+
+    before: Array
+    """Variance at the earlier time."""
+    after: Array
+    """Variance at the later time."""
+    both: Array
+    """Covariance of the two, from lines that belong to both."""
+    early: Array
+    """By how much the earlier loss is off because the bin was drawn early or late in its group, nats."""
+    late: Array
+    """The same of the later one."""
+    level: Array
+    """Loss per unit of mask rate over the whole run, nats."""
+    quantile: float
+    """Half of a 95 % interval over its standard error."""
+
+
+NO_ERROR = ProfileError(*np.full((3, BINS), np.nan), *np.zeros((2, BINS)), np.ones(BINS), math.nan)
+
+
+def attribute(
+    before: LossProfile, after: LossProfile, *, first: int, last: int, error: ProfileError = NO_ERROR
+) -> Attribution:
     """Split the difference of the losses of two groups of steps: sums `before` around `first`, `after` around `last`.
+
+    Without `error` the parts have no intervals.
 
     Raises:
         DataError: if one of the groups has no loss by mask rate.
@@ -121,26 +191,46 @@ def attribute(before: LossProfile, after: LossProfile, *, first: int, last: int)
     w, w_after = before.drawn / before.residues, after.drawn / after.residues
     e, e_after = before.expected / before.residues, after.expected / after.residues
     measured, measured_after = np.isfinite(before.values), np.isfinite(after.values)
-    p = np.where(measured, before.values, _extrapolated(before.values, after.values))
-    p_after = np.where(measured_after, after.values, _extrapolated(after.values, before.values))
-    middle, weight = (p + p_after) / 2, (w + w_after) / 2
+    old = fill(before.values, after.values, error.before, error.after, error.level)
+    new = fill(after.values, before.values, error.after, error.before, error.level)
+    middle, allowed = (e_after - e) / 2, (e + e_after) / 2
+    missing = ~measured & ~measured_after
+    # Of a bin that was opened in part, the later half may differ from the earlier one.
+    inside = float(np.abs(np.gradient(error.level) / np.diff(EDGES) * (e_after - e) * allowed)[(e > 0) & (e_after > 0)].sum()) / 2
+
+    def half_width(a: Array, b: Array) -> tuple[float, float]:
+        """Of sum a P + b P': half of the 95 % interval, and that of the extrapolated bins alone."""
+        a_old, b_new = np.where(measured, a + b * new.share, 0.0), np.where(measured_after, b + a * old.share, 0.0)
+        variance = a_old**2 * error.before + b_new**2 * error.after + 2 * a_old * b_new * error.both
+        moved = float(a_old @ error.early + b_new @ error.late)
+        old_guess, new_guess = np.abs(a) * old.stderr, np.abs(b) * new.stderr
+        guesses = old_guess[~missing].sum(), new_guess[~missing].sum(), (old_guess + new_guess)[missing].sum()
+        guessed = float(np.linalg.norm(guesses))
+        total = math.sqrt(max(0.0, float(variance.sum())) + moved**2 + guessed**2 + inside**2)
+        return error.quantile * total, error.quantile * guessed
+
+    learning_error, extrapolation_error = half_width(-allowed, allowed)
     return Attribution(
         first=first,
         last=last,
         before=float(before.loss.sum() / before.residues),
         after=float(after.loss.sum() / after.residues),
-        difficulty_by_bin=middle * (e_after - e),
-        draw_by_bin=middle * ((w_after - e_after) - (w - e)),
-        learning_by_bin=weight * (p_after - p),
+        difficulty_by_bin=(old.values + new.values) * middle,
+        draw_by_bin=new.values * (w_after - e_after) - old.values * (w - e),
+        learning_by_bin=allowed * (new.values - old.values),
         assumed=~(measured & measured_after) & ((e + e_after) > 0),
+        difficulty_error=half_width(middle, middle)[0],
+        learning_error=learning_error,
+        draw_error=half_width(-(w - e), w_after - e_after)[0],
+        extrapolation_error=extrapolation_error,
     )
 
 
-def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | None = None) -> Attribution:
+def between(records: Sequence[TrainRecord], first: int, last: int, *, span: int | None = None) -> Attribution:
     """Split the change between two optimizer steps of a run.
 
     Args:
-        lines: of the run.
+        records: the lines of the run.
         first: the earlier step; the nearest line is taken.
         last: the later step; the nearest line is taken.
         span: optimizer steps around each that are pooled; by default a twentieth of the distance.
@@ -148,7 +238,7 @@ def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | 
     Raises:
         DataError: if both steps are nearest to the same line.
     """
-    steps = np.array([line.step for line in lines])
+    steps = np.array([record.step for record in records])
     if len(steps) < 2:
         raise DataError(f"the run has {len(steps)} logged steps; a change needs at least two (training.log_every)")
     a, b = (int(np.abs(steps - step).argmin()) for step in (first, last))
@@ -158,58 +248,26 @@ def between(lines: Sequence[TrainRecord], first: int, last: int, *, span: int | 
             f"apart, between {steps[0]:,} and {steps[-1]:,}"
         )
     half = (abs(steps[b] - steps[a]) / 20 if span is None else span) / 2
-    pools = [
-        sum((line.bins for line in lines if abs(line.step - int(steps[at])) <= half), LossProfile()) for at in (a, b)
-    ]
-    return attribute(pools[0], pools[1], first=int(steps[a]), last=int(steps[b]))
+    lines = Lines.of(records)
+    pools = [np.flatnonzero(np.abs(steps - steps[at]) <= half) for at in (a, b)]
+    return attribute(
+        *(lines.pool(pool) for pool in pools),
+        first=int(steps[a]), last=int(steps[b]), error=profile_error(lines, *pools),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Cumulative:
-    """The parts of the loss along a run, each summed up from its first line, nats per residue; one entry per line."""
-
-    steps: Array
-    loss: Array
-    """Training loss of each line."""
-    difficulty: Array
-    """Part of the curriculum so far."""
-    learning: Array
-    """Part of the model so far."""
-    draw: Array
-    """Monte Carlo error of the drawn mask rates: scatters around 0."""
-
-
-def cumulative(lines: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
-    """The attribution of every change from line to line, summed up from the first line.
-
-    Each line is pooled with up to `smooth` lines around it, so that a mask rate is rarely missing; `loss` is the mean
-    of the pool, and `loss - loss[0]` is the sum of the three parts at every line.
-
-    Raises:
-        DataError: if the run has no line yet.
-    """
-    if not lines:
-        raise DataError("the run has logged nothing yet; nothing can be attributed")
-    pools = [
-        sum((line.bins for line in lines[max(0, i - smooth // 2) : i + smooth // 2 + 1]), LossProfile())
-        for i in range(len(lines))
-    ]
-    steps = [line.step for line in lines]
-    parts = [
-        attribute(a, b, first=first, last=last)
-        for (a, b), (first, last) in zip(pairwise(pools), pairwise(steps), strict=True)
-    ]
-
-    def curve(values: list[float]) -> Array:
-        return np.concatenate([[0.0], np.cumsum(values)])
-
-    return Cumulative(
-        steps=np.array(steps, np.float64),
-        loss=np.array([pool.loss.sum() / pool.residues for pool in pools]),
-        difficulty=curve([part.difficulty for part in parts]),
-        learning=curve([part.learning for part in parts]),
-        draw=curve([part.draw for part in parts]),
-    )
+def profile_error(lines: Lines, before: NDArray[np.int64], after: NDArray[np.int64]) -> ProfileError:
+    """The error of the losses by mask rate of two groups of lines, given by their indices."""
+    if not lines.known:
+        return NO_ERROR
+    shares = np.zeros((2, len(lines.residues), BINS))
+    moved = []
+    for at, pool in enumerate((before, after)):
+        shares[at, pool] = lines.shares(pool)
+        offset = lines.middle[pool] - np.average(lines.middle[pool], weights=lines.residues[pool])
+        moved.append((shares[at, pool] * offset[:, None]).sum(0) * lines.drift[pool].mean())
+    variance = [(a * b * lines.variance).sum(0) for a, b in ((shares[0],) * 2, (shares[1],) * 2, (shares[0], shares[1]))]
+    return ProfileError(*variance, *moved, lines.level, student(lines.squares / 2))
 
 
 def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:
@@ -221,23 +279,3 @@ def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:
     expected = np.array([float(line.bins.drawn @ per_bin) for line in lines])
     ratios: Array = np.array([line.bins.loss.sum() for line in lines]) / np.maximum(expected, 1e-12)
     return ratios
-
-
-def _extrapolated(values: Array, other: Array) -> Array:
-    """Loss per unit of mask rate in bins without a measurement, from the nearest bin and the other time, (BINS,).
-
-    A weighted mean of two extrapolations. In the first the two times differ by the same factor as in the nearest bin.
-    In the second they differ by the same number of nats, which decreases to 0 at mask rate 1: where every residue is
-    masked, all models that have learnt the token frequencies have the same loss. Compared with networks that were
-    evaluated at mask rates they were not trained on, the two err in opposite directions.
-    """
-    near = nearest(values)
-    shape = np.where(np.isfinite(other), other, nearest(other))
-    measured = np.flatnonzero(np.isfinite(values))
-    closest = measured[np.abs(np.arange(BINS)[:, None] - measured).argmin(1)]
-    ratio = np.divide(near, shape[closest], out=np.ones(BINS), where=shape[closest] > 0)
-    middle = (EDGES[1:] + EDGES[:-1]) / 2
-    decay = np.minimum((1.0 - middle) / (1.0 - middle[closest]), 1.0)
-    by_ratio, by_difference = ratio * shape, shape + (near - shape[closest]) * decay
-    extrapolated: Array = RATIO_WEIGHT * by_ratio + (1.0 - RATIO_WEIGHT) * by_difference
-    return extrapolated

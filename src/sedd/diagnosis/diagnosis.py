@@ -11,7 +11,8 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, grouped, in_words
-from sedd.diagnosis.attribution import Attribution, Cumulative, between, cumulative, normalised
+from sedd.diagnosis.attribution import Attribution, between, normalised
+from sedd.diagnosis.cumulative import Cumulative, cumulative
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Array

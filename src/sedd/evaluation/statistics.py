@@ -209,13 +209,17 @@ def pair_variance(values: Array) -> Array:
 def half_width(stderr: float, sequences: int) -> float:
     """Half the width of the 95 % interval over `sequences` sequences; infinite below three.
 
-    Student's t (the expansion of Hill, 1970, in 1 / degrees of freedom; within 3 % from two on). `stderr` has the
-    divisor n; the factor sqrt(n / (n - 1)) turns it into n - 1.
+    `stderr` has the divisor n; the factor sqrt(n / (n - 1)) turns it into n - 1.
     """
     freedom = sequences - 1
-    if freedom < 2:
-        return math.inf
+    return math.inf if freedom < 2 else student(freedom) * math.sqrt(sequences / freedom) * stderr
+
+
+def student(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t: half of a 95 % interval over its standard error.
+
+    The expansion of Hill, 1970, in 1 / degrees of freedom; within 3 % from two on.
+    """
     z, v = Z95, float(freedom)
-    student = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    student += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return student * math.sqrt(sequences / freedom) * stderr
+    quantile = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    return quantile + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.attribution import cumulative, normalised
+from sedd.diagnosis.attribution import normalised
+from sedd.diagnosis.cumulative import cumulative
 from sedd.diagnosis.predictors import entropy
 from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.report.contents import Contents
