@@ -1,4 +1,4 @@
-"""Does the true split of a loss lie in the stated interval? The attribution against the counterfactual, on real runs.
+"""Does the true split of a loss lie in the stated interval? The attribution against the counterfactual.
 
     python benchmarks/attribution.py [--runs FOLDER] [--stream judge] [--seeds 4] [--jobs 1] [--toy]
         [--proteins FASTA] [--text FILE]
@@ -6,8 +6,8 @@
 Trains tiny models on each data set, in each curriculum mode and with each graph, and evaluates their checkpoints
 at all mask rates, on training sequences and in training mode, with many fresh draws. That gives the loss of each of two
 networks at the difficulty of each, so the difficulty part and the learning part of the change between them (each the
-mean over the two orders). Prints how often they lie in the 95 % interval of the attribution, which sees the logged lines
-alone, and how wide the interval is.
+mean over the two orders). Prints how often they lie in the 95 % interval of the attribution, which sees the logged
+lines alone, and how wide the interval is.
 
 Runs are added to `runs-STREAM.jsonl` in the folder; interrupted, it resumes. Seeds of the stream `set` were used to
 choose the constants of `sedd.diagnosis.unmeasured`; those of the stream `judge` were not.
@@ -196,8 +196,8 @@ def inside(value: float, interval: tuple[float, float]) -> bool:
 def table(found: list[Split], stream: str) -> None:
     """Coverage by data set, mode and graph."""
     print(
-        f"\nSeeds of the stream `{stream}`. How often the true part lies in the 95 % interval, in percent, and the median "
-        "of half of the interval, nats per residue and over the size of the change.\n\n"
+        f"\nSeeds of the stream `{stream}`. How often the true part lies in the 95 % interval, in percent, and the "
+        "median of half of the interval, nats per residue and over the size of the change.\n\n"
         "| data | mode | graph | splits | difficulty | learning | half, difficulty | half, learning |\n"
         "|---|---|---|---|---|---|---|---|"
     )

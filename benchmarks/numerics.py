@@ -100,7 +100,7 @@ def main() -> None:
         shared += [*TOY, "training.n_iters=5"]
         given.paths = [path for path in given.paths if "compiled" not in path]
     worst = 0.0
-    print(f"{', '.join(shared)}, {given.sequences} held-out sequences, 8 masks of each\n")
+    print(f"{', '.join(shared)}, {given.sequences} held-out sequences, 8 masks of each; ± is half of a 95 % interval\n")
     print("| graph | head | path | bound, nats | difference | ± | seconds |\n|---|---|---|---|---|---|---|")
     for graph in given.graphs:
         for head in given.heads:
@@ -111,7 +111,15 @@ def main() -> None:
                 base = base or found
                 gap, error = difference(found, base)
                 worst = max(worst, 0.0 if path in CONTROLS else abs(gap))
-                cells = (graph, head, path, f"{found.nats:.4f}", f"{gap:+.4f}", f"{error:.4f}", f"{found.seconds:.0f}")
+                cells = (
+                    graph,
+                    head,
+                    path,
+                    f"{found.nats:.4f}",
+                    f"{gap:+.4f}",
+                    f"{1.96 * error:.4f}",
+                    f"{found.seconds:.0f}",
+                )
                 print(f"| {' | '.join(cells)} |", flush=True)
     print(f"\nlargest difference {worst:.4f} nats; allowed {TOLERANCE}")
     sys.exit(worst > TOLERANCE)

@@ -141,11 +141,11 @@ def drawn(sampler: Sampler, network: Network, count: int, length: int) -> list[S
 
 
 def errors(tokens: np.ndarray, chain: Chain, entropy: float) -> list[str]:
-    """How far sequences (N, L) are from the chain, in two ways."""
+    """How far sequences (N, L) are from the chain, in two ways; ± is half of a 95 % interval."""
     kl, error = pair_divergence(tokens, chain.joint)
     excess = [-chain.log_probs(row).mean() - entropy for row in tokens]
     spread = np.std(excess) / np.sqrt(len(tokens))
-    return [f"{1e3 * kl:.2f} ± {1e3 * error:.2f}", f"{1e3 * np.mean(excess):+.1f} ± {1e3 * spread:.1f}"]
+    return [f"{1e3 * kl:.2f} ± {1.96e3 * error:.2f}", f"{1e3 * np.mean(excess):+.1f} ± {1.96e3 * spread:.1f}"]
 
 
 def pair_divergence(tokens: np.ndarray, joint: np.ndarray) -> tuple[float, float]:

@@ -64,7 +64,8 @@ def main(kind: str, *arguments: str) -> None:
     print(f"{'uniform':<10}{np.log(trainer.data.alphabet.n):.4f}")
     print(f"{'letters':<10}{letters:.4f}")
     print(f"{'pairs':<10}{pairs:.4f}")
-    print(f"{'bound':<10}{bound.nats:.4f} ± {bound.stderr:.4f}  ({bound.sequences} sequences)")
+    about = f"{bound.sequences} sequences; ± is half of a 95 % interval"
+    print(f"{'bound':<10}{bound.nats:.4f} ± {bound.half_width:.4f}  ({about})")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Network, Parametrization
 from sedd.evaluation.controls import Shuffled, composition, count_tokens, smoothed, unigram
 from sedd.evaluation.estimator import Estimator
+from sedd.evaluation.intervals import half_width
 from sedd.evaluation.likelihood import MASK_RATES, SequenceBound, likelihood
 from sedd.evaluation.sequence_table import sequence_names, sequence_table
-from sedd.evaluation.statistics import half_width, mask_variance, pair_variance
+from sedd.evaluation.statistics import mask_variance, pair_variance
 from tests.evaluation.test_bound import CPU, KINDS, real_case, toy_estimator
 from tests.learners import Bag, compositions
 from tests.toys import Toy, process_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sedd.evaluation.intervals import half_width
 from sedd.report.contents import gather
 from sedd.report.page import SECTIONS, render
 from tests.report.conftest import Page, of_kind, page_of
@@ -27,7 +28,8 @@ def test_the_page_begins_with_the_verdict_then_the_key_numbers_then_the_sections
     assert [name for name in order if name in ("verdict", *SECTIONS)] == ["verdict", *SECTIONS]
     everything = page.text[""]
     last = of_kind(records, "bound")[-1]
-    bound = f"{last['bound_nats']:.4f} ± {last['bound_stderr']:.4f}"
+    half = half_width(last["bound_stderr"], last["bound_sequences"])
+    bound = f"{last['bound_nats']:.4f} ± {half:.4f}"
     loss = f"{of_kind(records, 'train')[-1]['loss']:.4f}"
     assert everything.index(page.text["verdict"]) < everything.index(bound) < everything.index(page.text["loss"])
     assert everything.index(loss) < everything.index(page.text["loss"])

@@ -108,7 +108,8 @@ def _show_bounds(comparison: Comparison) -> None:
         title = "Full held-out bound, nats per residue, at equal optimizer steps"
         print_table(_bound_table(title, "steps", comparison, comparison.full_points["steps"]))
     out.print(
-        f"± is a 95 % interval. The second line of a cell is the difference to {comparison.runs[0]}; its interval "
+        "± is half of a 95 % interval. "
+        f"The second line of a cell is the difference to {comparison.runs[0]}; its interval "
         "holds for runs measured on different sequences. With equal sequences the difference is more precise.",
         markup=False,
     )

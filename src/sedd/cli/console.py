@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from sedd.errors import LOST
-from sedd.evaluation.statistics import Z95
+from sedd.evaluation.intervals import Z95
 
 out = Console(highlight=False, soft_wrap=True)
 """Results, on standard output."""

@@ -17,9 +17,9 @@ from sedd.cli.console import err, margin, number, out, print_json, print_table, 
 from sedd.cli.quality import own_data, quality
 from sedd.data import Sequences, open_whole
 from sedd.data.prepare.progress import DataProgress
+from sedd.evaluation.intervals import Z95
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.sequence_table import sequence_names, sequence_table
-from sedd.evaluation.statistics import Z95
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
 
@@ -127,7 +127,7 @@ def _show(likelihood: Likelihood, model: Pretrained, *, available: int) -> None:
     _show_row("", f"{bound.bits:.4f} bits per residue, perplexity {bound.perplexity:.3f}")
     _show_row("95% CI", interval)
     if math.isfinite(half):
-        _show_row("", f"± {half:.4f}: {_error_parts(likelihood, available=available)}")
+        _show_row("", f"± {half:.4f} (half of a 95 % interval): {_error_parts(likelihood, available=available)}")
     top = -math.expm1(-model.config.noise.sigma_max)
     _show_row("within the trained noise", f"{bound.trained:.4f} of the bound, mask rates up to {top:.1%}")
     of_all = "" if bound.sequences == available else f" of {available:,}"

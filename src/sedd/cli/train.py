@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from functools import partial
@@ -20,6 +21,7 @@ from sedd.diagnosis.alarms import in_words
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
+from sedd.evaluation.intervals import with_error
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
@@ -106,7 +108,9 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
 
 
 def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
-    rows = {"held-out bound": f"{bound.nats:.4f} ± {bound.stderr:.4f} nats per residue ({bound.bits:.3f} bits)"}
+    known = "± is half of a 95 % interval" if math.isfinite(bound.half_width) else "too few held-out sequences"
+    text = f"{with_error(bound.nats, bound.half_width)} nats per residue ({bound.bits:.3f} bits; {known})"
+    rows = {"held-out bound": text}
     exact = trainer.data.exact_nll
     if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
         rows["exact value"] = f"{exact:.4f} nats per residue, of these held-out sequences"

@@ -14,6 +14,7 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
+from sedd.config.sections import Data
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
 from sedd.data.statistics import DataStatistics
@@ -53,7 +54,7 @@ def forecast(
     Args:
         config: a `Config`, the name of a preset, or the path of a run file.
         data: a FASTA or text file, a prepared store, or a `Dataset`, for the token frequencies and lengths. The default
-            is `data.train` if it exists, else the data of `run`, else the average of UniProtKB/Swiss-Prot.
+            is `data.train` if it is given and exists, else the data of `run`, else the average of UniProtKB/Swiss-Prot.
         run: a run directory or its `metrics.jsonl`: the loss by mask rate of that model becomes a third predictor.
         steps: optimizer steps of the rows; by default the ramp in eighths and the end.
         throughput: residues per second, for durations.
@@ -135,9 +136,16 @@ def dataset_of(config: Config, data: str | Path | None = None, *, progress: Prog
     if data is not None and str(data) != section.train:
         # `valid` and `clusters` of the configuration belong to other data.
         section = section.model_copy(update={"train": str(data), "valid": None, "clusters": None})
-    elif data is None and section.train != "synthetic" and not Path(section.train).expanduser().exists():
+    elif data is None and not _names_data(section):
         return None
     return open_data(section, seed=config.seed, progress=progress)
+
+
+def _names_data(section: Data) -> bool:
+    """Whether a configuration names data that exist. `synthetic` is only the default where it is not written down."""
+    if section.train == "synthetic":
+        return "train" in section.model_fields_set
+    return Path(section.train).expanduser().exists()
 
 
 def _statistics(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:

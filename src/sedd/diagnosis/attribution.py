@@ -9,11 +9,11 @@ in the bin, P_b the loss per unit of it (`sedd.diffusion.loss_profile`). Between
 
 with e_b the expectation of w_b, a pure function of the configuration. The three parts sum to the change.
 
-Difficulty and learning estimate what evaluating each of the two networks at the difficulty of each would give. Each part
-is linear in P and P', whose Monte Carlo variance the scatter between the lines of the run gives
-(`sedd.diagnosis.scatter`); lines that belong to both times are counted once. To it are added the error of what was
-not measured (`sedd.diagnosis.unmeasured`), and the effect of a bin that was drawn rather early or late in the lines that are
-pooled while the model learns. Every interval is a 95 % interval.
+Difficulty and learning estimate what evaluating each of the two networks at the difficulty of each would give. Each
+part is linear in P and P', whose Monte Carlo variance the scatter between the lines of the run gives
+(`sedd.diagnosis.scatter`); lines that belong to both times are counted once. To it are added the error of what was not
+measured (`sedd.diagnosis.unmeasured`), and two smaller ones (`sedd.diagnosis.profile_error`): a bin that was drawn
+rather early or late in the lines that are pooled, and one that is open in part. All intervals are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.intervals import decimals, plus_minus
 from sedd.diagnosis.predictors import Array, Predictor
+from sedd.diagnosis.profile_error import NO_ERROR, ProfileError
 from sedd.diagnosis.scatter import Lines
 from sedd.diagnosis.unmeasured import fill
-from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, rounded
+from sedd.diffusion.loss_profile import EDGES, LossProfile, rounded
 from sedd.errors import DataError
-from sedd.evaluation.statistics import student
+from sedd.evaluation.intervals import decimals, plus_minus
 from sedd.runs.metrics import TrainRecord
 
 PARTS = ("difficulty", "learning", "draw")
@@ -153,29 +153,6 @@ class Attribution:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ProfileError:
-    """The error of the losses per unit of mask rate of two groups of steps; arrays are (BINS,)."""
-
-    before: Array
-    """Variance at the earlier time."""
-    after: Array
-    """Variance at the later time."""
-    both: Array
-    """Covariance of the two, from lines that belong to both."""
-    early: Array
-    """By how much the earlier loss is off because the bin was drawn early or late in its group, nats."""
-    late: Array
-    """The same of the later one."""
-    level: Array
-    """Loss per unit of mask rate over the whole run, nats."""
-    quantile: float
-    """Half of a 95 % interval over its standard error."""
-
-
-NO_ERROR = ProfileError(*np.full((3, BINS), np.nan), *np.zeros((2, BINS)), np.ones(BINS), math.nan)
-
-
 def attribute(
     before: LossProfile, after: LossProfile, *, first: int, last: int, error: ProfileError = NO_ERROR
 ) -> Attribution:
@@ -195,8 +172,7 @@ def attribute(
     new = fill(after.values, before.values, error.after, error.before, error.level)
     middle, allowed = (e_after - e) / 2, (e + e_after) / 2
     missing = ~measured & ~measured_after
-    # Of a bin that was opened in part, the later half may differ from the earlier one.
-    inside = float(np.abs(np.gradient(error.level) / np.diff(EDGES) * (e_after - e) * allowed)[(e > 0) & (e_after > 0)].sum()) / 2
+    inside = error.inside(e, e_after)
 
     def half_width(a: Array, b: Array) -> tuple[float, float]:
         """Of sum a P + b P': half of the 95 % interval, and that of the extrapolated bins alone."""
@@ -252,22 +228,8 @@ def between(records: Sequence[TrainRecord], first: int, last: int, *, span: int 
     pools = [np.flatnonzero(np.abs(steps - steps[at]) <= half) for at in (a, b)]
     return attribute(
         *(lines.pool(pool) for pool in pools),
-        first=int(steps[a]), last=int(steps[b]), error=profile_error(lines, *pools),
+        first=int(steps[a]), last=int(steps[b]), error=ProfileError.of(lines, *pools),
     )  # fmt: skip
-
-
-def profile_error(lines: Lines, before: NDArray[np.int64], after: NDArray[np.int64]) -> ProfileError:
-    """The error of the losses by mask rate of two groups of lines, given by their indices."""
-    if not lines.known:
-        return NO_ERROR
-    shares = np.zeros((2, len(lines.residues), BINS))
-    moved = []
-    for at, pool in enumerate((before, after)):
-        shares[at, pool] = lines.shares(pool)
-        offset = lines.middle[pool] - np.average(lines.middle[pool], weights=lines.residues[pool])
-        moved.append((shares[at, pool] * offset[:, None]).sum(0) * lines.drift[pool].mean())
-    variance = [(a * b * lines.variance).sum(0) for a, b in ((shares[0],) * 2, (shares[1],) * 2, (shares[0], shares[1]))]
-    return ProfileError(*variance, *moved, lines.level, student(lines.squares / 2))
 
 
 def normalised(lines: Sequence[TrainRecord], predictor: Predictor) -> Array:

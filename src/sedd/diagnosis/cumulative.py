@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.attribution import NO_ERROR, Attribution, ProfileError, attribute
+from sedd.diagnosis.attribution import Attribution, attribute
 from sedd.diagnosis.predictors import Array
+from sedd.diagnosis.profile_error import ProfileError
 from sedd.diagnosis.scatter import Lines
 from sedd.diffusion.loss_profile import BINS, LossProfile
 from sedd.errors import DataError
-from sedd.evaluation.statistics import student
+from sedd.evaluation.intervals import student
 from sedd.runs.metrics import TrainRecord
 
 
@@ -53,13 +54,13 @@ def cumulative(records: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative
     lines = Lines.of(records)
     count = len(records)
     windows = [np.arange(max(0, i - smooth // 2), min(count, i + smooth // 2 + 1)) for i in range(count)]
-    pools = [sum((records[i].bins for i in window), LossProfile()) for window in windows]
+    pools = [sum((records[int(i)].bins for i in window), LossProfile()) for window in windows]
     errors = _Errors(lines)
     parts, halves = [], [(0.0, 0.0)]
     for i in range(count - 1):
         part = attribute(
             pools[i], pools[i + 1], first=records[i].step, last=records[i + 1].step,
-            error=_own_error(lines, windows[i], windows[i + 1]),
+            error=ProfileError.of(lines, windows[i], windows[i + 1]),
         )  # fmt: skip
         parts.append(part)
         halves.append(errors.add(part, (pools[i], pools[i + 1]), (windows[i], windows[i + 1])))
@@ -82,21 +83,12 @@ def cumulative(records: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative
     )
 
 
-def _own_error(lines: Lines, before: NDArray[np.int64], after: NDArray[np.int64]) -> ProfileError:
-    """Variances for the extrapolation between two neighbouring pools."""
-    if not lines.known:
-        return NO_ERROR
-    variance = [(lines.shares(pool) ** 2 * lines.variance[pool]).sum(0) for pool in (before, after)]
-    zero = np.zeros(BINS)
-    return ProfileError(*variance, zero, zero, zero, lines.level, student(lines.squares / 2))
-
-
 class _Errors:
     """Errors of the sums so far.
 
     A line belongs to several pools, and what it adds to one sum it takes away from the next. So the coefficient of the
-    loss of each line and bin in the sums is kept, (2, lines, BINS) for difficulty and learning, and the variance is that
-    of this linear form. Extrapolations in one direction are all wrong together: their errors add.
+    loss of each line and bin in the sums is kept, (2, lines, BINS) for difficulty and learning, and the variance is
+    that of this linear form. Extrapolations in one direction are all wrong together: their errors add.
     """
 
     def __init__(self, lines: Lines) -> None:

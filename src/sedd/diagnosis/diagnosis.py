@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -124,7 +124,7 @@ class Diagnosis:
         if self.external_curve is not None:
             data["curve"] = self.external_curve.to_dict()
         else:
-            parts = ("steps", "loss", "difficulty", "learning", "draw")
+            parts = [item.name for item in fields(Cumulative)]
             data |= {
                 "whole": self.overall.to_dict() if self.overall else None,
                 "steepest": self.steepest.to_dict() if self.steepest else None,

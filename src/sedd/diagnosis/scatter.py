@@ -7,7 +7,8 @@ what the model learnt between them. So each pair of lines gives one estimate of 
     ((P_jb - P_ib) - common change of all bins)^2 / (1 / n_ib + 1 / n_jb)
 
 They are averaged over the lines around (s changes along a run) and over a few bins, as shares of the squared level of
-each bin, which may differ by orders of magnitude.
+each bin, which may differ by orders of magnitude. If all bins of a line move together by more than these variances
+explain, because they share batches and a network, the variances are multiplied by the ratio.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FEWEST = 12
 """Squares of all bins together below which the error of a run is not known."""
 CAP = 100.0
 """A square counts for at most this many times the typical one of the run, so that one spike does not decide."""
+CAP_SHARED = 10.0
+"""The same for the squares of the mean over all bins."""
 CHI2_MEDIAN = 0.4549
 """Median of a squared standard normal variable."""
 
@@ -112,12 +115,27 @@ def _variance(loss: Array, drawn: Array, sizes: Array, middle: Array) -> tuple[A
         squares[lost < 0.05] = 0.0
         spread = _smooth(squares.sum(0), both.sum(0).astype(np.float64))
     squares = np.minimum(squares, CAP * _typical(squares, both, spread))
-    near = _smooth(_rolling(squares), _rolling(both.astype(np.float64)))
+    near = _smooth(_rolling(squares), _rolling(both.astype(np.float64))) * inverse
+    near *= _overdispersion(relative, near)
     number = int(both.sum()) - int(both.any(1).sum())
     mean_level = float(loss.sum() / max(drawn.sum(), 1e-300))
     drift = np.interp(middle, (middle[1:] + middle[:-1]) / 2, change * mean_level / np.maximum(np.diff(middle), 1e-12))
-    variance = near * level**2 * inverse
+    variance = near * level**2
     return (variance if number >= FEWEST else np.full_like(variance, np.nan)), drift, number
+
+
+def _overdispersion(relative: Array, variance: Array) -> float:
+    """How much more all bins together scatter than their variances say if they were independent; at least 1.
+
+    The bins of a line share its network and its batches. From the second differences of the lines, each the mean over
+    bins, weighted by the inverse of its variance.
+    """
+    middle, around = variance[1:-1], variance[:-2] + variance[2:]
+    expected = np.where((variance[:-2] > 0) & (middle > 0) & (variance[2:] > 0), middle + around / 4, np.inf)
+    weights = (1.0 / expected).sum(1)
+    bent = ((relative[1:-1] - (relative[:-2] + relative[2:]) / 2) / expected).sum(1) ** 2
+    shares = np.divide(bent, weights, out=np.zeros(len(bent)), where=weights > 0)[weights > 0]
+    return max(1.0, float(np.minimum(shares, CAP_SHARED).mean())) if len(shares) else 1.0
 
 
 def _level(loss: Array, drawn: Array) -> Array:

@@ -1,9 +1,9 @@
 """The loss at mask rates that were not drawn at one of two times, with a standard deviation.
 
 At one time the loss per unit of mask rate P_b is unknown in some bins; at the other time it is P'_b. In the bins that
-were measured at both times the model has learnt the share r_b = (P'_b - P_b) / P'_b. It is continued to the other bins as a
-random walk over the bins: ordinary kriging, whose variogram, the mean square of the change of r from a bin to the next
-one, is what the measured bins show beyond their Monte Carlo error. The continuation is a mean of two:
+were measured at both times the model has learnt the share r_b = (P'_b - P_b) / P'_b. It is continued to the other bins
+as a random walk over the bins: ordinary kriging, whose variogram, the mean square of the change of r from a bin to the
+next one, is what the measured bins show beyond their Monte Carlo error. The continuation is a mean of two:
 
 * the two times differ by the same factor, P_b = P'_b (1 - r);
 * they differ by the same number of nats, which decreases to 0 at mask rate 1: where every residue is masked, all models
@@ -25,7 +25,7 @@ from sedd.diffusion.loss_profile import BINS, EDGES
 Array = NDArray[np.float64]
 RATIO_WEIGHT = 0.35
 """Weight of the first of the two extrapolations."""
-WALK = 0.01
+WALK = 0.004
 """Standard deviation that the random walk has at least, from a bin to the next; a share of the loss."""
 CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
 
@@ -74,9 +74,7 @@ def fill(values: Array, other: Array, variance: Array, other_variance: Array, le
     return Filled(filled, stderr, derivative)
 
 
-def _krige(
-    measured: NDArray[np.int64], learnt: Array, noise: Array, missing: NDArray[np.int64]
-) -> tuple[Array, Array]:
+def _krige(measured: NDArray[np.int64], learnt: Array, noise: Array, missing: NDArray[np.int64]) -> tuple[Array, Array]:
     """Mean and variance in the bins `missing` of a random walk that was observed in `measured`, with noise."""
     step = _step(measured, learnt, noise)
     count = len(measured)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.evaluation.intervals import half_width
+
 Array = NDArray[np.float64]
 MOST_BY_SEQUENCE = 4096
 """Sequences up to which a bound keeps the value of each sequence."""
@@ -48,6 +50,11 @@ class Bound:
     by_sequence: tuple[float, ...] = field(default=(), repr=False)
     """Bound of each evaluated sequence, mean over its masks, nats per residue, in the order of the data; empty above
     `MOST_BY_SEQUENCE` sequences. Two bounds on the same sequences can be compared pair by pair with it."""
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval of `nats` over sequences, nats per residue; infinite below three sequences."""
+        return half_width(self.stderr, self.sequences)
 
     @property
     def bits(self) -> float:

@@ -16,7 +16,8 @@ from sedd.diffusion.parametrization import Network
 from sedd.evaluation.bound import Bound, Contributions
 from sedd.evaluation.controls import Shuffled, composition, count_tokens, smoothed, unigram
 from sedd.evaluation.estimator import Estimator
-from sedd.evaluation.statistics import Z95, BoundStatistics, half_width, mask_variance
+from sedd.evaluation.intervals import Z95, half_width
+from sedd.evaluation.statistics import BoundStatistics, mask_variance
 
 MASK_RATES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 """Edges of the ranges of mask rate that are reported; some of the edges of `sedd.diffusion.loss_profile`."""

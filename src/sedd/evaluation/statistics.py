@@ -1,4 +1,4 @@
-"""Means, standard errors and 95 % intervals of a bound: the one place where they are computed.
+"""Means and standard errors of a bound: the one place where they are computed.
 
 Every reported number is a ratio of two sums over sequences, with l the residues of a sequence and u its columns:
 
@@ -25,8 +25,6 @@ from sedd.evaluation.bound import Bound, Contributions
 from sedd.files import finite_or_none
 
 Array = NDArray[np.float64]
-Z95 = 1.959964
-"""The 97.5 % quantile of the normal distribution."""
 BY_BIN, DRAWN, ONE = slice(0, BINS), slice(BINS, 2 * BINS), 2 * BINS
 """Columns of u: the integral by bin, the drawn mask rate by bin, the constant 1."""
 
@@ -204,22 +202,3 @@ def pair_variance(values: Array) -> Array:
         size = group.shape[1]
         variance += size / (size - 1) * ((group - group.mean(1, keepdims=True)) ** 2).sum(1)
     return variance
-
-
-def half_width(stderr: float, sequences: int) -> float:
-    """Half the width of the 95 % interval over `sequences` sequences; infinite below three.
-
-    `stderr` has the divisor n; the factor sqrt(n / (n - 1)) turns it into n - 1.
-    """
-    freedom = sequences - 1
-    return math.inf if freedom < 2 else student(freedom) * math.sqrt(sequences / freedom) * stderr
-
-
-def student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t: half of a 95 % interval over its standard error.
-
-    The expansion of Hill, 1970, in 1 / degrees of freedom; within 3 % from two on.
-    """
-    z, v = Z95, float(freedom)
-    quantile = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return quantile + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)

@@ -19,6 +19,8 @@ from sedd.runs.metrics import BoundRecord, TrainRecord
 
 MOST_POINTS = 300
 """Points of one curve; more lines than that are drawn as means of neighbours."""
+PARTS: tuple[tuple[str, Color], ...] = (("difficulty", "curriculum"), ("learning", "model"))
+"""Parts of the attribution that have an interval, and their colours."""
 CLIP = 2.5
 """A loss over this many times the highest expected loss is off the chart, so that one spike does not flatten it."""
 
@@ -135,6 +137,11 @@ def attribution_chart(contents: Contents) -> Chart | None:
     parts = None if contents.diagnosis is None else contents.diagnosis.cumulative  # cached there
     parts = parts or cumulative(lines)
     thin = Thinned(lines)
+    bands = []
+    for name, color in PARTS:
+        low, high = (thin(getattr(parts, f"{name}_{edge}")) for edge in ("low", "high"))
+        if np.isfinite(low).all():
+            bands.append(Series(f"95 % interval of {name}", thin.steps, high, color, "band", low=low))
     series = (
         Series("Monte Carlo error", thin.steps, thin(parts.draw), "noise", "dotted"),
         Series("difficulty", thin.steps, thin(parts.difficulty), "curriculum", "dashed"),
@@ -147,7 +154,7 @@ def attribution_chart(contents: Contents) -> Chart | None:
     margin = 0.08 * max(max(ends) - min(ends), 1e-3)
     y_range = (min(ends) - margin, max(ends) + 2.5 * margin)  # leaves space for the names of the phases
     unit = "change since the first line, nats per residue"
-    panel = Panel(unit, series, (Level("", 0.0, style="line"),), y_range=y_range)
+    panel = Panel(unit, (*bands, *series), (Level("", 0.0, style="line"),), y_range=y_range)
     chart = Chart("attribution", "What moved the training loss", (panel,), x_range=(0.0, thin.steps[-1]))
     return _with_phases(contents, chart)
 
@@ -178,13 +185,13 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 def bound_chart(contents: Contents) -> Chart | None:
-    """The held-out bound with its standard errors."""
+    """The held-out bound with its 95 % intervals."""
     bounds = contents.finite_bounds
     if not bounds:
         return None
     steps, nats = (np.array([getattr(bound, name) for bound in bounds], np.float64) for name in ("step", "nats"))
-    errors = np.array([bound.stderr if np.isfinite(bound.stderr) else 0.0 for bound in bounds])
-    series = Series("held-out bound ± standard error", steps, nats, "run", "points", nats - errors, nats + errors)
+    errors = np.array([bound.half_width if np.isfinite(bound.half_width) else 0.0 for bound in bounds])
+    series = Series("held-out bound, 95 % interval", steps, nats, "run", "points", nats - errors, nats + errors)
     low, high = float((nats - errors).min()), float((nats + errors).max())
     near = max(1.5 * (high - low), 0.08)
     levels = tuple(level for level in bound_levels(contents) if low - near <= level.y <= high + near)

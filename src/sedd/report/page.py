@@ -12,6 +12,7 @@ from sedd.data.prepare.progress import duration
 from sedd.diagnosis.alarms import grouped
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.verdict import Kind
+from sedd.evaluation.intervals import with_error
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.charts import MOST_POINTS, bound_levels
 from sedd.report.contents import Contents
@@ -51,6 +52,8 @@ TONES: dict[Kind, tuple[str, str]] = {
 }
 NOISE_CAUSE: str = "little signal"
 """Cause of an alarm that Monte Carlo error explains."""
+ENDED_LONG_AGO = 0.1
+"""A ramp of less than this share of the steps so far ended long ago."""
 SEVERITY_TONES = {"info": "good", "warning": "wait", "critical": "bad"}
 
 
@@ -75,7 +78,8 @@ def render(contents: Contents) -> str:
         css=_resource("page.css"),
         sections=SECTIONS,
         contents=contents,
-        tone=TONES[contents.verdict.kind],
+        tone=tone(contents),
+        ramping=ramping(contents),
         numbers=key_numbers(contents),
         figures=figures(contents),
         heat=heat_map(contents),
@@ -91,6 +95,22 @@ def render(contents: Contents) -> str:
         quality_legend=LEGEND.replace("`", ""),
         advice=contents.config.advice() if contents.config is not None and contents.curriculum_known else [],
     )
+
+
+def ramping(contents: Contents) -> bool:
+    """Whether the ramp explains part of the plotted loss: it takes at least a tenth of the steps so far, or goes on."""
+    if contents.forecast is None:
+        return False
+    ramp = min(contents.forecast.config.curriculum.preschool_time, contents.forecast.config.training.n_iters)
+    return ramp >= ENDED_LONG_AGO * contents.step and contents.forecast.mask_range(0) != contents.forecast.mask_range(
+        ramp
+    )
+
+
+def tone(contents: Contents) -> tuple[str, str]:
+    """Colour and label of the verdict; that the task gets harder is not said of a ramp that ended long ago."""
+    kind = contents.verdict.kind
+    return TONES["healthy" if kind == "curriculum" and not ramping(contents) else kind]
 
 
 def _resource(name: str) -> str:
@@ -151,10 +171,11 @@ def _bound_numbers(contents: Contents) -> list[Number]:
     if not bounds:
         return [Number("held-out bound", "none yet")]
     last, best = bounds[-1], min(bounds, key=lambda bound: bound.nats)
-    error = f" ± {last.stderr:.4f}" if math.isfinite(last.stderr) else ""
-    units = f"nats per residue; {last.nats / math.log(2):.3f} bits, perplexity {math.exp(min(last.nats, 700)):.4g}"
+    known = "± is half of a 95 % interval" if math.isfinite(last.half_width) else "of too few sequences for an error"
+    text = with_error(last.nats, last.half_width) if math.isfinite(last.half_width) else f"{last.nats:.4f}"
+    bits, perplexity = f"{last.nats / math.log(2):.3f} bits", f"perplexity {math.exp(min(last.nats, 700)):.4g}"
     numbers = [
-        Number("held-out bound", f"{last.nats:.4f}{error}", units),
+        Number("held-out bound", text, f"nats per residue, {known}; {bits}, {perplexity}"),
         Number("best bound", f"{best.nats:.4f}", f"at step {best.step:,}"),
     ]
     levels = bound_levels(contents)

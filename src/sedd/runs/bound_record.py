@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sedd.diffusion.loss_profile import BINS, rounded
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.evaluated import six_digits
+from sedd.evaluation.intervals import Z95, half_width
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 
@@ -122,6 +123,11 @@ class BoundRecord:
     """The same with the weights before averaging."""
     ema_initial_share: float | None = None
     """Weight of the untrained weights in the averaged ones, 0 to 1; None in old runs."""
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval of `nats` over sequences, nats per residue; infinite where it is not known."""
+        return Z95 * self.stderr if self.sequences is None else half_width(self.stderr, self.sequences)
 
     @classmethod
     def of(cls, report: StepReport, state: TrainState, *, ema_initial_share: float | None = None) -> BoundRecord:

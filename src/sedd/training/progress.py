@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sedd.evaluation.intervals import with_error
 from sedd.runs.step_report import StepReport
 
 
@@ -25,6 +26,7 @@ class Display:
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
+        self.explained = False
         self.recent = (0.0, 0.0)  # residues and seconds, exponentially weighted towards recent steps
         bar = [BarColumn(bar_width=20)] if self.console.width >= 130 else []  # narrow terminals show the numbers only
         columns = [
@@ -52,13 +54,14 @@ class Display:
             0.95 * self.recent[1] + report.residues / report.residues_per_second,
         )
         if report.bound is not None:
-            self.bound = f"{report.bound.nats:.4f} ± {report.bound.stderr:.4f}"
+            self.bound = with_error(report.bound.nats, report.bound.half_width)
         if self.live:
             self.progress.update(self.task, completed=report.step, numbers=self._numbers(report))
         elif report.bound is not None or report.step % self.every == 0 or report.step == self.total:
-            self.console.print(
-                f"step {report.step:,}/{self.total:,}  {self._numbers(report)}", highlight=False, soft_wrap=True
-            )
+            text = f"step {report.step:,}/{self.total:,}  {self._numbers(report)}"
+            if "±" in text and not self.explained:
+                text, self.explained = f"{text}  (± is half of a 95 % interval)", True
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of text above the bar."""

@@ -10,7 +10,7 @@ from sedd.evaluation.quality.quality import Quality, Row
 
 COLOURS = {"beats": "green", "loses": "red", "cannot tell": "yellow"}
 LEGEND = (
-    "± is a 95 % interval. Divergences and the length distance are distances from the reference; for all other "
+    "± is half of a 95 % interval. Divergences and the length distance are distances from the reference; for all other "
     "metrics, nearer to natural sequences is better. `-`: shuffling does not change this metric "
     "measurably. Against held-out sequences, `cannot tell` is the best to expect."
 )
