@@ -15,7 +15,8 @@ from torch import nn
 
 import sedd
 from sedd.data import Batch
-from sedd.diagnosis.attribution import attribute, between, cumulative, normalised
+from sedd.diagnosis.attribution import attribute, between, normalised
+from sedd.diagnosis.cumulative import cumulative
 from sedd.diagnosis.predictors import of_profile
 from sedd.diffusion.loss import diffusion_loss
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, bin_of, mask_range, widths
@@ -75,15 +76,14 @@ def test_a_model_that_does_not_change_learns_nothing_whatever_the_difficulty():
     # Where the difficulty had not got to, the later time tells the shape: nothing is ascribed to learning.
     assert found.learning == pytest.approx(0.0, abs=1e-12)
     assert found.difficulty == pytest.approx(found.change)
-    assert found.resting_on_assumption == pytest.approx(found.change)
-    assert str(found).count(f"{found.change:.4f}") == 3  # the change, the difficulty, and what is extrapolated of it
+    assert found.assumed.tolist() == ((widths(0.0, 1.0) > 0) & (widths(0.0, 0.3) == 0)).tolist()
 
 
 def test_at_one_difficulty_everything_is_learning():
     full = widths(0.0, 1.0)
     found = attribute(made(np.full(BINS, 3.0), full, full), made(np.full(BINS, 2.5), full, full), first=0, last=1)
     assert found.learning == pytest.approx(-0.5)
-    assert (found.difficulty, found.draw, found.resting_on_assumption) == (0.0, 0.0, 0.0)
+    assert (found.difficulty, found.draw, found.assumed.any()) == (0.0, 0.0, False)
 
 
 def test_monte_carlo_error_of_the_mask_rates_is_neither():

@@ -25,7 +25,7 @@ from sedd.diffusion.loss_profile import BINS, EDGES
 Array = NDArray[np.float64]
 RATIO_WEIGHT = 0.35
 """Weight of the first of the two extrapolations."""
-WALK = 0.004
+WALK = 0.002
 """Standard deviation that the random walk has at least, from a bin to the next; a share of the loss."""
 CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
 
