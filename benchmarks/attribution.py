@@ -45,6 +45,8 @@ CENTRES = (1, 4, 8, 14, 21, 27)
 HALVES = 2
 """Cells of the truth in each bin of mask rate."""
 POINTS = np.interp(np.arange(HALVES * (len(EDGES) - 1) + 1) / HALVES, np.arange(len(EDGES)), EDGES)
+FEWEST_RUNS = 12
+"""Runs below which the scatter between runs does not tell the error of a coverage."""
 DRAWS = 24
 """Sequences in each cell."""
 MODES, GRAPHS = ("truncate", "scale", "bias"), ("absorb", "uniform")
@@ -203,14 +205,21 @@ def table(found: list[Split], stream: str) -> None:
     )
     keys = sorted({(s.case.data, s.case.mode, s.case.graph) for s in found})
     groups = [(key, [s for s in found if (s.case.data, s.case.mode, s.case.graph) == key]) for key in keys]
-    for name, chosen in (("mask rates were opened", True), ("no mask rates were opened", False)):
-        groups.append(((name, "", ""), [s for s in found if s.opened == chosen]))
+    for at, values in enumerate(sorted({key[at] for key in keys}) for at in range(3)):
+        for value in values:
+            chosen = [s for s in found if (s.case.data, s.case.mode, s.case.graph)[at] == value]
+            groups.append((tuple(value if column == at else "" for column in range(3)), chosen))
+    for name, opened in (("mask rates were opened", True), ("no mask rates were opened", False)):
+        groups.append(((name, "", ""), [s for s in found if s.opened == opened]))
     groups.append((("**all**", "", ""), found))
     for key, group in groups:
         if group:
             cells = [*coverage(group), *width(group)]
             print(f"| {' | '.join(key)} | {len(group)} | {' | '.join(cells)} |")
-    print("\n± is half of a 95 % interval, from the scatter between runs (the splits of one run are not independent).")
+    print(
+        "\n± is half of a 95 % interval, from the scatter between runs (the splits of one run are not independent); "
+        f"it is not known with fewer than {FEWEST_RUNS} runs."
+    )
 
 
 def coverage(group: list[Split]) -> list[str]:
@@ -229,7 +238,8 @@ def coverage(group: list[Split]) -> list[str]:
         drawn = np.stack([sums[:, random.integers(sums.shape[1], size=sums.shape[1])].sum(1) for _ in range(1000)])
         half = 1.96 * (drawn[:, 0] / np.maximum(drawn[:, 1], 1)).std()
         mean = sums[0].sum() / max(sums[1].sum(), 1)
-        cells.append(f"{100 * mean:.1f} ± {100 * half:.1f}" if sums[1].any() else "")
+        error = f" ± {100 * half:.1f}" if sums.shape[1] >= FEWEST_RUNS else ""
+        cells.append(f"{100 * mean:.1f}{error}" if sums[1].any() else "")
     return cells
 
 
