@@ -88,7 +88,8 @@ class _Errors:
 
     A line belongs to several pools, and what it adds to one sum it takes away from the next. So the coefficient of the
     loss of each line and bin in the sums is kept, (2, lines, BINS) for difficulty and learning, and the variance is
-    that of this linear form. Extrapolations in one direction are all wrong together: their errors add.
+    that of this linear form. The errors of extrapolations are the same while the pools share lines, and independent
+    after that.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -107,12 +108,13 @@ class _Errors:
         middle, allowed = (e_after - e) / 2, (e + e_after) / 2
         touched = np.union1d(*windows)
         self.variance -= self._variance(touched)
-        for window, sign in zip(windows, (-1.0, 1.0), strict=True):
-            shares = self.lines.shares(window)
-            self.coefficients[0, window] += middle * shares
-            self.coefficients[1, window] += sign * allowed * shares
+        known, known_after = (pool.drawn > 0 for pool in pools)
+        for row, (a, b) in enumerate(((middle, middle), (-allowed, allowed))):
+            # What one of the two lacks is extrapolated from the other, and has its error.
+            self.coefficients[row, windows[0]] += (a + b * ~known_after) * self.lines.shares(windows[0])
+            self.coefficients[row, windows[1]] += (b + a * ~known) * self.lines.shares(windows[1])
         self.variance += self._variance(touched)
-        self.guessed += part.extrapolation_error
+        self.guessed = float(np.hypot(self.guessed, np.sqrt(len(windows[1])) * part.extrapolation_error))
         difficulty, learning = self.quantile * np.sqrt(np.maximum(self.variance, 0.0))
         return float(np.hypot(difficulty, self.guessed)), float(np.hypot(learning, self.guessed))
 
