@@ -204,6 +204,7 @@ def table(found: list[Split], stream: str) -> None:
         "|---|---|---|---|---|---|---|---|"
     )
     keys = sorted({(s.case.data, s.case.mode, s.case.graph) for s in found})
+    groups: list[tuple[tuple[str, ...], list[Split]]]
     groups = [(key, [s for s in found if (s.case.data, s.case.mode, s.case.graph) == key]) for key in keys]
     for at, values in enumerate(sorted({key[at] for key in keys}) for at in range(3)):
         for value in values:

@@ -304,6 +304,13 @@ def test_token_frequencies_come_from_the_data_or_else_from_proteins_in_general(t
     assert usual.statistics.frequencies.min() > 0
 
 
+def test_the_built_in_source_is_assumed_only_where_the_configuration_names_it():
+    usual, named = (sedd.forecast(sedd.load_config({}, *given)) for given in ((), ("data.train=synthetic",)))
+    assert usual.statistics.source == sedd.forecast("small").statistics.source
+    assert usual.statistics.length == sedd.forecast("uniref50").statistics.length
+    assert named.statistics.source.startswith("20,000")
+
+
 def test_a_dataset_can_be_given_and_the_synthetic_source_needs_no_file(tiny):
     config = tiny()
     assert sedd.forecast(config).full == sedd.forecast(config, data=open_data(config.data, seed=0)).full

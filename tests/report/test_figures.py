@@ -73,6 +73,18 @@ def test_the_parts_of_the_attribution_add_up_at_every_point(trained):
     np.testing.assert_allclose(total, parts["change of the loss (sum)"], atol=1e-9)
 
 
+def test_difficulty_and_learning_lie_in_their_bands(trained):
+    chart = attribution_chart(gather(trained))
+    parts = curves(chart)
+    assert chart is not None
+    bands = {series.name: series for series in chart.panels[0].series if series.style == "band"}
+    for name in ("difficulty", "learning"):
+        band = bands[f"95 % interval of {name}"]
+        assert band.low is not None
+        np.testing.assert_allclose((band.low + band.y) / 2, parts[name], atol=1e-9)
+        assert (band.y - band.low)[-1] > 0.001
+
+
 def test_the_expected_loss_is_the_forecast_of_the_steps_that_a_line_averages(trained):
     contents = gather(trained)
     assert contents.forecast is not None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sedd.diagnosis.verdict import Verdict
 from sedd.evaluation.intervals import half_width
 from sedd.report.contents import gather
-from sedd.report.page import SECTIONS, render
+from sedd.report.page import SECTIONS, ramping, render, tone
 from tests.report.conftest import Page, of_kind, page_of
 
 pytestmark = pytest.mark.usefixtures("no_svg")
@@ -43,6 +45,17 @@ def test_the_page_has_the_summary_of_the_verdict_its_details_and_the_source_of_t
     assert contents.verdict.sentence in page.text["story"]
     assert contents.statistics is not None
     assert contents.statistics.source in page.text["loss"]
+
+
+@pytest.mark.parametrize(("steps", "label"), [(20, "harder"), (3, "healthy")])
+def test_the_task_gets_harder_only_while_the_ramp_explains_part_of_the_loss(make, records, steps, label):
+    text = f"preschool_time: {steps}"
+    run = make(records, config=lambda config: config.replace("preschool_time: 20", text))
+    contents = gather(run)
+    contents = replace(contents, verdict=Verdict("curriculum", "It rose."))
+    assert ramping(contents) == (label == "harder")
+    assert tone(contents)[1].endswith(label)
+    assert ("gets harder" in Page(render(contents)).text["loss"]) == (label == "harder")
 
 
 def test_nothing_on_the_page_is_loaded_from_elsewhere_and_nothing_can_run(page):
