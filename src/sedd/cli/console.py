@@ -33,6 +33,8 @@ class ExitCode(IntEnum):
     """The command did its work and found a problem: `diagnose --fail`, `plugins`."""
     ERROR = 2
     """An expected error: one message on standard error."""
+    UNDECIDED = 3
+    """`diagnose --fail`: the input does not allow a judgement (inconclusive, another unit, another configuration)."""
     LOST_RANK = LOST
     """Another process of the group was lost."""
     INTERRUPTED = 130

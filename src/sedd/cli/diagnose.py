@@ -12,7 +12,7 @@ from sedd.cli.console import ExitCode, out, print_json
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.curve import Unit
-from sedd.diagnosis.diagnosis import Diagnosis, mask_rate_lines
+from sedd.diagnosis.diagnosis import Diagnosis, chance_lines, mask_rate_lines
 from sedd.errors import ConfigError
 
 
@@ -35,7 +35,12 @@ def diagnose_run(
         int | None, typer.Option("--from", min=0, help="Split the change of the loss from this step.")
     ] = None,
     last: Annotated[int | None, typer.Option("--to", min=0, help="To this step; default: the last one.")] = None,
-    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if something is wrong, for scripts.")] = False,
+    fail: Annotated[
+        bool, typer.Option("--fail", help="Exit with 1 if something is wrong, with 3 if that cannot be judged.")
+    ] = False,
+    by_chance: Annotated[
+        bool, typer.Option("--by-chance", help="Also count what Monte Carlo error alone did to the rules.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
@@ -48,8 +53,12 @@ def diagnose_run(
         if chosen:
             out.print(f"\nFrom step {chosen.first:,} to {chosen.last:,}")
             out.print("\n".join((f"  {chosen}", *mask_rate_lines(chosen))), markup=False)
+        if by_chance:
+            out.print("\n" + "\n".join(chance_lines(diagnosis)), markup=False)
     if fail and diagnosis.verdict.went_wrong:
         raise typer.Exit(ExitCode.PROBLEM)
+    if fail and diagnosis.verdict.undecided:
+        raise typer.Exit(ExitCode.UNDECIDED)
 
 
 def _between(diagnosis: Diagnosis, first: int | None, last: int | None) -> Attribution:

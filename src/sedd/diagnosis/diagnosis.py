@@ -131,15 +131,23 @@ class Diagnosis:
                 "cumulative": self.cumulative and {name: _plain(getattr(self.cumulative, name)) for name in parts},
                 "bounds": [{"step": b.step, "nats": b.nats, "stderr": b.stderr} for b in self.history.bounds],
             }
+        data["by_chance"], data["unseen"] = dict(self.by_chance), list(self.unseen)
         data["normalised"] = {"step": self.steps, "over_unigram": _plain(self.normalised)}
         return data | {"assumed": self.assumed, "forecast": self.forecast.to_dict()}
 
     def __str__(self) -> str:
         return "\n\n".join("\n".join(block) for block in self._blocks())
 
+    def _answer(self) -> Iterator[Iterable[str]]:
+        """The answer first, then how certain it is, then the numbers behind it."""
+        verdict = self.verdict
+        yield [f"{self.summary} {verdict.advice}".rstrip()]
+        yield verdict_lines(verdict)
+        if verdict.sentence:
+            yield [verdict.sentence]
+
     def _blocks(self) -> Iterator[Iterable[str]]:
-        yield [self.summary]
-        yield [f"Verdict: {in_words(self.verdict.kind)}. {self.verdict.sentence}"]
+        yield from self._answer()
         if self.alarms:
             yield ["Alarms", *_alarm_lines(self.alarms)]
         if self.external_curve is not None:
@@ -157,7 +165,31 @@ class Diagnosis:
                 "  step " + " ".join(f"{self.steps[i]:>9,}" for i in shown),
                 "       " + " ".join(f"{self.normalised[i]:>9.3f}" for i in shown),
             ]
+        if self.unseen:
+            yield ["What this log cannot show", *(f"  {sentence}" for sentence in self.unseen)]
         yield ["Assumptions", *(f"  {sentence}" for sentence in self.assumed)]
+
+
+def verdict_lines(verdict: Verdict) -> Iterator[str]:
+    """Certainty, beginning, and what to do, one line each."""
+    yield f"Verdict: {in_words(verdict.kind)}. {verdict.certainty}".rstrip()
+    if verdict.since is not None:
+        yield f"Began between step {verdict.since[0]:,} and step {verdict.since[1]:,} (95 % interval)."
+    if verdict.remedies:
+        yield "What to do"
+        yield from (f"  - {remedy}" for remedy in verdict.remedies)
+    if verdict.conditional is not None:
+        yield f"If that is so: {verdict.conditional.summary} {verdict.conditional.advice}".rstrip()
+
+
+def chance_lines(diagnosis: Diagnosis) -> Iterator[str]:
+    """How often Monte Carlo error alone broke each rule of `monitoring`."""
+    lines = len(diagnosis.history.lines)
+    yield f"Rules of `monitoring` that Monte Carlo error alone broke, of {lines:,} logged lines (no alarm)"
+    if not diagnosis.by_chance:
+        yield "  none"
+    for rule, count in sorted(diagnosis.by_chance.items()):
+        yield f"  {rule}: {count:,} lines"
 
 
 def _alarm_lines(alarms: Sequence[Alarm]) -> Iterator[str]:

@@ -9,31 +9,36 @@ from sedd.diagnosis.evidence.base import RunFacts
 from sedd.diagnosis.evidence.evaluations import Series, held_out
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import DataError
-from sedd.evaluation.statistics import Z95
+from sedd.evaluation.intervals import plus_minus, with_error
 from sedd.runs.history import History
 
 _BY_CHANCE = "The training loss has moved by no more than its Monte Carlo error."
 
 
 def why_the_loss_moves(facts: RunFacts) -> tuple[str, bool]:
-    """Why the training loss moved from the first line to the last, and whether it rose because of the curriculum."""
+    """Why the training loss moved from the first line to the last, and whether it rose because of the curriculum.
+
+    Each reason is a part of the attribution whose 95 % interval excludes 0.
+    """
     lines = facts.lines
     try:
         split = between(lines, lines[0].step, lines[-1].step)
     except DataError:
         return "The log does not show why the training loss moves.", False
-    error = Z95 * learning_error(facts, split)
-    if split.change > error:
-        if split.difficulty > max(split.learning, 0.5 * split.change, error):
+    harder, easier = split.difficulty_interval[0] > 0, split.difficulty_interval[1] < 0  # False where not known
+    learns, forgets = split.learning_interval[1] < 0, split.learning_interval[0] > 0
+    if split.change > 0:
+        if harder and split.difficulty >= max(split.learning, split.draw):
             recent = 2 * facts.config.curriculum.preschool_time >= split.last
             return _harder(facts, split), recent
-        return "The training loss rose; whether by chance or because the model got worse is not clear yet.", False
-    if split.learning < min(split.difficulty, split.draw, -error):
-        if split.difficulty > max(error, 0.0):
-            return "The training loss fell because the model learns, although the task got harder.", False
-        return "The training loss falls because the model learns.", False
-    if split.difficulty < min(split.draw, -error):
-        return "The training loss falls because the task gets easier.", False
+        if forgets:
+            return "The training loss rose a little at equal mask rates, by less than what counts as a fault.", False
+        return _BY_CHANCE, False
+    if learns and split.learning <= min(split.difficulty, split.draw):
+        although = ", although the task got harder" if harder else ""
+        return f"The training loss fell because the model learns{although}.", False
+    if easier:
+        return "The training loss fell because the task gets easier.", False
     return _BY_CHANCE, False
 
 
@@ -52,22 +57,6 @@ def _harder(facts: RunFacts, split: Attribution) -> str:
     )
 
 
-def learning_error(facts: RunFacts, split: Attribution) -> float:
-    """Standard error of the learning part, nats per residue, from the noise of single lines."""
-    lines = facts.lines
-    first, last = lines[0].bins, lines[-1].bins
-    noise = facts.levels.noise
-    if not math.isfinite(noise):
-        return math.inf
-    half_window = (split.last - split.first) / 40.0
-    counts = [sum(abs(line.step - step) <= half_window for line in lines) for step in (split.first, split.last)]
-    parts = [
-        float(bins.loss.sum()) / max(bins.residues, 1) * math.sqrt(noise / max(bins.corrupted.sum() * count, 1.0))
-        for bins, count in zip((first, last), counts, strict=True)
-    ]
-    return math.hypot(*parts)
-
-
 def progress(facts: RunFacts) -> str:
     """Whether the model gets better on held-out data, and the highest rung of the ladder that it has passed."""
     series = held_out(facts)
@@ -81,7 +70,7 @@ def progress(facts: RunFacts) -> str:
         ).strip()
     gain = series.minus(0, -1)
     change = f"from {series.bounds[0].nats:.3f} to {series.bounds[-1].nats:.3f} nats per residue"
-    by = f"(by {gain.value:.3f} ± {gain.half_width:.3f})"
+    by = f"(by {plus_minus(gain.value, gain.half_width)})"
     if gain.low > 0:
         return f"The model gets better: on data it never saw it improved {change} {by}. {learnt(facts, series)}".strip()
     return (
@@ -98,18 +87,18 @@ def learnt(facts: RunFacts, series: Series) -> str:
     if composition is not None and unigram is not None and min(composition.low, unigram.low) > 0:
         least = min(composition, unigram, key=lambda gap: gap.value)
         return (
-            f"It is {least.value:.3f} ± {least.half_width:.3f} nats per residue better than the token frequencies and the "
-            "composition of each sequence."
+            f"It is {plus_minus(least.value, least.half_width)} nats per residue better than the token frequencies "
+            "and the composition of each sequence."
         )
     if unigram is not None and unigram.low > 0:
         return (
-            f"It is {unigram.value:.3f} ± {unigram.half_width:.3f} nats per residue better than the token frequencies; "
+            f"It is {plus_minus(unigram.value, unigram.half_width)} nats per residue better than the token frequencies; "
             "whether it uses the order of residues or only the composition of each sequence is not clear."
         )
     if data is not None and (last := series.at(index)).high < math.log(len(data.token_counts)):
         by = math.log(len(data.token_counts)) - last.value
         return (
-            f"It is {by:.3f} ± {last.half_width:.3f} nats per residue better than the uniform predictor; whether it "
+            f"It is {plus_minus(by, last.half_width)} nats per residue better than the uniform predictor; whether it "
             "has learnt more than the token frequencies is not clear."
         )
     return ""
@@ -128,7 +117,7 @@ def numbers_of(history: History) -> str:
         best = min(history.bounds, key=lambda bound: bound.nats)
         parts.append(
             f"The held-out bound, which does not depend on the curriculum, went from {first.nats:.4f} (step "
-            f"{first.step:,}) to {last.nats:.4f} ± {Z95 * last.stderr:.4f} nats per residue; best {best.nats:.4f} at "
-            f"step {best.step:,}."
+            f"{first.step:,}) to {with_error(last.nats, last.half_width)} nats per residue; best {best.nats:.4f} at "
+            f"step {best.step:,} (± is half of a 95 % interval)."
         )
     return " ".join(parts or ["Nothing was logged yet."])

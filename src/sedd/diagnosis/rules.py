@@ -76,8 +76,8 @@ def max_loss(config: Config, lines: Lines, predictors: Predictors, _: Collection
     if over_untrained > OVER_UNTRAINED or line.bins.drawn.sum() > 1.2 * line.bins.expected.sum():
         return Broken("max_loss", by_curriculum=False, numbers=numbers)
     message = (
-        f"the loss is {line.loss:.2f} (limit {limit:g}); an untrained model would have {line.loss / over_untrained:.2f} "
-        "with the same masks"
+        f"the loss is {line.loss:.2f} (limit {limit:g}); an untrained model would have "
+        f"{line.loss / over_untrained:.2f} with the same masks"
     )
     return Broken("max_loss", by_curriculum=True, message=message, numbers=numbers | {"over_untrained": over_untrained})
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from sedd.diagnosis.bayes import Measured
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
 from sedd.diagnosis.evidence.evaluations import held_out, probe
+from sedd.evaluation.intervals import plus_minus
 
 Symptoms = Mapping[str, Evidence]
 Pair = tuple[str, str]
@@ -36,6 +37,11 @@ def nats(value: float) -> str:
     return f"{value:.3f}"
 
 
+def measured(effect: Measured) -> str:
+    """A number with half of its 95 % interval."""
+    return plus_minus(effect.value, effect.half_width)
+
+
 def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
     since = divergence_since(symptoms)
     worse = symptoms.get("worse")
@@ -51,7 +57,7 @@ def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
         )
     seen = symptoms["worse on seen"]
     return answer, (
-        f"On training sequences, always the same, it has {nats(seen.effect.value)} ± {nats(seen.effect.half_width)} "
+        f"On training sequences, always the same, it has {measured(seen.effect)} "
         f"nats per residue more than at its best; this began {between_steps(since)} and has not been made up since."
     )
 
@@ -67,7 +73,8 @@ def _instability(facts: RunFacts, symptoms: Symptoms) -> Pair:
         )
     return answer, (
         f"On equally hard data the loss jumps by {oscillation.numbers['scatter']:.0%} from line to line, "
-        f"{math.exp(oscillation.effect.value):.1f} times as much as before; this began {between_steps(oscillation.since)}."
+        f"{math.exp(oscillation.effect.value):.1f} times as much as before; this began "
+        f"{between_steps(oscillation.since)}."
     )
 
 
@@ -77,8 +84,8 @@ def _data_change(facts: RunFacts, symptoms: Symptoms) -> Pair:
     over = f" and ended at step {ended:,.0f}" if math.isfinite(ended) else ""
     return (
         "The training data changed: neither the model nor the curriculum is the reason.",
-        f"The token frequencies of the training sequences differ by {nats(found.numbers['shift'])} nats per residue from "
-        f"those of the training set, where {nats(found.numbers['usual'])} is usual; this began "
+        f"The token frequencies of the training sequences differ by {nats(found.numbers['shift'])} nats per residue "
+        f"from those of the training set, where {nats(found.numbers['usual'])} is usual; this began "
         f"{between_steps(found.since)}{over}.",
     )
 
@@ -98,8 +105,8 @@ def _overfitting(facts: RunFacts, symptoms: Symptoms) -> Pair:
     return (
         "The model overfits: it memorises its training sequences and gets worse on all others.",
         f"Since step {best:,.0f}{when} its bound on held-out sequences went from {nats(held.numbers['best'])} to "
-        f"{nats(held.numbers['now'])} nats per residue ({held.effect.value:+.3f} ± {nats(held.effect.half_width)})"
-        f"{trained}; the gap between the two grew by {nats(gap.effect.value)} ± {nats(gap.effect.half_width)}.",
+        f"{nats(held.numbers['now'])} nats per residue ({measured(held.effect)})"
+        f"{trained}; the gap between the two grew by {measured(gap.effect)}.",
     )
 
 
@@ -107,8 +114,8 @@ def _leak(facts: RunFacts, symptoms: Symptoms) -> Pair:
     found = symptoms["leak"]
     return (
         "The training loss is too good to be true: in training the network sees what it is to predict.",
-        f"The same weights have {nats(found.effect.value)} ± {nats(found.effect.half_width)} nats more per masked residue "
-        "on training sequences in evaluation mode, at the same mask rates.",
+        f"The same weights have {measured(found.effect)} nats per masked residue more on training "
+        "sequences in evaluation mode, at the same mask rates.",
     )
 
 
@@ -118,8 +125,8 @@ def _averages(facts: RunFacts, symptoms: Symptoms) -> Pair:
     initial = f" {share:.0%} of the average are still the untrained weights." if math.isfinite(share) else ""
     return (
         "The averaged weights (EMA) do not follow the trained ones, and evaluation, samples and checkpoints use them.",
-        f"On the same training sequences the averaged weights have {nats(found.numbers['average'])} nats per residue and "
-        f"the trained ones {nats(found.numbers['raw'])} ({found.effect.value:+.3f} ± {nats(found.effect.half_width)})."
+        f"On the same training sequences the averaged weights have {nats(found.numbers['average'])} nats per residue "
+        f"and the trained ones {nats(found.numbers['raw'])} ({measured(found.effect)})."
         f"{initial}",
     )
 
@@ -128,8 +135,8 @@ def _held_out_kind(facts: RunFacts, symptoms: Symptoms) -> Pair:
     found = symptoms["held-out kind"]
     return (
         "The held-out sequences are of another kind than the training sequences.",
-        f"Before anything could be memorised they had {nats(found.effect.value)} ± {nats(found.effect.half_width)} nats "
-        "per residue more than training sequences.",
+        f"Before anything could be memorised they had {measured(found.effect)} nats per residue "
+        "more than training sequences.",
     )
 
 
@@ -155,19 +162,19 @@ def _late_plateau(facts: RunFacts, symptoms: Symptoms) -> Pair:
     found = symptoms["late plateau"]
     return (
         "The model has stopped getting better.",
-        f"For {found.numbers['waited']:,.0f} steps {nats(found.numbers['best'])} nats per residue on held-out sequences "
-        "has remained its best.",
+        f"For {found.numbers['waited']:,.0f} steps {nats(found.numbers['best'])} nats per residue on held-out "
+        "sequences has remained its best.",
     )
 
 
 def below(found: Evidence) -> str:
     """How far a model is below a rung, and what it gained of late, in words."""
-    gap, stderr = found.numbers["below"], found.numbers["below_stderr"]
-    text = f"{nats(gap)} ± {nats(1.96 * stderr)} nats per residue below"
+    gap = measured(Measured(found.numbers["below"], found.numbers["below_stderr"]))
+    gain = ""
     if "gain" in found.numbers:
-        gain, error = found.numbers["gain"], found.numbers["gain_stderr"]
-        text = f"{text.removesuffix(' below')} (of which {nats(gain)} ± {nats(1.96 * error)} in the last half) below"
-    return text
+        late = measured(Measured(found.numbers["gain"], found.numbers["gain_stderr"]))
+        gain = f" (of which {late} in the last half)"
+    return f"{gap} nats per residue{gain} below"
 
 
 def divergence_since(symptoms: Symptoms) -> tuple[int, int] | None:

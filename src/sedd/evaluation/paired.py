@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.errors import DataError
-from sedd.evaluation.statistics import half_width, mean_over_residues
+from sedd.evaluation.intervals import half_width
+from sedd.evaluation.statistics import mean_over_residues
 
 Values = Sequence[float] | NDArray[np.float64]
 

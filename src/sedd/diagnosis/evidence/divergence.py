@@ -30,7 +30,7 @@ def divergence(facts: RunFacts) -> Evidence | None:
 
 
 def factor_of(point: ChangePoint) -> float:
-    """The evidence for a rise that is large enough to matter: the weaker one of that for a rise and that for its size."""
+    """The evidence for a rise that matters: the weaker one of that for a rise and that for its size."""
     size = log_bayes_factor(point.rise, scale=SCALE, tolerance=TOLERANCE)
     return float(min(max(min(point.log_bayes_factor, size), LEAST), MOST))
 
