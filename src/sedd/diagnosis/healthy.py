@@ -92,8 +92,8 @@ def learnt(facts: RunFacts, series: Series) -> str:
         )
     if unigram is not None and unigram.low > 0:
         return (
-            f"It is {plus_minus(unigram.value, unigram.half_width)} nats per residue better than the token frequencies; "
-            "whether it uses the order of residues or only the composition of each sequence is not clear."
+            f"It is {plus_minus(unigram.value, unigram.half_width)} nats per residue better than the token "
+            "frequencies; whether it uses the order of residues or only the composition of each sequence is not clear."
         )
     if data is not None and (last := series.at(index)).high < math.log(len(data.token_counts)):
         by = math.log(len(data.token_counts)) - last.value
@@ -116,7 +116,7 @@ def numbers_of(history: History) -> str:
         first, last = history.bounds[0], history.bounds[-1]
         best = min(history.bounds, key=lambda bound: bound.nats)
         parts.append(
-            f"The held-out bound, which does not depend on the curriculum, went from {first.nats:.4f} (step "
+            f"The held-out bound, which does not depend on the difficulty, went from {first.nats:.4f} (step "
             f"{first.step:,}) to {with_error(last.nats, last.half_width)} nats per residue; best {best.nats:.4f} at "
             f"step {best.step:,} (± is half of a 95 % interval)."
         )
