@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from judging.curves import judge_seeds, show
+from judging.plots import draw
 from judging.tables import report, wrong
 from judging.truth import STREAMS, seeds
 
@@ -30,6 +31,8 @@ def curves(options: argparse.Namespace) -> None:
         return
     print(f"{count:,} curves of the stream `{options.stream}`, from number {options.first:,}\n")
     print(report(answers, unit="fraction of the loss"))
+    if options.plot:
+        draw(answers, options.plot)
 
 
 def main() -> None:
@@ -45,6 +48,7 @@ def main() -> None:
     of_curves.add_argument("--out", type=Path, help="keep logs and answers in this directory")
     of_curves.add_argument("--list", metavar="KIND", help="list the wrong answers of a kind, a fault, or `all`")
     of_curves.add_argument("--show", metavar="SEED", type=int, help="one case: its log, the truth, the answer")
+    of_curves.add_argument("--plot", metavar="FILE.png", type=Path, help="draw confusion matrix and reliability")
     of_curves.add_argument("--toy", action="store_true", help="a few cases, to show that it runs")
     options = parser.parse_args()
     options.run(options)

@@ -11,7 +11,8 @@ from judging.draft import Draft, healthy_draft
 from judging.faults import FAULTS
 from judging.log import draw_logger, write_log
 from judging.setting import Random, draw_setting
-from judging.truth import Kind, Truth
+from judging.truth import Truth
+from sedd.diagnosis.verdict import Kind
 
 HEALTHY = 0.36
 """Share of the cases without a fault."""

@@ -61,5 +61,8 @@ def show(seed: int, out: Path) -> str:
     lines = [f"log       {out / f'{seed}.csv'}", f"config    {given}"]
     lines += [f"{name:<10}{value}" for name, value in truth.items() if name != "facts"]
     lines += [f"  {name:<10}{value}" for name, value in t.facts.items()]
-    lines += [f"verdict   {answer.kind} {answer.probability:.2f} since {answer.since}  right: {answer.right}", answer.text]
+    lines += [
+        f"verdict   {answer.kind} {answer.probability:.2f} since {answer.since}  right: {answer.right}",
+        answer.text,
+    ]
     return "\n".join(lines)

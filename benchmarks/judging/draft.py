@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from judging.evidence import distance
 from judging.expected import Array, Expected, Trainer, expected
 from judging.setting import Random, Setting, log_uniform
-from judging.truth import DECIDES, FINE, Kind, Truth
+from judging.truth import DECIDES, FINE, Truth
+from sedd.diagnosis.verdict import Kind
 
 MOST_NOISE = 0.35
 """Largest relative scatter of one line."""
@@ -155,7 +156,7 @@ def healthy_draft(random: Random, setting: Setting, *, validated: bool | None = 
 def add_validation(draft: Draft) -> Validation:
     """Validation losses of a healthy model, at the difficulty of the step or at full difficulty."""
     random, setting = draft.random, draft.setting
-    count = int(min(draft.points, random.integers(8, 50)))
+    count = min(draft.points, int(random.integers(8, 50)))
     at = np.unique(np.linspace(random.integers(0, 2), draft.points - 1, count).astype(np.int64))
     base = draft.base
     if full := random.random() < 0.5:

@@ -6,7 +6,7 @@ best known models. So the best healthy explanation of a curve y(s) is an isotoni
 
     z^2  =  sum over points of (log y - log F - g)^2 / sd^2
 
-is twice the log-likelihood ratio that an oracle has who knows the noise. z above 6 is what "the evidence decides" means.
+is twice the log-likelihood ratio of an oracle that is given the noise. z above 6 is what "the evidence decides" means.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from judging.draft import Draft
 from judging.evidence import distance_of_scatter
 from judging.expected import Array
 from judging.setting import log_uniform
-from judging.truth import FINE, Kind
+from judging.truth import FINE
+from sedd.diagnosis.verdict import Kind
 
 Fault = Callable[[Draft], None]
 FAULTS: dict[str, tuple[Fault, float]] = {}
@@ -19,14 +20,26 @@ FAULTS: dict[str, tuple[Fault, float]] = {}
 Where = Literal["anywhere", "ramp", "full"]
 
 
-def fault(name: str, weight: float = 1.0) -> Callable[[Fault], Fault]:
-    """Register a fault."""
+def fault(name: str, weight: float = 1.0, *, model: bool = True) -> Callable[[Fault], Fault]:
+    """Register a fault; a fault of the model changes the validation loss as it changes the training loss."""
 
     def register(plant: Fault) -> Fault:
-        FAULTS[name] = plant, weight
+        FAULTS[name] = (_of_the_model(plant) if model else plant), weight
         return plant
 
     return register
+
+
+def _of_the_model(plant: Fault) -> Fault:
+    def planted(draft: Draft) -> None:
+        before = draft.mean
+        plant(draft)
+        if draft.validation is not None:
+            draft.validation.mean = draft.validation.mean * (draft.mean / before)
+            if not draft.faultless:  # other training data would not change the validation loss
+                draft.accepted = tuple(kind for kind in draft.accepted if kind != "data")
+
+    return planted
 
 
 def mark(draft: Draft, accepted: tuple[Kind, ...], *, severity: float = 0.0, forbidden: tuple[Kind, ...] = ()) -> None:
@@ -112,9 +125,7 @@ def forget(draft: Draft) -> None:
     lost = np.exp(-progress(draft, k) * draft.random.uniform(0.5, 8))
     keep = draft.random.random() < 0.3  # the token frequencies are forgotten too, or not
     before = draft.mean
-    draft.mean = draft.base.loss(
-        draft.setting.frequencies * (1.0 if keep else lost), draft.setting.beyond * lost
-    )
+    draft.mean = draft.base.loss(draft.setting.frequencies * (1.0 if keep else lost), draft.setting.beyond * lost)
     mark(draft, ("learning",), severity=float(draft.mean[-1] / before[-1] - 1.0))
 
 

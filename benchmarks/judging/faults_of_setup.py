@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from judging.draft import Draft, Validation, add_validation, rebase
 from judging.evidence import BEST_KNOWN
-from judging.expected import Array
+from judging.expected import Array, Trainer
 from judging.faults import amount, begin, fault, mark
 from judging.setting import log_uniform, with_true
-from judging.truth import Kind
+from sedd.diagnosis.verdict import Kind
 
-MOST_EARLY = 20.0
-"""Steps at the full learning rate before which a healthy model may still be the uniform predictor."""
+setup_fault = partial(fault, model=False)
+"""Register a fault that says itself what becomes of the validation loss."""
 
 
 def _validation(draft: Draft) -> Validation:
@@ -29,7 +30,7 @@ def dead_head(draft: Draft) -> None:
     mark(draft, ("plateau",), severity=float(-gain[-1]))
 
 
-@fault("stuck at the token frequencies")
+@setup_fault("stuck at the token frequencies")
 def stuck(draft: Draft) -> None:
     draft.setting = replace(draft.setting, beyond=np.zeros(draft.points))
     draft.mean = draft.base.loss(draft.setting.frequencies, draft.setting.beyond)
@@ -52,7 +53,7 @@ def _too_low(draft: Draft) -> float:
     return float(np.linalg.norm(below[np.isfinite(below)] / draft.sd[np.isfinite(below)]))
 
 
-@fault("memorising, without validation")
+@setup_fault("memorising, without validation")
 def memorise_unseen(draft: Draft) -> None:
     draft.validation = None
     factor = _memorise(draft)
@@ -60,7 +61,7 @@ def memorise_unseen(draft: Draft) -> None:
     mark(draft, ("overfitting", "leak", "unit", "data", "inconclusive"), severity=1.0 - factor)
 
 
-@fault("memorising", 1.5)
+@setup_fault("memorising", 1.5)
 def memorise(draft: Draft) -> None:
     validation = _validation(draft)
     _memorise(draft)
@@ -80,7 +81,7 @@ def _leak(draft: Draft) -> float:
     return factor
 
 
-@fault("leak, without validation")
+@setup_fault("leak, without validation")
 def leak_unseen(draft: Draft) -> None:
     draft.validation = None
     factor = _leak(draft)
@@ -88,7 +89,7 @@ def leak_unseen(draft: Draft) -> None:
     mark(draft, ("leak", "overfitting", "unit", "data", "inconclusive"), severity=1.0 - factor)
 
 
-@fault("leak", 1.5)
+@setup_fault("leak", 1.5)
 def leak(draft: Draft) -> None:
     _validation(draft)
     factor = _leak(draft)
@@ -98,7 +99,7 @@ def leak(draft: Draft) -> None:
     mark(draft, sure, severity=1.0 - factor)
 
 
-@fault("validation of another kind", 1.5)
+@setup_fault("validation of another kind", 1.5)
 def held_out(draft: Draft) -> None:
     validation = _validation(draft)
     further = log_uniform(draft.random, 0.005, 0.5)
@@ -107,7 +108,7 @@ def held_out(draft: Draft) -> None:
     mark(draft, ("held_out", "leak", "overfitting") if further < 0.1 else ("held_out",), severity=further)
 
 
-@fault("averages that do not follow", 1.5)
+@setup_fault("averages that do not follow", 1.5)
 def averages(draft: Draft) -> None:
     validation = _validation(draft)
     share = draft.random.uniform(0, 0.3) if draft.random.random() < 0.5 else 0.0
@@ -117,17 +118,19 @@ def averages(draft: Draft) -> None:
     mark(draft, ("averages",), severity=float(np.nan_to_num(gap)[-1]))
 
 
-@fault("data change, upwards")
+@setup_fault("data change, upwards")
 def harder_data(draft: Draft) -> None:
     size, k = amount(draft), begin(draft)
     lasting = draft.random.random() < 0.6
     end = draft.points if lasting else min(draft.points, k + int(draft.random.integers(3, max(4, draft.points // 6))))
     inside = (np.arange(draft.points) >= k) & (np.arange(draft.points) < end)
     draft.mean = draft.mean * np.where(inside, 1.0 + size, 1.0)
-    mark(draft, ("data", "learning") if lasting else ("data", "instability", "learning"), severity=size)
+    # A model that got worse would have a higher validation loss too.
+    model: tuple[Kind, ...] = () if draft.validation else ("learning",)
+    mark(draft, ("data", *model) if lasting else ("data", "instability", *model), severity=size)
 
 
-@fault("data change, downwards")
+@setup_fault("data change, downwards")
 def easier_data(draft: Draft) -> None:
     size, k = log_uniform(draft.random, 0.02, 0.7), begin(draft)
     draft.mean = draft.mean * np.where(np.arange(draft.points) >= k, 1.0 - size, 1.0)
@@ -149,7 +152,7 @@ def restart_lr(draft: Draft) -> None:
     mark(draft, ("instability", "learning", "data", *recovered), severity=size)
 
 
-# The configuration does not fit ----------------------------------------------------------------------------------------
+# The configuration does not fit ---------------------------------------------------------------------------------------
 
 
 def _misfit(draft: Draft, *overrides: str) -> None:
@@ -160,7 +163,7 @@ def _misfit(draft: Draft, *overrides: str) -> None:
     mark(draft, ("config",), severity=float(np.expm1(effect)), forbidden=("learning", "instability"))
 
 
-@fault("another preschool_time", 2.0)
+@setup_fault("another preschool_time", 2.0)
 def other_time(draft: Draft) -> None:
     true = draft.setting.config().curriculum.preschool_time
     factor = log_uniform(draft.random, 0.25, 4.0)
@@ -168,14 +171,14 @@ def other_time(draft: Draft) -> None:
     draft.facts["factor"] = round(factor, 2)
 
 
-@fault("another ramp")
+@setup_fault("another ramp")
 def other_ramp(draft: Draft) -> None:
     own = draft.setting.config().curriculum.difficulty_ramp  # type: ignore[attr-defined]  # of every built-in one
     others = [name for name in ("linear", "exponential", "cosine", "constant") if name != own]
     _misfit(draft, f"curriculum.difficulty_ramp={draft.random.choice(others)}")
 
 
-@fault("another sigma_max")
+@setup_fault("another sigma_max")
 def other_noise(draft: Draft) -> None:
     own = draft.setting.config().noise.sigma_max
     others = [s for s in (0.3, 0.5, 0.8, 1.0, 2.0, 4.0, 6.9) if abs(s - own) > 0.05]
@@ -183,14 +186,14 @@ def other_noise(draft: Draft) -> None:
     draft.accepted = ("config", "unit")  # at full difficulty it is a constant factor
 
 
-@fault("another min_difficulty")
+@setup_fault("another min_difficulty")
 def other_start(draft: Draft) -> None:
     own = draft.setting.config().curriculum.min_difficulty
     others = [d for d in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8) if abs(d - own) > 0.01]
     _misfit(draft, f"curriculum.min_difficulty={draft.random.choice(others)}")
 
 
-@fault("clock of the curriculum restarted")
+@setup_fault("clock of the curriculum restarted")
 def restart_clock(draft: Draft) -> None:
     k, steps, before = begin(draft), draft.setting.steps, draft.mean
     clock = np.where(np.arange(draft.points) >= k, steps - steps[k], steps)
@@ -200,7 +203,7 @@ def restart_clock(draft: Draft) -> None:
     mark(draft, ("config",), severity=float(np.expm1(effect)), forbidden=("learning",))
 
 
-# The numbers are not nats per residue ----------------------------------------------------------------------------------
+# The numbers are not nats per residue ---------------------------------------------------------------------------------
 
 
 def _in_unit(draft: Draft, factor: float, name: str) -> None:
@@ -227,28 +230,28 @@ def draw_unit(draft: Draft) -> tuple[float, str]:
             return share, f"mean over positions, {share:.2f} of them residues"
 
 
-@fault("another unit", 4.0)
+@setup_fault("another unit", 4.0)
 def other_unit(draft: Draft) -> None:
     _in_unit(draft, *draw_unit(draft))
 
 
-def _other_loss(draft: Draft, trainer: str) -> None:
+def _other_loss(draft: Draft, trainer: Trainer) -> None:
     rebase(draft, replace(draft.setting, trainer=trainer))
     draft.conditional = ("healthy", "curriculum", "plateau")
     mark(draft, ("unit", "config"), severity=1.0, forbidden=("learning", "instability"))
     draft.accepted = ("unit",) if trainer in ("unweighted", "per_masked") else ("unit", "config")
 
 
-@fault("unweighted cross-entropy", 1.5)
+@setup_fault("unweighted cross-entropy", 1.5)
 def unweighted(draft: Draft) -> None:
     _other_loss(draft, "unweighted")
 
 
-@fault("weighted loss per masked residue")
+@setup_fault("weighted loss per masked residue")
 def per_masked(draft: Draft) -> None:
     _other_loss(draft, "per_masked")
 
 
-@fault("weighted twice")
+@setup_fault("weighted twice")
 def twice(draft: Draft) -> None:
     _other_loss(draft, "twice")

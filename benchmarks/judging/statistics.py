@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sedd.evaluation.statistics import Z95
+from sedd.evaluation.intervals import Z95
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -47,19 +48,22 @@ def summary(answers: Sequence[Answer]) -> str:
     gross = [a for a in answers if a.truth.gross]
     missed = [a for a in gross if a.missed_gross]
     stated = [a for a in answers if a.probability >= 0.9 and a.kind != "inconclusive"]
-    harmful = [a for a in answers if a.harmful]
     rows = [
-        ("something called wrong where nothing is", share(sum(a.false_alarm for a in faultless), len(faultless))),
-        ("gross faults called healthy or curriculum", share(len(missed), len(gross))),
-        (f"named right where the evidence decides (z > {DECIDES:g})", share(sum(a.named_right for a in decided), len(decided))),
-        ("right, of all (`inconclusive` is right where nothing decides)", share(sum(a.right for a in answers), len(answers))),
-        ("right, where a probability of 0.9 or more is stated", share(sum(a.right for a in stated), len(stated))),
-        ("harmful answers", share(len(harmful), len(answers))),
-    ]  # fmt: skip
+        _row("something called wrong where nothing is", faultless, lambda a: a.false_alarm),
+        _row("gross faults called healthy or curriculum", gross, lambda a: a.missed_gross),
+        _row(f"named right where the evidence decides (z > {DECIDES:g})", decided, lambda a: a.named_right),
+        _row("right, of all (`inconclusive` is right where nothing decides)", answers, lambda a: a.right),
+        _row("right, where a probability of 0.9 or more is stated", stated, lambda a: a.right),
+        _row("harmful answers", answers, lambda a: a.harmful),
+    ]
     text = table(["", "share (95 % interval)"], rows)
     if missed:
         text += f"\n\nGross faults missed, seeds: {', '.join(str(a.truth.seed) for a in missed)}"
     return text
+
+
+def _row(name: str, answers: Sequence[Answer], hit: Callable[[Answer], bool]) -> tuple[str, str]:
+    return name, share(sum(map(hit, answers)), len(answers))
 
 
 def confusion(answers: Sequence[Answer]) -> str:
@@ -78,7 +82,13 @@ def by_fault(answers: Sequence[Answer]) -> str:
         wrong = Counter(a.kind for a in decided if not a.named_right)
         common = ", ".join(f"{kind} {count}" for kind, count in wrong.most_common(2))
         rows.append(
-            (name, len(own), share(sum(a.named_right for a in decided), len(decided)), sum(a.harmful for a in own), common)
+            (
+                name,
+                len(own),
+                share(sum(a.named_right for a in decided), len(decided)),
+                sum(a.harmful for a in own),
+                common,
+            )
         )
     head = ["fault", "cases", "named right where the evidence decides", "harmful", "commonest wrong verdicts"]
     return table(head, rows)
@@ -87,7 +97,7 @@ def by_fault(answers: Sequence[Answer]) -> str:
 def power(answers: Sequence[Answer]) -> str:
     """Named right by wanted kind and severity."""
     faulty = [a for a in answers if not a.truth.faultless]
-    bins = list(zip(SEVERITIES[:-1], SEVERITIES[1:], strict=True))
+    bins = list(pairwise(SEVERITIES))
     rows = []
     for kind, own in _groups(faulty, lambda a: a.truth.wanted):
         cells = []
@@ -114,7 +124,7 @@ def calibration_rows(answers: Sequence[Answer]) -> list[tuple[float, float, int,
     rows = []
     probabilities = np.array([a.probability for a in answers])
     right = np.array([a.right if a.kind != "inconclusive" else a.likeliest in a.truth.accepted for a in answers])
-    for low, high in zip(PROBABILITIES[:-1], PROBABILITIES[1:], strict=True):
+    for low, high in pairwise(PROBABILITIES):
         inside = (probabilities >= low) & ((probabilities < high) | (high == 1.0))
         if inside.any():
             rows.append((float(probabilities[inside].mean()), low, int(right[inside].sum()), int(inside.sum())))
@@ -164,9 +174,7 @@ def wrong(answers: Sequence[Answer], kind: str) -> str:
     )
 
 
-def _groups(
-    answers: Sequence[Answer], key: Callable[[Answer], str]
-) -> Iterator[tuple[str, list[Answer]]]:
+def _groups(answers: Sequence[Answer], key: Callable[[Answer], str]) -> Iterator[tuple[str, list[Answer]]]:
     """Answers by key, in alphabetical order."""
     for name in sorted({key(a) for a in answers}):
         yield name, [a for a in answers if key(a) == name]

@@ -64,8 +64,8 @@ class Truth:
 
     @property
     def gross(self) -> bool:
-        """Whether a judge that misses the fault is of no use."""
-        return not self.faultless and self.z > 2.0 * DECIDES and self.severity >= GROSS
+        """Whether it is a fault of the training that no judge may miss."""
+        return self.wanted in WENT_WRONG and self.z > 2.0 * DECIDES and self.severity >= GROSS
 
     def to_dict(self) -> dict[str, Any]:
         """The truth as plain data."""
@@ -98,8 +98,8 @@ class Answer:
     @classmethod
     def of(cls, truth: Truth, verdict: Verdict, seconds: float) -> Answer:
         """The answer that a verdict gives."""
-        beyond = {kind: p for kind, p in verdict.probabilities.items() if kind != "inconclusive"}
-        likeliest = max(beyond, key=lambda kind: beyond[kind]) if beyond else verdict.kind
+        named = [kind for kind in verdict.probabilities if kind != "inconclusive"]
+        likeliest = max(named, key=lambda kind: verdict.probabilities[kind], default=verdict.kind)
         alarms = tuple(f"{alarm.rule}@{alarm.step}" for alarm in verdict.alarms if alarm.severity != "info")
         return cls(
             truth, verdict.kind, verdict.probability, likeliest, verdict.since,
