@@ -17,7 +17,7 @@ Ids = NDArray[Any]
 
 @dataclass
 class Clock:
-    """The optimizer step of a run, for data that change with it; a run sets it before each step."""
+    """The optimizer step whose batch is being read, for data that change with it."""
 
     step: int = 0
 

@@ -46,7 +46,8 @@ def gradient_noise(factor: float, since: int) -> Plant:
 
     def noisy(slope: Tensor) -> Tensor:
         size = float(slope.norm()) / slope.numel() ** 0.5
-        return slope + factor * size * torch.randn_like(slope)
+        added: Tensor = slope + factor * size * torch.randn_like(slope)
+        return added
 
     return lambda trainer: each_gradient(trainer, noisy, since=since)
 

@@ -28,9 +28,10 @@ from judging.run_bases import Base, draw_base
 from judging.run_data import Clock
 from judging.run_faults import FAULTS, Planted
 from sedd.config.config import Config
-from sedd.data import open_data
+from sedd.data import Cursor, open_data
 from sedd.diagnosis.api import load_without_advice
 from sedd.files import write_atomically
+from sedd.training.loading import StepInputs
 
 PER_BASE = 3
 """One healthy run and two with faults."""
@@ -109,9 +110,9 @@ def _trained(job: Job, planted: Planted | None) -> dict[str, Any]:
     if planted is not None and planted.data is not None:
         data = planted.data(data, clock)
     trainer = sedd.Trainer(config, data=data, run=job.folder)
+    _keep_time(trainer, clock)
     if planted is not None and planted.plant is not None:
         planted.plant(trainer)
-    _keep_time(trainer, clock)
     finished = True
     try:
         trainer.fit(progress=False)
@@ -135,14 +136,14 @@ def _trained(job: Job, planted: Planted | None) -> dict[str, Any]:
 
 
 def _keep_time(trainer: sedd.Trainer, clock: Clock) -> None:
-    """Set the clock of the data before each step; batches are prepared one step ahead."""
-    step = trainer._step
+    """Set the clock of the data before the batch of a step is read, which is one step ahead of the training."""
+    prepare = trainer.loader._prepare
 
-    def timed() -> sedd.StepReport:
-        clock.step = trainer.state.step
-        return step()
+    def timed(step: int, cursor: Cursor) -> StepInputs:
+        clock.step = step
+        return prepare(step, cursor)
 
-    trainer._step = timed  # type: ignore[method-assign]  # a clock for data that change
+    trainer.loader._prepare = timed  # type: ignore[method-assign]  # a clock for data that change
 
 
 def _entropy(counts: np.ndarray) -> float:
