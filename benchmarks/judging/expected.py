@@ -12,6 +12,7 @@ With noise sigma(u), u uniform in [0, 1], mask rate m = 1 - e^(-sigma) and P(m) 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
+from sedd.config.sections import Model
 from sedd.diagnosis.predictors import both_predictors
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import mask_range
@@ -63,13 +65,20 @@ def expected(config: Config, difficulty: Array, trainer: Trainer, tokens: Array)
 
 def _predicted(config: Config, grid: Array, trainer: Trainer, tokens: Array) -> Array:
     """(difficulties, 3) for a consistent trainer, whose loss is the integral of P from the least to the largest m."""
-    both = both_predictors(make_graph(config.graph.type, len(tokens)), config.model, tokens)
-    fine = np.unique(np.concatenate([np.linspace(0.0, 1.0, TIMES + 1), np.geomspace(1e-6, 1e-2, 60)]))
-    integrals = [np.interp(fine, p.mask_rates, p.integral) for p in (both["untrained"], both["unigram"])]
-    middle = (fine[1:] + fine[:-1]) / 2
-    integrals.append(np.concatenate([[0.0], np.cumsum(np.diff(integrals[1]) * (1.0 - middle) ** CONTEXT)]))
+    fine, integrals = _integrals(config.graph.type, config.model, tuple(tokens.tolist()))
     ends = np.array([mask_range(config.noise, float(d), config.curriculum.mode) for d in grid])
     return np.stack([np.interp(ends[:, 1], fine, i) - np.interp(ends[:, 0], fine, i) for i in integrals], 1)
+
+
+@lru_cache(maxsize=32)
+def _integrals(graph: Literal["absorb", "uniform"], model: Model, tokens: tuple[float, ...]) -> tuple[Array, Array]:
+    """Mask rates, (points,), and the integrals of P up to them of uniform, unigram and context, (3, points)."""
+    both = both_predictors(make_graph(graph, len(tokens)), model, np.array(tokens))
+    fine = np.unique(np.concatenate([np.linspace(0.0, 1.0, TIMES + 1), np.geomspace(1e-6, 1e-2, 60)]))
+    uniform, unigram = (np.interp(fine, p.mask_rates, p.integral) for p in (both["untrained"], both["unigram"]))
+    middle = (fine[1:] + fine[:-1]) / 2
+    context = np.concatenate([[0.0], np.cumsum(np.diff(unigram) * (1.0 - middle) ** CONTEXT)])
+    return fine, np.stack([uniform, unigram, context])
 
 
 def _sampled(config: Config, grid: Array, trainer: Trainer, tokens: Array) -> Array:

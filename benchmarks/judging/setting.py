@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ def log_uniform(random: Random, low: float, high: float) -> float:
     return float(np.exp(random.uniform(np.log(low), np.log(high))))
 
 
+@lru_cache(maxsize=16)
+def config_of(overrides: tuple[str, ...]) -> Config:
+    """The configuration of a preset and overrides; configurations are frozen."""
+    return load_without_advice(*overrides)
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """How a curve came about. Arrays are (points,)."""
@@ -50,8 +57,7 @@ class Setting:
 
     def config(self, *, stated: bool = False) -> Config:
         """The configuration of the trainer, or the one stated."""
-        preset, *overrides = self.stated if stated else self.true
-        return load_without_advice(preset, *overrides)
+        return config_of(self.stated if stated else self.true)
 
     def difficulty(self, *, stated: bool = False) -> Array:
         """Difficulty at each point."""
@@ -75,7 +81,7 @@ def draw_setting(random: Random, *, points: int | None = None, trainer: Trainer 
     """A healthy training, drawn at random."""
     stated, ramp = _draw_config(random)
     absorb = "graph.type=uniform" not in stated
-    config = load_without_advice(*stated)
+    config = config_of(stated)
     if trainer is None:
         scale = absorb and config.curriculum.mode == "scale"
         trainer = "mismatched" if scale and random.random() < 0.12 else "consistent"
@@ -90,7 +96,10 @@ def draw_setting(random: Random, *, points: int | None = None, trainer: Trainer 
 
 def with_true(setting: Setting, *overrides: str) -> Setting:
     """The same training with another configuration than the one stated."""
-    return replace(setting, true=(*setting.true, *overrides))
+    kept = setting.true
+    if any(override.startswith("curriculum.difficulty_ramp=") for override in overrides):
+        kept = tuple(key for key in kept if not key.startswith("curriculum.rate="))  # other ramps have no rate
+    return replace(setting, true=(*kept, *overrides))
 
 
 def _draw_config(random: Random) -> tuple[tuple[str, ...], int]:
@@ -130,7 +139,7 @@ def _draw_steps(random: Random, count: int, ramp: int) -> Steps:
 
 def _draw_tokens(random: Random) -> tuple[Array, str]:
     """Token frequencies: mostly those of proteins in general, as the judge assumes them."""
-    usual = DataStatistics.usual(load_without_advice("uniref50_stable")).frequencies
+    usual = DataStatistics.usual(config_of(("uniref50_stable",))).frequencies
     which = random.random()
     if which < 0.7:
         return usual, "proteins"
