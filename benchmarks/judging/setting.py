@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import sedd
 from judging.expected import Array, Expected, Trainer, expected
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
@@ -104,7 +103,7 @@ def with_true(setting: Setting, *overrides: str) -> Setting:
 
 def _draw_config(random: Random) -> tuple[tuple[str, ...], int]:
     preset = str(random.choice(list(PRESETS), p=list(PRESETS.values())))
-    own = sedd.load_config(preset, "data.train=YOUR.fasta.gz")
+    own = config_of((preset, "data.train=YOUR.fasta.gz"))
     overrides = ["data.train=YOUR.fasta.gz"]
     ramp = own.curriculum.preschool_time
     if random.random() < 0.5:
