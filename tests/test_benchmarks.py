@@ -33,7 +33,6 @@ COMMANDS = [
     "kill_ranks.py --kills 1 --longest 1 --steps 40",
     "sampling.py --toy --graph uniform 2 1",
     "users_table.py FASTA --seeds 1 --steps 20",
-    "verdicts.py --toy --only none",
     "attribution.py --toy",
     "verdicts.py curves --toy",
     f"overhead.py --steps 60 quickstart {SMALL}",
