@@ -163,11 +163,12 @@ def a_run(bounds, *, losses=None, accepted=(), fault="none", onset=None, finishe
 
 
 def test_a_planted_fault_without_a_measurable_effect_is_healthy():
-    runs = {0: a_run([2.9, 2.7, 2.5]), 1: a_run([2.9, 2.7, 2.51], accepted=("learning",), fault="spike", onset=40)}
+    runs = {0: a_run([2.9, 2.7, 2.5]), 1: a_run([2.9, 2.7, 2.501], accepted=("learning",), fault="spike", onset=40)}
     truth = truth_of(1, runs)
     assert truth is not None
     assert truth.faultless
     assert truth.wanted == "healthy"
+    assert "learning" in truth.forbidden
     assert truth.onset is None
 
 

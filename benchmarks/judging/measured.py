@@ -25,6 +25,8 @@ from sedd.runs.history import History
 
 EFFECT = 0.03
 """Harm (nats per residue) or excess (relative) below which nothing was measured."""
+NOTHING = 0.01
+"""Harm or excess below which there is nothing that a verdict may name."""
 LARGE = 0.1
 """Harm or excess from which the evidence decides."""
 STILL = 0.01
@@ -118,6 +120,8 @@ def truth_of(number: int, runs: dict[int, Measured]) -> Truth | None:
     faultless = (severity <= EFFECT and not own) or (run is twin and not own)
     z = 0.0 if faultless else DECIDES * severity / LARGE
     fine: list[Kind] = ["healthy", "curriculum", *(["plateau"] if run.stands_still else [])]  # type: ignore[list-item]
+    if faultless and severity < NOTHING:
+        accepted = [kind for kind in accepted if kind == "overfitting" and run is twin]  # measured, not planted
     if faultless or z <= DECIDES or not WENT_WRONG & {*accepted}:
         accepted = [*fine, *accepted] if faultless else [*accepted, *fine, "inconclusive"]
     elif run.stands_still:

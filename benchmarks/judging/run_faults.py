@@ -149,7 +149,7 @@ def eval_dropout(random: Random, steps: int) -> Planted:
 
 
 def exploding(random: Random, steps: int) -> Planted:
-    since, rate = _later(random, steps), log_uniform(random, 1e-3, 0.1)
+    since, rate = _later(random, steps), log_uniform(random, 5e-4, 0.03)
     return Planted(MODEL, plant=run_hooks.exploding(rate, since), onset=since, numbers={"rate": round(rate, 4)})
 
 

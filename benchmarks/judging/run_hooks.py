@@ -98,15 +98,14 @@ def shuffled_targets(share: float, since: int) -> Plant:
 
 
 def exploding(rate: float, since: int) -> Plant:
-    """The output of each block is multiplied by a factor that grows by `rate` per step, as norms without a bound do."""
+    """The logits are multiplied by a factor that grows by `rate` per step."""
 
     def plant(trainer: sedd.Trainer) -> None:
         def grow(module: nn.Module, _: Any, output: Tensor) -> Tensor:
             return output * (1.0 + rate) ** max(0, trainer.state.step - since)
 
         for network in (trainer.network, trainer.ema.network):
-            for block in network.get_submodule("blocks").children():
-                block.register_forward_hook(grow)
+            network.get_submodule("output_layer").register_forward_hook(grow)
 
     return plant
 
