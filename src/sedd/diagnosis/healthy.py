@@ -92,8 +92,8 @@ def learnt(facts: RunFacts, series: Series) -> str:
         )
     if unigram is not None and unigram.low > 0:
         return (
-            f"It is {plus_minus(unigram.value, unigram.half_width)} nats per residue better than the token frequencies; "
-            "whether it uses the order of residues or only the composition of each sequence is not clear."
+            f"It is {plus_minus(unigram.value, unigram.half_width)} nats per residue better than the token "
+            "frequencies; whether it uses the order of residues or only the composition of each sequence is not clear."
         )
     if data is not None and (last := series.at(index)).high < math.log(len(data.token_counts)):
         by = math.log(len(data.token_counts)) - last.value
