@@ -51,6 +51,8 @@ def train(options: argparse.Namespace) -> None:
 
 def runs(options: argparse.Namespace) -> None:
     """Judge stored runs and print the tables."""
+    if options.toy:
+        train_all([Job(number, None, None, options.out, toy=True) for number in range(3)], processes=1)
     answers = judge_runs(options.out)
     if options.list:
         print(wrong(answers, options.list))
@@ -91,6 +93,7 @@ def main() -> None:
     of_runs.set_defaults(run=runs)
     of_runs.add_argument("--out", type=Path, required=True)
     of_runs.add_argument("--list", metavar="KIND", help="list the wrong answers of a kind, a fault, or `all`")
+    of_runs.add_argument("--toy", action="store_true", help="train three runs of 24 steps first")
     of_runs.add_argument("--plot", metavar="FILE.png", type=Path, help="draw confusion matrix and reliability")
     options = parser.parse_args()
     options.run(options)

@@ -35,6 +35,7 @@ COMMANDS = [
     "users_table.py FASTA --seeds 1 --steps 20",
     "attribution.py --toy",
     "verdicts.py curves --toy",
+    "verdicts.py runs --toy --out runs",
     f"overhead.py --steps 60 quickstart {SMALL}",
     f"small_models.py proteins FASTA training.n_iters=2 training.batch_size=4 {SMALL}",
     f"bound_variance.py --repeats 2 --masks 2 {SMALL} training.n_iters=3",
