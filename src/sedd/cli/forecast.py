@@ -21,8 +21,8 @@ from sedd.data import STRATA, Dataset, open_data
 from sedd.data.prepare.progress import DataProgress, duration
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
 from sedd.diagnosis.forecast import Forecast, Row
-from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.foresight import RULES
+from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError, SeddWarning
 from sedd.training.trainer import Trainer

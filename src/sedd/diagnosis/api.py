@@ -22,9 +22,9 @@ from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.external_curve import compare, judge
 from sedd.diagnosis.forecast import Forecast, make_forecast
+from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.judge import unseen
 from sedd.diagnosis.logs.reading import log_in, read_log
-from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning

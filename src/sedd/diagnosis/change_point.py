@@ -27,8 +27,8 @@ MASS = 0.95
 RATES = (3.0, 10.0, 30.0)
 """Shapes that slow down do so within 1/3, 1/10, 1/30 of the time since the change."""
 TEMPER = 0.2
-"""Power of the posterior over change-points. Before the change the fit is isotonic and takes the first rise for noise, so
-that the likelihood alone is too sure of a late change (coverage: `tests/diagnosis/test_change_point.py`)."""
+"""Power of the posterior over change-points. Before the change the fit is isotonic and takes the first rise for noise,
+so that the likelihood alone is too sure of a late change."""
 MIN_POINTS = 8
 
 
