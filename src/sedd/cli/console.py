@@ -60,7 +60,7 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def print_saved(figure: object) -> None:
-    """Print where a figure was saved."""
+    """Print where a figure or a page was saved."""
     out.print(f"\nFigure: {figure}", markup=False)
 
 

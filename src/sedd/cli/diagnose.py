@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import AsJson, app
-from sedd.cli.console import ExitCode, out, print_json
+from sedd.cli.console import ExitCode, out, print_json, print_saved
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.curve import Unit
@@ -41,10 +41,13 @@ def diagnose_run(
     by_chance: Annotated[
         bool, typer.Option("--by-chance", help="Also count what Monte Carlo error alone did to the rules.")
     ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curve and its forecast into this file (PNG).")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write verdict and picture into this page (HTML).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
     diagnosis = diagnose(run, config=config, symbols=symbols, loss=loss, unit=unit)
+    _draw(diagnosis, plot, html)
     chosen = None if first is None and last is None else _between(diagnosis, first, last)
     if as_json:
         print_json(diagnosis.to_dict() | ({"chosen": chosen.to_dict()} if chosen else {}))
@@ -55,10 +58,28 @@ def diagnose_run(
             out.print("\n".join((f"  {chosen}", *mask_rate_lines(chosen))), markup=False)
         if by_chance:
             out.print("\n" + "\n".join(chance_lines(diagnosis)), markup=False)
+        for file in (plot, html):
+            if file is not None:
+                print_saved(file)
     if fail and diagnosis.verdict.went_wrong:
         raise typer.Exit(ExitCode.PROBLEM)
     if fail and diagnosis.verdict.undecided:
         raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def _draw(diagnosis: Diagnosis, plot: Path | None, html: Path | None) -> None:
+    """Write the picture and the page, where they are asked for."""
+    if plot is None and html is None:
+        return
+    from sedd.report.plots import require_matplotlib  # an extra, as jinja2 is
+
+    require_matplotlib()
+    from sedd.report.diagnosis_page import write_page, write_picture
+
+    if plot is not None:
+        write_picture(diagnosis, plot)
+    if html is not None:
+        write_page(diagnosis, html)
 
 
 def _between(diagnosis: Diagnosis, first: int | None, last: int | None) -> Attribution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -44,7 +44,8 @@ def forecast_run(
     run: Annotated[Path | None, typer.Option(help="A trained run, whose loss by mask rate becomes a column.")] = None,
     symbols: Annotated[int | None, typer.Option(min=1, help="Size of the alphabet, if larger than the data's.")] = None,
     expect: Annotated[
-        str | None, typer.Option(help="Losses you expect: 0=0.3,5000=0.8, or a log with step and loss.")
+        str | None,
+        typer.Option(help="Losses you expect: 0=0.3,5000=0.8, or a log with step and loss; drawn too."),
     ] = None,
     throughput: Annotated[float | None, typer.Option(help="Residues per second, for the duration.")] = None,
     measure: Annotated[
@@ -72,7 +73,7 @@ def forecast_run(
     )
     judgements = implied.judge(expected)
     if plot is not None:
-        _draw(implied, plot)
+        _draw(implied, expected, plot)
     if as_json:
         more = {"measured": measurement} if measurement else {}
         print_json(implied.to_dict() | {"expected": judgements} | more)
@@ -164,13 +165,13 @@ def _sentences(implied: Forecast, measurement: str) -> Iterator[str]:
     yield from (f"Note: {advice}." for advice in implied.config.advice())
 
 
-def _draw(implied: Forecast, file: Path) -> None:
+def _draw(implied: Forecast, expected: Mapping[int, float], file: Path) -> None:
     from sedd.report.forecast_plot import forecast_figure  # matplotlib is an extra
 
     if not file.parent.is_dir():
         raise ConfigError(f"{file}: there is no directory {file.parent}; make it first")
     try:
-        forecast_figure(implied).savefig(file, dpi=150)
+        forecast_figure(implied, expected).savefig(file, dpi=150)
     except ValueError as error:  # a file type that cannot be drawn
         raise ConfigError(f"{file}: cannot be drawn ({error}); name a .png") from None
 

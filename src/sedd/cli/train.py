@@ -18,8 +18,8 @@ from sedd.data import open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.statistics import DataStatistics
 from sedd.devices import choose
-from sedd.diagnosis.alarms import in_words
 from sedd.diagnosis.foresight import DataFacts, foresee
+from sedd.diagnosis.diagnosis import verdict_lines
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
@@ -124,8 +124,9 @@ def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
         rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
     run = trainer.run
     if trainer.verdict is not None:
-        rows["verdict"] = f"{in_words(trainer.verdict.kind)}; for the reasons: sedd diagnose {run.path}"
-        rows["summary"] = trainer.verdict.summary
+        out.print(trainer.verdict.lead, markup=False)
+        out.print("\n".join(verdict_lines(trainer.verdict)) + "\n", markup=False)
+        rows["more"] = f"sedd diagnose {run.path}; sedd report {run.path}"
     rows |= {"run": str(run.path), "metrics": str(run.metrics_file), "checkpoints": str(run.checkpoints)}
     if samples:
         rows["samples"] = str(samples)

@@ -15,6 +15,7 @@ from sedd.diagnosis.attribution import Attribution, between, normalised
 from sedd.diagnosis.cumulative import Cumulative, cumulative
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.labels import LABELS
 from sedd.diagnosis.predictors import Array
 from sedd.diagnosis.verdict import Verdict
 from sedd.runs.history import History
@@ -141,7 +142,7 @@ class Diagnosis:
     def _answer(self) -> Iterator[Iterable[str]]:
         """The answer first, then how certain it is, then the numbers behind it."""
         verdict = self.verdict
-        yield [f"{self.summary} {verdict.advice}".rstrip()]
+        yield [verdict.lead]
         yield verdict_lines(verdict)
         if verdict.sentence:
             yield [verdict.sentence]
@@ -172,7 +173,7 @@ class Diagnosis:
 
 def verdict_lines(verdict: Verdict) -> Iterator[str]:
     """Certainty, beginning, and what to do, one line each."""
-    yield f"Verdict: {in_words(verdict.kind)}. {verdict.certainty}".rstrip()
+    yield f"Verdict: {LABELS[verdict.kind]}. {verdict.certainty}".rstrip()
     if verdict.since is not None:
         yield f"Began between step {verdict.since[0]:,} and step {verdict.since[1]:,} (95 % interval)."
     if verdict.remedies:

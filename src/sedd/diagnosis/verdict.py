@@ -91,6 +91,16 @@ class Verdict:
         return f"{self.answer} {self.reason}".strip()
 
     @property
+    def lead(self) -> str:
+        """Answer, reason and advice: what is said first wherever a verdict is shown."""
+        return f"{self.summary} {self.advice}".rstrip()
+
+    @property
+    def began(self) -> tuple[int, int] | None:
+        """`since`, or that of `conditional`."""
+        return self.conditional.began if self.since is None and self.conditional is not None else self.since
+
+    @property
     def went_wrong(self) -> bool:
         """Whether something other than the curriculum needs attention."""
         return self.kind in WENT_WRONG

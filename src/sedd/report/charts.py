@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from sedd.diagnosis.attribution import normalised
 from sedd.diagnosis.cumulative import cumulative
-from sedd.diagnosis.predictors import entropy
-from sedd.diffusion.loss_profile import BINS, EDGES
+from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.predictors import Predictor
 from sedd.report.contents import Contents
 from sedd.report.plots import NAMES, Array, Chart, Color, Level, Panel, Series
-from sedd.runs.metrics import BoundRecord, TrainRecord
+from sedd.runs.metrics import TrainRecord
 
 MOST_POINTS = 300
 """Points of one curve; more lines than that are drawn as means of neighbours."""
@@ -68,11 +68,13 @@ def off_the_chart(chart: Chart) -> tuple[float, float] | None:
 
 def _with_phases(contents: Contents, chart: Chart) -> Chart:
     phases = () if contents.forecast is None else contents.forecast.phases
-    return replace(chart, phases=phases, marks=_rollback_steps(contents))
+    return replace(with_events(contents, chart), phases=phases)
 
 
-def _rollback_steps(contents: Contents) -> tuple[float, ...]:
-    return tuple(float(rollback.step) for rollback in contents.history.rollbacks)
+def with_events(contents: Contents, chart: Chart) -> Chart:
+    """A chart over optimizer steps with the rollbacks, and with the steps at which what the verdict says began."""
+    marks = tuple(float(rollback.step) for rollback in contents.history.rollbacks)
+    return replace(chart, marks=marks, since=contents.verdict.began)
 
 
 def loss_chart(contents: Contents) -> Chart | None:
@@ -82,49 +84,58 @@ def loss_chart(contents: Contents) -> Chart | None:
         return None
     thin = Thinned(lines)
     series: list[Series] = []
-    expected = _expected(contents, thin)
+    expected = expected_losses(thin, contents.predictors, contents.forecast)
     if expected is not None:
-        x, uniform, unigram = expected
-        series += [
-            Series("expected range", x, uniform, "curriculum", "band", low=unigram),
-            Series(NAMES["untrained"], x, uniform, "curriculum", "dashed"),
-            Series(NAMES["unigram"], x, unigram, "curriculum"),
-        ]
+        series += band(*expected)
     if len(lines) > MOST_POINTS:
         low, high = thin.field("loss", np.min), thin.field("loss", np.max)
         series.append(Series("minimum to maximum of neighbouring lines", thin.steps, high, "run", "band", low=low))
     series.append(Series("training loss", thin.steps, thin.field("loss"), "run"))
     losses = np.array([line.loss for line in lines])
     difficulty = Series("difficulty", thin.steps, thin.field("difficulty", np.max), "muted")
-    panel = Panel("loss, nats per residue", tuple(series), y_range=_loss_range(losses, expected))
+    panel = Panel(
+        "loss, nats per residue", tuple(series), y_range=loss_range(losses, None if expected is None else expected[1])
+    )
     small = Panel("difficulty", (difficulty,), height=0.3, y_range=(0.0, 1.08))
     return _with_phases(
         contents, Chart("loss", "Training loss and expected range", (panel, small), (0.0, thin.steps[-1]))
     )
 
 
-def _expected(contents: Contents, thin: Thinned) -> tuple[Array, Array, Array] | None:
+def band(steps: Array, uniform: Array, unigram: Array) -> list[Series]:
+    """The band between the losses of a uniform predictor and of a unigram model, with its edges."""
+    return [
+        Series("expected range", steps, uniform, "curriculum", "band", low=unigram),
+        Series(NAMES["untrained"], steps, uniform, "curriculum", "dashed"),
+        Series(NAMES["unigram"], steps, unigram, "curriculum"),
+    ]
+
+
+def expected_losses(
+    thin: Thinned, predictors: Mapping[str, Predictor], forecast: Forecast | None
+) -> tuple[Array, Array, Array] | None:
     """Steps, and the expected losses of a uniform predictor and of a unigram model.
 
     A line averages over the steps since the previous line and records the mask rates that their difficulty allowed.
     Its loss is compared with the expectation over these steps rather than with the forecast of the last of them.
     """
     lines, names = thin.lines, ("untrained", "unigram")
-    if contents.predictors and has_bins(lines) and len(lines) > 1:
+    if predictors and has_bins(lines) and len(lines) > 1:
         allowed = np.stack([line.bins.expected / line.bins.residues for line in lines])
-        uniform, unigram = (thin(allowed @ contents.predictors[name].values) for name in names)
+        uniform, unigram = (thin(allowed @ predictors[name].values) for name in names)
         return thin.steps, uniform, unigram
-    if contents.forecast is None:
+    if forecast is None:
         return None
     grid = np.unique(np.linspace(0, lines[-1].step, 200).astype(np.int64))
-    uniform, unigram = (np.array([contents.forecast.loss(int(step), name) for step in grid]) for name in names)
+    uniform, unigram = (np.array([forecast.loss(int(step), name) for step in grid]) for name in names)
     return grid.astype(np.float64), uniform, unigram
 
 
-def _loss_range(losses: Array, expected: tuple[Array, Array, Array] | None) -> tuple[float, float]:
+def loss_range(losses: Array, uniform: Array | None) -> tuple[float, float]:
+    """Ends of the y axis: a spike far above the losses of a `uniform` predictor is cut off."""
     finite = losses[np.isfinite(losses)]
     highest, median = (float(finite.max()), float(np.median(finite))) if len(finite) else (1.0, 1.0)
-    forecast = 0.0 if expected is None else float(expected[1].max())
+    forecast = 0.0 if uniform is None else float(uniform.max())
     limit = max(CLIP * forecast, 1.5 * median)
     return 0.0, 1.12 * max(min(highest, limit), forecast, 1e-6)
 
@@ -167,71 +178,23 @@ def normalised_chart(contents: Contents) -> Chart | None:
     thin = Thinned(lines)
     ratio = normalised(lines, contents.predictors["unigram"])
     count = max(1, min(9, len(ratio) // 6))
-    padded = np.pad(ratio, (count // 2, count - 1 - count // 2), mode="edge")
-    smooth = np.convolve(padded, np.full(count, 1.0 / count), "valid")
+    extended = np.pad(ratio, (count // 2, count - 1 - count // 2), mode="edge")
+    smooth = np.convolve(extended, np.full(count, 1.0 / count), "valid")
     series = [Series("logged line", thin.steps, thin(ratio), "run", "thin")] if count > 1 else []
     series.append(Series(f"mean of {count} lines" if count > 1 else "logged line", thin.steps, thin(smooth), "run"))
     uniform = contents.predictors["untrained"].loss(0.0, 1.0) / contents.predictors["unigram"].loss(0.0, 1.0)
     levels = (Level(NAMES["untrained"], uniform, "curriculum"), Level(NAMES["unigram"], 1.0, "curriculum", "line"))
     low, high = float(np.nanmin(smooth)), min(float(np.nanmax(smooth)), 1.5 * uniform)
-    y_range = _padded(min(low, 1.0), max(high, uniform))
+    y_range = padded(min(low, 1.0), max(high, uniform))
     panel = Panel("loss / loss of a unigram model", tuple(series), levels, y_range=y_range)
-    return Chart("normalised", "Loss relative to a unigram model", (panel,), x_range=(0.0, thin.steps[-1]))
+    chart = Chart("normalised", "Loss relative to a unigram model", (panel,), x_range=(0.0, thin.steps[-1]))
+    return with_events(contents, chart)
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
+def padded(low: float, high: float) -> tuple[float, float]:
+    """Ends of an axis with a margin."""
     margin = 0.08 * max(high - low, 0.01)
     return low - margin, high + margin
-
-
-def bound_chart(contents: Contents) -> Chart | None:
-    """The held-out bound with its 95 % intervals."""
-    bounds = contents.finite_bounds
-    if not bounds:
-        return None
-    steps, nats = (np.array([getattr(bound, name) for bound in bounds], np.float64) for name in ("step", "nats"))
-    errors = np.array([bound.half_width if np.isfinite(bound.half_width) else 0.0 for bound in bounds])
-    series = Series("held-out bound, 95 % interval", steps, nats, "run", "points", nats - errors, nats + errors)
-    low, high = float((nats - errors).min()), float((nats + errors).max())
-    near = max(1.5 * (high - low), 0.08)
-    levels = tuple(level for level in bound_levels(contents) if low - near <= level.y <= high + near)
-    y_range = _padded(min(low, *(level.y for level in levels), high), max(low, *(level.y for level in levels), high))
-    panel = Panel("nats per residue", (series,), levels, y_range=y_range)
-    last = max(float(contents.step), steps[-1])
-    return Chart("bound", "Held-out bound", (panel,), x_range=(0.0, last * 1.01), marks=_rollback_steps(contents))
-
-
-def bound_levels(contents: Contents) -> list[Level]:
-    """What the bound is compared with: uniform predictor, unigram model, and the exact value where it is known."""
-    if contents.statistics is None:
-        return []
-    frequencies = contents.statistics.frequencies
-    levels = [
-        Level(NAMES["untrained"], float(np.log(len(frequencies))), "curriculum"),
-        Level(NAMES["unigram"], entropy(frequencies), "curriculum", "line"),
-    ]
-    return levels if contents.exact is None else [*levels, Level("exact value", contents.exact, "model", "dotted")]
-
-
-def bound_profile_chart(contents: Contents) -> Chart | None:
-    """The integrand of the bound by mask rate, at the first and at the last evaluation."""
-    bounds = [bound for bound in contents.finite_bounds if np.isfinite(bound.profile).any()]
-    if not bounds:
-        return None
-    ends: list[tuple[str, Color, BoundRecord]] = [("last", "run", bounds[-1])]
-    if len(bounds) > 1:
-        ends.insert(0, ("first", "muted", bounds[0]))
-    # Narrower bins hold too few residues to show.
-    bins = np.flatnonzero((np.diff(EDGES) > 0.02) & (np.arange(BINS) > 0))
-    middle = (EDGES[1:] + EDGES[:-1]) / 2
-    series = [
-        Series(f"{name} evaluation, step {bound.step:,}", middle[bins], bound.profile[bins], color)
-        for name, color, bound in ends
-    ]
-    if "unigram" in contents.predictors and contents.absorbs:
-        series.append(Series(NAMES["unigram"], middle, contents.predictors["unigram"].values, "curriculum"))
-    panel = Panel("nats per unit of mask rate", tuple(series))
-    return Chart("bound-profile", "The bound by mask rate", (panel,), x_name="mask rate", x_range=(0.0, 1.0))
 
 
 def optimizer_chart(contents: Contents) -> Chart | None:
@@ -256,4 +219,4 @@ def optimizer_chart(contents: Contents) -> Chart | None:
         x = np.concatenate([[0.0], np.repeat(steps, 2), [last]])  # a staircase
         y = np.repeat(np.concatenate([[0.0], counts]), 2)
         panels.append(Panel("skipped steps", (Series("skipped steps so far", x, y, "alarm"),), height=0.5))
-    return Chart("optimizer", "The optimizer", tuple(panels), x_range=(0.0, last), marks=_rollback_steps(contents))
+    return with_events(contents, Chart("optimizer", "The optimizer", tuple(panels), x_range=(0.0, last)))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import cast, get_args
 
 from safetensors import SafetensorError, safe_open
 
@@ -15,17 +16,18 @@ from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.alarms import Alarm, Cause, Severity
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.hypotheses import HYPOTHESES
 from sedd.diagnosis.predictors import Predictor
-from sedd.diagnosis.verdict import Verdict
+from sedd.diagnosis.verdict import Kind, Remedy, Verdict
 from sedd.errors import CheckpointError, ConfigError, SeddError
 from sedd.report.samples import SampleFile, read_samples
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import History
-from sedd.runs.metrics import BoundRecord
+from sedd.runs.metrics import BoundRecord, RollbackRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +147,32 @@ def _diagnosis(directory: RunDirectory, missing: list[str]) -> tuple[Diagnosis |
 
 
 def _recorded_verdict(history: History) -> Verdict:
-    """The verdict on a run without a usable configuration: the first serious alarm that it recorded itself."""
-    alarms = tuple(Alarm.from_dict(event) for event in history.events if event["kind"] == "alarm")
-    for alarm in alarms:
-        if alarm.severity != "info" and alarm.cause in ("learning", "instability", "data"):
-            return Verdict(alarm.cause, f"Training went wrong at step {alarm.step:,}: {alarm.message}.", alarms=alarms)
-    return Verdict("inconclusive", "This run cannot be judged yet. What is missing is listed below.", alarms=alarms)
+    """The verdict on a run without a usable configuration: the gravest of the alarms that it recorded itself.
+
+    Alarms before a rollback led to it, and are dealt with.
+    """
+    alarms: tuple[Alarm, ...] = ()
+    for event in history.events:
+        if event["kind"] == RollbackRecord.kind:
+            alarms = ()
+        elif event["kind"] == "alarm" and event.get("cause") in get_args(Cause):
+            alarms = (*alarms, Alarm.from_dict(event))
+    grave = [alarm for alarm in alarms if alarm.severity != "info"]
+    if not grave:
+        answer = "This run cannot be judged: what is missing is listed below, and it recorded no serious alarm itself."
+        return Verdict("inconclusive", answer, alarms=alarms)
+    order = get_args(Severity)
+    alarm = max(reversed(grave), key=lambda alarm: order.index(alarm.severity))  # the latest of the gravest
+    since = {"since", "since_latest"} <= set(alarm.numbers)
+    return Verdict(
+        cast(Kind, alarm.cause),
+        f"While it trained, this run raised an alarm at step {alarm.step:,}: {alarm.message.rstrip('.')}.",
+        reason="Whether it still holds at the end cannot be tested without a usable configuration.",
+        since=(int(alarm.numbers["since"]), int(alarm.numbers["since_latest"])) if since else None,
+        hypothesis=alarm.rule if alarm.rule in HYPOTHESES else "",
+        remedies=tuple(Remedy(text) for text in alarm.remedies),
+        alarms=alarms,
+    )
 
 
 def _exact(config: Config | None, history: History) -> float | None:

@@ -9,15 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from sedd.diagnosis.diagnosis import evenly_spaced
-from sedd.report.charts import (
-    attribution_chart,
-    bound_chart,
-    bound_profile_chart,
-    loss_chart,
-    normalised_chart,
-    off_the_chart,
-    optimizer_chart,
-)
+from sedd.report.bound_charts import bound_chart, bound_profile_chart
+from sedd.report.charts import attribution_chart, loss_chart, normalised_chart, off_the_chart, optimizer_chart
 from sedd.report.contents import Contents
 from sedd.report.heatmap import ROWS, Heat, draw_heat, heat_map
 from sedd.report.plots import DARK, LIGHT, Chart, Panel, Series, draw, to_svg
@@ -59,7 +52,7 @@ class Figure:
 def figures(contents: Contents) -> dict[str, Figure]:
     """By name, every figure that the run has numbers for."""
     charts = [chart for make in CHARTS if (chart := make(contents)) is not None]
-    drawn = {chart.name: _figure(chart) for chart in charts}
+    drawn = {chart.name: figure_of(chart) for chart in charts}
     heat = heat_map(contents)
     if heat is not None:
         light, dark = (_address(draw_heat(heat, colors, title=False), heat.name) for colors in (LIGHT, DARK))
@@ -67,7 +60,8 @@ def figures(contents: Contents) -> dict[str, Figure]:
     return drawn
 
 
-def _figure(chart: Chart) -> Figure:
+def figure_of(chart: Chart) -> Figure:
+    """A chart with its numbers, drawn for both papers and without its title."""
     light, dark = (_address(draw(chart, colors, title=False), chart.name) for colors in (LIGHT, DARK))
     return Figure(chart.name, chart.title, light, dark, tables(chart), off_the_chart(chart))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Color = Literal["run", "curriculum", "model", "noise", "alarm", "ink", "muted", "grid", "paper"]
 """What a colour stands for."""
-Style = Literal["line", "dashed", "dotted", "thin", "points", "band"]
+Style = Literal["line", "dashed", "dotted", "thin", "points", "dots", "band"]
 
 NAMES = {"untrained": "uniform predictor", "unigram": "unigram model", "run": "this model, unchanged"}
 """Labels of the predictors that a loss is compared with."""
@@ -45,12 +46,17 @@ FONT = 12
 """Points."""
 ROUND = (1, 2, 2.5, 5, 10)
 """Steps between ticks, times a power of ten."""
+TITLE_WIDTH = 98
+"""Characters of a line of a title."""
+SINCE = "it began here (95 % interval)"
+"""Name of the shaded steps of `Chart.since`."""
 _LINES: dict[Style, dict[str, Any]] = {
     "line": {"linewidth": 1.7},
     "thin": {"linewidth": 0.8, "alpha": 0.55},
     "dashed": {"linewidth": 1.5, "linestyle": (0, (5, 3))},
     "dotted": {"linewidth": 1.6, "linestyle": (0, (1.5, 2))},
     "points": {"linewidth": 1.2, "marker": "o", "markersize": 4},
+    "dots": {"linewidth": 0, "marker": "o", "markersize": 5},
 }
 
 
@@ -64,9 +70,9 @@ class Series:
     color: Color
     style: Style = "line"
     low: Array | None = None
-    """Lower edge of a band (`y` is the upper edge), or lower end of the error bars."""
+    """Lower edge of a band (`y` is the upper edge), or lower ends of the intervals of the points."""
     high: Array | None = None
-    """Upper end of the error bars."""
+    """Upper ends of these intervals: error bars with the style `points`, shaded with the others."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Level:
     y: float
     color: Color = "muted"
     style: Style = "dashed"
+    half_width: float = 0.0
+    """Half of the 95 % interval of `y`, which is shaded; 0 where it is exact, NaN where no error is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +114,8 @@ class Chart:
     """Their borders are marked, and named where the name fits."""
     marks: tuple[float, ...] = ()
     """Vertical lines in the colour of alarms."""
+    since: tuple[int, int] | None = None
+    """95 % interval of the step at which what the verdict says began; shaded in all panels."""
 
 
 def require_matplotlib() -> None:
@@ -154,12 +164,24 @@ def draw(chart: Chart, colors: Mapping[Color, str] = LIGHT, *, title: bool = Tru
         _draw_panel(panel, axes, colors)
         for step in chart.marks:
             axes.axvline(step, color=colors["alarm"], linewidth=1.2, linestyle=(0, (4, 2)))
+    _draw_since(chart, all_axes, colors)
     format_x_axis(all_axes[-1], colors, chart.x_range, chart.x_name)
     _draw_phases(chart, all_axes, colors)
     _draw_legend(figure, all_axes, colors)
     if title:
         draw_title(figure, colors, chart.title)
     return figure
+
+
+def _draw_since(chart: Chart, all_axes: Sequence[Axes], colors: Mapping[Color, str]) -> None:
+    """Shade the steps at which it began; the edges are drawn too, so that a short interval can be seen."""
+    if chart.since is None:
+        return
+    low, high = chart.since
+    for axes in all_axes:
+        axes.axvspan(low, high, facecolor=colors["alarm"], alpha=0.18, linewidth=0, label=SINCE)
+        for edge in (low, high):
+            axes.axvline(edge, color=colors["alarm"], linewidth=0.8, alpha=0.7)
 
 
 def _draw_legend(figure: Figure, all_axes: Sequence[Axes], colors: Mapping[Color, str]) -> None:
@@ -175,8 +197,10 @@ def _draw_legend(figure: Figure, all_axes: Sequence[Axes], colors: Mapping[Color
 
 
 def draw_title(figure: Figure, colors: Mapping[Color, str], title: str) -> None:
-    """A bold title at the upper left."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=FONT * 1.2, color=colors["ink"], weight="bold")
+    """A bold title at the upper left, on as many lines as it needs."""
+    text = fill(title, TITLE_WIDTH)
+    size = FONT * (1.2 if "\n" not in text else 1.05)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=size, color=colors["ink"], weight="bold")
 
 
 def style_axes(axes: Axes, colors: Mapping[Color, str], unit: str) -> None:
@@ -220,10 +244,17 @@ def _draw_panel(panel: Panel, axes: Axes, colors: Mapping[Color, str]) -> None:
             continue
         marker = {"marker": "o", "markersize": 5} if len(series.x) == 1 else {}  # a line of one point is invisible
         axes.plot(series.x, series.y, color=color, label=series.name, **(_LINES[series.style] | marker))
-        if series.low is not None and series.high is not None:
+        if series.low is None or series.high is None:
+            continue
+        if series.style == "points" or len(series.x) == 1:
             axes.vlines(series.x, series.low, series.high, color=color, linewidth=1.4)
+        else:
+            axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.15, linewidth=0)
     for level in panel.levels:
         axes.axhline(level.y, color=colors[level.color], label=level.name, **_LINES[level.style])
+        if level.half_width > 0:
+            ends = level.y - level.half_width, level.y + level.half_width
+            axes.axhspan(*ends, facecolor=colors[level.color], alpha=0.12, linewidth=0)
     _format_y_axis(panel, axes)
 
 

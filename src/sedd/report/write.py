@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sedd.errors import SeddError
 from sedd.files import write_atomically
-from sedd.report.charts import attribution_chart, bound_chart, loss_chart
+from sedd.report.bound_charts import bound_chart
+from sedd.report.charts import attribution_chart, loss_chart
 from sedd.report.contents import gather
 from sedd.report.heatmap import Heat, draw_heat, heat_map
 from sedd.report.page import render
