@@ -116,7 +116,7 @@ def numbers_of(history: History) -> str:
         first, last = history.bounds[0], history.bounds[-1]
         best = min(history.bounds, key=lambda bound: bound.nats)
         parts.append(
-            f"The held-out bound, which does not depend on the curriculum, went from {first.nats:.4f} (step "
+            f"The held-out bound, which does not depend on the difficulty, went from {first.nats:.4f} (step "
             f"{first.step:,}) to {with_error(last.nats, last.half_width)} nats per residue; best {best.nats:.4f} at "
             f"step {best.step:,} (± is half of a 95 % interval)."
         )

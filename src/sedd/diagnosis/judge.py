@@ -140,10 +140,7 @@ def _inconclusive(facts: RunFacts, symptoms: Symptoms, shared: Verdict) -> Verdi
 
 def _first(advice: Sequence[Remedy]) -> str:
     """The first remedy as a sentence."""
-    if not advice:
-        return ""
-    text = str(advice[0])
-    return f"{text[0].upper()}{text[1:]}."
+    return advice[0].sentence if advice else ""
 
 
 def _factor(evidence: Evidence) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from sedd.diagnosis.bayes import Measured
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
 from sedd.diagnosis.evidence.evaluations import held_out, probe
+from sedd.diagnosis.ramp import ramp_matters
 from sedd.evaluation.intervals import plus_minus
 
 Symptoms = Mapping[str, Evidence]
@@ -42,10 +43,14 @@ def measured(effect: Measured) -> str:
     return plus_minus(effect.value, effect.half_width)
 
 
+def _not_the_curriculum(facts: RunFacts) -> str:
+    return ", and the curriculum is not the reason" if ramp_matters(facts.config, facts.step) else ""
+
+
 def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
     since = divergence_since(symptoms)
     worse = symptoms.get("worse")
-    answer = "Training diverges: the model gets worse, and the curriculum is not the reason."
+    answer = f"Training diverges: the model gets worse{_not_the_curriculum(facts)}."
     if worse is not None and worse.log_bayes_factor > 0:
         reason = f"On equally hard data its loss changed by {percent(worse.effect)} since its best; this began "
         return answer, f"{reason}{between_steps(since)} and has not been made up since."
@@ -64,7 +69,7 @@ def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
 
 def _instability(facts: RunFacts, symptoms: Symptoms) -> Pair:
     skipped, oscillation = symptoms["skipped steps"], symptoms.get("oscillation")
-    answer = "Training is unstable, and the curriculum is not the reason."
+    answer = f"Training is unstable{_not_the_curriculum(facts)}."
     if oscillation is None or skipped.log_bayes_factor >= oscillation.log_bayes_factor:
         count, share = skipped.numbers["skipped"], skipped.numbers["share"]
         return answer, (
@@ -82,8 +87,9 @@ def _data_change(facts: RunFacts, symptoms: Symptoms) -> Pair:
     found = symptoms["data change"]
     ended = found.numbers["ended"]
     over = f" and ended at step {ended:,.0f}" if math.isfinite(ended) else ""
+    others = "neither the model nor the curriculum is" if ramp_matters(facts.config, facts.step) else "the model is not"
     return (
-        "The training data changed: neither the model nor the curriculum is the reason.",
+        f"The training data changed: {others} the reason.",
         f"The token frequencies of the training sequences differ by {nats(found.numbers['shift'])} nats per residue "
         f"from those of the training set, where {nats(found.numbers['usual'])} is usual; this began "
         f"{between_steps(found.since)}{over}.",

@@ -43,6 +43,12 @@ class Remedy:
         further = "; ".join(part for part in (self.effect, note) if part)
         return f"{self.text} ({further})" if further else self.text
 
+    @property
+    def sentence(self) -> str:
+        """The remedy as a sentence; a setting keeps its small letters."""
+        text, first = str(self), self.text.split(" ", 1)[0]
+        return f"Set {text}." if "=" in first else f"{text[:1].upper()}{text[1:]}."
+
     def to_dict(self) -> dict[str, Any]:
         """The remedy as plain data."""
         return {"text": self.text, "effect": self.effect, "tried": self.tried}

@@ -21,6 +21,8 @@ MOST_POINTS = 300
 """Points of one curve; more lines than that are drawn as means of neighbours."""
 PARTS: tuple[tuple[str, Color], ...] = (("difficulty", "curriculum"), ("learning", "model"))
 """Parts of the attribution that have an interval, and their colours."""
+FAR = 4.0
+"""A loss that is typically over this many times the highest expected loss needs a logarithmic axis."""
 CLIP = 2.5
 """A loss over this many times the highest expected loss is off the chart, so that one spike does not flatten it."""
 
@@ -138,6 +140,17 @@ def loss_range(losses: Array, uniform: Array | None) -> tuple[float, float]:
     forecast = 0.0 if uniform is None else float(uniform.max())
     limit = max(CLIP * forecast, 1.5 * median)
     return 0.0, 1.12 * max(min(highest, limit), forecast, 1e-6)
+
+
+def far_above(losses: Array, uniform: Array | None) -> bool:
+    """Whether most losses are so far above those of a `uniform` predictor that only a logarithmic axis shows both."""
+    finite = losses[np.isfinite(losses)]
+    return uniform is not None and len(finite) > 0 and float(np.median(finite)) > FAR * float(uniform.max())
+
+
+def loss_panel(unit: str, series: Sequence[Series], y_range: tuple[float, float], *, far: bool) -> Panel:
+    """Losses on a linear axis, or on a logarithmic one that shows them all."""
+    return Panel(unit, tuple(series), y_range=None if far else y_range, log=far)
 
 
 def attribution_chart(contents: Contents) -> Chart | None:

@@ -12,7 +12,7 @@ from sedd.config.config import Config
 from sedd.diagnosis.curve import Curve, Unit
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diffusion.loss_profile import mask_range
-from sedd.report.charts import Thinned, band, expected_losses, loss_range
+from sedd.report.charts import Thinned, band, expected_losses, far_above, loss_panel, loss_range
 from sedd.report.plots import Array, Chart, Panel, Series, Style, draw
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def diagnosis_chart(diagnosis: Diagnosis) -> Chart | None:
     drawn = _of_run(diagnosis) if diagnosis.external_curve is None else _of_curve(diagnosis)
     if drawn is None:
         return None
-    y_range = loss_range(drawn.losses, None if drawn.expected is None else drawn.expected[1])
+    uniform = None if drawn.expected is None else drawn.expected[1]
+    y_range = loss_range(drawn.losses, uniform)
     held_out = [series.y for series in drawn.series[1:]]
     finite = np.concatenate([[0.0], *(values[np.isfinite(values)] for values in held_out)])
     y_range = (0.0, max(y_range[1], min(1.12 * float(finite.max()), 2.0 * y_range[1])))
@@ -74,7 +75,7 @@ def diagnosis_chart(diagnosis: Diagnosis) -> Chart | None:
     curves = (*(band(*drawn.expected) if drawn.expected else ()), *drawn.series, *((lost,) if broken.any() else ()))
     mask = Series(MASK_RATE, drawn.steps, drawn.mask_rates, "muted")
     panels = (
-        Panel(f"loss, {drawn.unit}", curves, y_range=y_range),
+        loss_panel(f"loss, {drawn.unit}", curves, y_range, far=far_above(drawn.losses, uniform)),
         Panel(MASK_RATE, (mask,), height=0.35, y_range=(0.0, 1.08)),
     )
     verdict = diagnosis.verdict

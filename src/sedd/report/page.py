@@ -7,6 +7,7 @@ import math
 from sedd.diagnosis.alarms import Alarm, grouped
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.labels import LABELS
+from sedd.diagnosis.ramp import ramp_matters
 from sedd.evaluation.intervals import with_error
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.bound_charts import bound_levels
@@ -34,8 +35,6 @@ SECTIONS = {
     "environment": "Environment",
 }
 """Anchors and headings, in order."""
-ENDED_LONG_AGO = 0.1
-"""A ramp of less than this share of the steps so far ended long ago."""
 SEVERITY_TONES = {"info": "good", "warning": "wait", "critical": "bad"}
 
 
@@ -71,13 +70,8 @@ def render(contents: Contents) -> str:
 
 
 def ramping(contents: Contents) -> bool:
-    """Whether the ramp explains part of the plotted loss: it takes at least a tenth of the steps so far, or goes on."""
-    if contents.forecast is None:
-        return False
-    ramp = min(contents.forecast.config.curriculum.preschool_time, contents.forecast.config.training.n_iters)
-    return ramp >= ENDED_LONG_AGO * contents.step and contents.forecast.mask_range(0) != contents.forecast.mask_range(
-        ramp
-    )
+    """Whether the ramp explains part of the plotted loss; not known where the curriculum is not."""
+    return contents.forecast is not None and ramp_matters(contents.forecast.config, contents.step)
 
 
 def view(contents: Contents) -> VerdictView:
