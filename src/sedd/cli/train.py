@@ -18,8 +18,8 @@ from sedd.data import open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.statistics import DataStatistics
 from sedd.devices import choose
-from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.diagnosis.diagnosis import verdict_lines
+from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound

@@ -1,8 +1,8 @@
 """How often the rules of `monitoring` fire by chance in a run in which the model does not change.
 
 Simulated: the logged losses of a fixed predictor under the curriculum, with the Monte Carlo error of the noise draws
-(`sedd.diagnosis.step_scatter`). Rules look at neighbouring lines together, so that their windows are correlated. Each rule
-is applied to these losses as it stands in the configuration, without the monitor's own test for Monte Carlo error. A
+(`sedd.diagnosis.step_scatter`). Rules look at neighbouring lines together, so that their windows are correlated. Each
+rule is applied to these losses as it stands in the configuration, without the monitor's own test for Monte Carlo error. A
 rule fires by chance where it does not fire on the expected losses.
 """
 
