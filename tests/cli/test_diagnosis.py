@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import warnings
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import yaml
 import sedd
 from sedd.cli import forecast
 from sedd.data import STRATA
+from sedd.report.plots import new_figure
 from tests.cli.commands import assert_errors, assert_printed, failed, sedd_
 from tests.conftest import TINY
 from tests.diagnosis.test_external_curve import TABLE
@@ -117,6 +119,14 @@ def test_a_figure_can_be_drawn(tmp_path):
     assert printed.split()[-1] == str(tmp_path / "f.png")
 
 
+def test_expected_losses_are_drawn_on_the_forecast(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("sedd.report.forecast_plot.draw", lambda chart: drawn.update(chart=chart) or new_figure(1, 1))
+    sedd_("forecast", "quickstart", *TINY, "--plot", tmp_path / "f.png", "--expect", "2=0.9,6=1.5")
+    (dots,) = [curve for panel in drawn["chart"].panels for curve in panel.series if curve.style == "dots"]
+    assert (dots.x.tolist(), dots.y.tolist()) == ([2.0, 6.0], [0.9, 1.5])
+
+
 # Diagnose ------------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +142,7 @@ def test_a_diagnosis_begins_with_the_answer_and_then_has_numbers_and_details(rec
     assert_printed("diagnose", printed)
     assert len(printed.splitlines()) < 60
     found = json.loads(sedd_("diagnose", recorded, "--json"))
-    assert printed.startswith(found["summary"] + "\n")
+    assert printed.startswith(f"{found['answer']} {found['reason']} {found['advice']}\n")
 
 
 def test_a_diagnosis_as_json_is_plain(run):
@@ -145,6 +155,17 @@ def test_a_diagnosis_as_json_is_plain(run):
     assert found["cumulative"]["steps"][-1] == 60
     assert found["forecast"]["rows"][0]["run"] is not None
     assert len(found["bounds"]) == 2
+
+
+@pytest.mark.parametrize("source", ["table", "recorded"])
+def test_a_diagnosis_can_be_drawn_and_written_as_a_page(source, request, tmp_path):
+    given = ("--config", "uniref50_aggressive") if source == "table" else ()
+    files = tmp_path / "curve.png", tmp_path / "page.html"
+    printed = sedd_("diagnose", request.getfixturevalue(source), *given, "--plot", files[0], "--html", files[1])
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    answer = json.loads(sedd_("diagnose", request.getfixturevalue(source), *given, "--json"))["answer"]
+    assert escape(answer) in files[1].read_text(encoding="utf-8")
+    assert [line.split()[-1] for line in printed.splitlines()[-3:] if line] == [str(file) for file in files]
 
 
 def test_a_metrics_file_alone_is_diagnosed_like_its_run(run, tmp_path):

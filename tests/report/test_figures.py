@@ -11,10 +11,13 @@ import pytest
 
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.forecast import make_forecast
+from sedd.evaluation.intervals import half_width
+from sedd.report.bound_charts import bound_chart, bound_levels
 from sedd.report.charts import attribution_chart, loss_chart
 from sedd.report.contents import gather
-from sedd.report.forecast_plot import forecast_figure
+from sedd.report.forecast_plot import forecast_chart, forecast_figure
 from sedd.report.heatmap import heat_map
+from sedd.report.legend import legend_columns
 from sedd.report.plots import DARK, LIGHT, Chart
 from sedd.report.write import write_report
 from tests.report.conftest import of_kind, page_of
@@ -116,6 +119,66 @@ def test_a_spike_does_not_flatten_the_chart_and_is_reported(make, records):
     assert chart.panels[0].y_range is not None
     assert chart.panels[0].y_range[1] < 20
     assert re.findall(r"[\d,]+", page_of(run).text["loss"].split("Numbers")[0])[-2:] == ["5,000", "30"]
+
+
+def test_the_bounds_on_held_out_and_training_sequences_are_drawn_with_their_intervals(trained):
+    chart, bounds = bound_chart(gather(trained)), gather(trained).history.bounds
+    assert chart is not None
+    drawn = {series.name: series for series in chart.panels[0].series}
+    for name, field in (
+        ("held-out sequences", "held_out"),
+        ("training sequences", "probe"),
+        ("training sequences, weights before averaging", "probe_raw"),
+    ):
+        records = [getattr(bound, field) for bound in bounds]
+        assert drawn[name].x.tolist() == [bound.step for bound in bounds]
+        assert drawn[name].y.tolist() == [record.nats for record in records]
+        halves = [half_width(record.stderr, record.sequences) for record in records]
+        assert drawn[name].low is not None
+        assert drawn[name].high is not None
+        np.testing.assert_allclose(drawn[name].high - drawn[name].y, halves)
+        np.testing.assert_allclose(drawn[name].y - drawn[name].low, halves)
+
+
+def test_the_ladder_has_the_losses_of_simple_predictors_on_the_held_out_sequences(trained):
+    contents = gather(trained)
+    evaluated = contents.history.evaluated
+    assert evaluated is not None
+    levels = {level.name: level for level in bound_levels(contents)}
+    assert (levels["uniform predictor"].y, levels["uniform predictor"].half_width) == (pytest.approx(np.log(20)), 0.0)
+    held_out = evaluated.held_out
+    for name, values in (("unigram model", held_out.unigram), ("composition of the sequence", held_out.composition)):
+        mean = float((values * held_out.residues).sum() / held_out.residues.sum())
+        assert levels[name].y == pytest.approx(mean)
+        assert 0.001 < levels[name].half_width < 0.2
+    assert levels["exact value"].y == contents.exact
+
+
+def test_an_old_run_has_a_ladder_without_errors(make, records):
+    levels = {level.name: level for level in bound_levels(gather(make(of_kind(records, "data", "train", "bound"))))}
+    assert set(levels) == {"uniform predictor", "unigram model", "exact value"}
+    assert np.isnan(levels["unigram model"].half_width)
+
+
+def test_expected_losses_are_dots_on_the_forecast(tiny):
+    forecast = make_forecast(config := tiny(), DataStatistics.usual(config))
+    chart = forecast_chart(forecast, {30: 1.2, 4: 0.7})
+    drawn = {series.name: series for panel in chart.panels for series in panel.series}
+    dots, band = drawn["expected or observed loss"], drawn["expected range"]
+    assert (dots.x.tolist(), dots.y.tolist(), dots.style) == ([4.0, 30.0], [0.7, 1.2], "dots")
+    assert chart.x_range == (0.0, 30.0)  # beyond the 8 steps of the configuration
+    assert band.low is not None
+    at = int(np.searchsorted(band.x, 4))
+    assert (band.y[at], band.low[at]) == (
+        pytest.approx(forecast.loss(4, "untrained")),
+        pytest.approx(forecast.loss(4, "unigram")),
+    )
+    assert "expected or observed loss" not in curves(forecast_chart(forecast, {}))
+
+
+@pytest.mark.parametrize(("width", "columns"), [(200, 5), (60, 3), (10, 1)])
+def test_a_legend_has_as_many_columns_as_fit(width, columns):
+    assert legend_columns(["ten of one"] * 7, width) == columns
 
 
 @pytest.mark.parametrize("ramp", ["linear", "constant"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from sedd.diagnosis.verdict import Verdict
+from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.verdict import WENT_WRONG, Kind, Remedy, Verdict
 from sedd.evaluation.intervals import half_width
 from sedd.report.contents import gather
-from sedd.report.page import SECTIONS, ramping, render, tone
+from sedd.report.page import SECTIONS, alarms_of, ramping, render, view
+from sedd.report.verdict_view import view_of
 from tests.report.conftest import Page, of_kind, page_of
 
 pytestmark = pytest.mark.usefixtures("no_svg")
@@ -41,7 +44,10 @@ def test_the_page_begins_with_the_verdict_then_the_key_numbers_then_the_sections
 
 def test_the_page_has_the_summary_of_the_verdict_its_details_and_the_source_of_the_token_frequencies(trained, page):
     contents = gather(trained)
-    assert contents.verdict.summary in page.text["verdict"]
+    shown = " ".join(page.text["verdict"].split())
+    for part in (contents.verdict.answer, contents.verdict.reason, contents.verdict.advice, contents.verdict.certainty):
+        assert part
+        assert part in shown
     assert contents.verdict.sentence in page.text["story"]
     assert contents.statistics is not None
     assert contents.statistics.source in page.text["loss"]
@@ -54,8 +60,11 @@ def test_the_task_gets_harder_only_while_the_ramp_explains_part_of_the_loss(make
     contents = gather(run)
     contents = replace(contents, verdict=Verdict("curriculum", "It rose."))
     assert ramping(contents) == (label == "harder")
-    assert tone(contents)[1].endswith(label)
-    assert ("gets harder" in Page(render(contents)).text["loss"]) == (label == "harder")
+    assert view(contents).label.endswith(label)
+    page = Page(render(contents))
+    assert ("gets harder" in page.text["loss"]) == (label == "harder")
+    said = " ".join(page.text[name] for name in ("verdict", *SECTIONS) if name != "configuration")
+    assert ("curriculum" in said) == (label == "harder")
 
 
 def test_nothing_on_the_page_is_loaded_from_elsewhere_and_nothing_can_run(page):
@@ -172,24 +181,107 @@ def test_a_curriculum_that_is_not_installed_is_named_and_the_rest_is_shown(make,
     assert {"uniform predictor", "unigram model"} <= set(page.tables["figure-loss"][0][0])
 
 
-def test_without_a_configuration_the_recorded_alarms_are_shown(make, records):
-    page = page_of(make([*records, alarm()], config=None))
-    assert "it got worse" in page.text["verdict"]
-    assert "lower it" in page.text["alarms"]
+@pytest.mark.parametrize(
+    ("events", "kind", "step"),
+    [
+        ([(8, "learning", "critical"), (20, "overfitting", "warning")], "learning", 8),
+        ([(8, "data", "warning"), (20, "overfitting", "warning")], "overfitting", 20),
+        ([(8, "plateau", "warning"), (20, "curriculum", "info")], "plateau", 8),
+        ([(8, "curriculum", "info")], "inconclusive", None),
+        ([(8, "little signal", "warning")], "inconclusive", None),  # a cause of old runs, which is none
+    ],
+)
+def test_without_a_configuration_the_gravest_recorded_alarm_is_the_verdict(make, records, events, kind, step):
+    alarms = [alarm(step=at, cause=cause, severity=severity) for at, cause, severity in events]
+    run = make([*records, *alarms], config=None)
+    verdict = gather(run).verdict
+    assert verdict.kind == kind
+    assert [remedy.text for remedy in verdict.remedies] == (["lower it"] if step else [])
+    page = page_of(run)
+    assert ("it got worse" in page.text["verdict"]) == (step is not None)
+    assert step is None or f"step {step}:" in page.text["verdict"]
     assert "config.yaml" in page.text["missing"]
     assert "configuration" in page.absent
 
 
-def test_alarms_within_monte_carlo_error_are_only_counted(make, records):
-    noise = [alarm(step=step, cause="little signal", severity="info", message="noise") for step in (4, 6)]
+def test_alarms_before_a_rollback_are_dealt_with(make, records):
+    back = {
+        "kind": "rollback", "step": 4, "from_step": 8, "lr_scale": 0.5, "rollbacks": 1, "alarm": alarm(),
+    }  # fmt: skip
+    assert gather(make([*records, alarm(), back], config=None)).verdict.kind == "inconclusive"
+
+
+def test_alarms_of_one_rule_share_a_row_with_the_gravest_severity(make, records):
     twice = [alarm(step=step, severity=severity) for step, severity in ((8, "critical"), (9, "warning"))]
-    page = page_of(make([*of_kind(records, "data", "train"), *noise, *twice], config=None))
+    page = page_of(make([*of_kind(records, "data", "train"), *twice], config=None))
     (table,) = page.tables["alarms"]
     assert len(table) == 2  # the heads, and one group
     assert re.findall(r"\d+", table[1][0]) == ["8", "2", "9"]  # first step, how often, last step
     assert "critical" in table[1][1]
-    assert "noise" not in page.text["alarms"]
-    assert re.findall(r"\d+", page.text["noise-alarms"]) == ["2"]
+
+
+def test_what_chance_did_to_the_rules_is_folded(trained):
+    contents = gather(trained)
+    assert contents.diagnosis is not None
+    counted = replace(contents.diagnosis, by_chance={"max_oscillation": 7})
+    page = Page(render(replace(contents, diagnosis=counted)))
+    assert re.findall(r"\d+", page.text["by-chance"]) == ["7", str(len(contents.history.lines))]
+    assert ("details", "by-chance") in [(tag, attributes.get("id")) for tag, attributes in page.tags]
+
+
+def test_an_alarm_that_the_ramp_explains_is_shown_while_the_ramp_matters(trained):
+    contents = gather(trained)
+    climbs = Alarm(8, "max_rise", "curriculum", "info", "it climbs", {})
+    contents = replace(contents, verdict=replace(contents.verdict, alarms=(climbs,)))
+    assert alarms_of(contents)[0] == [climbs]
+    unknown = replace(contents, curriculum_known=False)
+    shown, folded = alarms_of(unknown)
+    assert shown == []
+    assert "max_rise, at step 8" in folded[-1]
+
+
+EVERY = Verdict(
+    "overfitting",
+    "It memorises.",
+    reason="Because.",
+    advice="Stop.",
+    certainty="Nearly certain.",
+    probability=0.97,
+    runner_up="healthy",
+    since=(12, 18),
+    hypothesis="overfitting",
+    probabilities={"healthy": 0.03, "overfitting": 0.97},
+    log_bayes_factor=5.5,
+    numbers={"effect": 0.031, "low": 0.02, "high": 0.042, "best_step": math.inf},
+    sentence="From 1 to 2.",
+    remedies=(Remedy("model.dropout=0.2", "later", tried=False), Remedy("stop", tried=True), Remedy("wait")),
+)
+
+
+def test_the_page_shows_every_part_of_a_verdict(trained):
+    page = Page(render(replace(gather(trained), verdict=EVERY)))
+    for name, part in (
+        ("reason", "Because."),
+        ("advice", "Stop."),
+        ("certainty", "Nearly certain."),
+        ("story", "From"),
+    ):
+        assert part in page.text[name]
+    assert re.findall(r"\d+", page.text["certainty"])[:2] == ["12", "18"]
+    kinds, numbers = page.tables["hypotheses"]
+    assert [row[1] for row in kinds[1:]] == ["97 %", "3 %"]  # the likeliest first
+    assert {row[0]: row[1] for row in numbers[1:]} == {
+        "log of the Bayes factor against healthy": "5.5", "effect": "0.031", "low": "0.02", "high": "0.042",
+    }  # fmt: skip
+    tags = [attributes["class"] for tag, attributes in page.tags if str(attributes.get("class", "")).startswith("tag ")]
+    assert [name for name in tags if name in ("tag soft", "tag good")] == ["tag soft", "tag good"]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_has_a_label_and_a_colour_that_follows_from_what_to_do(kind):
+    shown = view_of(Verdict(kind, "So."))
+    assert shown.label
+    assert shown.colour == ("bad" if kind in WENT_WRONG else "good" if kind in ("healthy", "curriculum") else "wait")
 
 
 def test_a_rollback_is_shown_with_its_steps(make, records):

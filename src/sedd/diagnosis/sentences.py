@@ -23,7 +23,7 @@ def between_steps(since: tuple[int, int] | None) -> str:
     if since is None:
         return "at a step that the log does not show"
     low, high = since
-    return f"after step {low:,}, at the latest at step {high:,}," if low else f"at step {high:,} or before"
+    return f"after step {low:,} and at the latest at step {high:,}" if low else f"at step {high:,} or before"
 
 
 def percent(effect: Measured) -> str:
@@ -53,7 +53,7 @@ def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
     answer = f"Training diverges: the model gets worse{_not_the_curriculum(facts)}."
     if worse is not None and worse.log_bayes_factor > 0:
         reason = f"On equally hard data its loss changed by {percent(worse.effect)} since its best; this began "
-        return answer, f"{reason}{between_steps(since)} and has not been made up since."
+        return answer, f"{reason}{between_steps(since)}, and has not been made up since."
     above = symptoms.get("above untrained")
     if above is not None and above.log_bayes_factor > 0:
         return answer, (
@@ -63,7 +63,7 @@ def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
     seen = symptoms["worse on seen"]
     return answer, (
         f"On training sequences, always the same, it has {measured(seen.effect)} "
-        f"nats per residue more than at its best; this began {between_steps(since)} and has not been made up since."
+        f"nats per residue more than at its best; this began {between_steps(since)}, and has not been made up since."
     )
 
 

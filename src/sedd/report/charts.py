@@ -21,8 +21,10 @@ MOST_POINTS = 300
 """Points of one curve; more lines than that are drawn as means of neighbours."""
 PARTS: tuple[tuple[str, Color], ...] = (("difficulty", "curriculum"), ("learning", "model"))
 """Parts of the attribution that have an interval, and their colours."""
+USUAL = 0.9
+"""Quantile of the losses that a few spikes do not move."""
 FAR = 4.0
-"""A loss that is typically over this many times the highest expected loss needs a logarithmic axis."""
+"""If that is over this many times the highest expected loss, the axis is logarithmic."""
 CLIP = 2.5
 """A loss over this many times the highest expected loss is off the chart, so that one spike does not flatten it."""
 
@@ -134,18 +136,18 @@ def expected_losses(
 
 
 def loss_range(losses: Array, uniform: Array | None) -> tuple[float, float]:
-    """Ends of the y axis: a spike far above the losses of a `uniform` predictor is cut off."""
+    """Ends of the y axis: a spike far above the losses of a `uniform` predictor is cut off, a divergence is not."""
     finite = losses[np.isfinite(losses)]
-    highest, median = (float(finite.max()), float(np.median(finite))) if len(finite) else (1.0, 1.0)
+    highest, usual = (float(finite.max()), float(np.quantile(finite, USUAL))) if len(finite) else (1.0, 1.0)
     forecast = 0.0 if uniform is None else float(uniform.max())
-    limit = max(CLIP * forecast, 1.5 * median)
+    limit = max(CLIP * forecast, 1.4 * usual)
     return 0.0, 1.12 * max(min(highest, limit), forecast, 1e-6)
 
 
 def far_above(losses: Array, uniform: Array | None) -> bool:
-    """Whether most losses are so far above those of a `uniform` predictor that only a logarithmic axis shows both."""
+    """Whether losses are so far above those of a `uniform` predictor that only a logarithmic axis shows both."""
     finite = losses[np.isfinite(losses)]
-    return uniform is not None and len(finite) > 0 and float(np.median(finite)) > FAR * float(uniform.max())
+    return uniform is not None and len(finite) > 0 and float(np.quantile(finite, USUAL)) > FAR * float(uniform.max())
 
 
 def loss_panel(unit: str, series: Sequence[Series], y_range: tuple[float, float], *, far: bool) -> Panel:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sedd.diagnosis.forecast import Phase
 from sedd.errors import SeddError
+from sedd.report.legend import legend_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +49,8 @@ ROUND = (1, 2, 2.5, 5, 10)
 """Steps between ticks, times a power of ten."""
 TITLE_WIDTH = 98
 """Characters of a line of a title."""
+LEGEND_WIDTH = 118
+"""Characters of a line of a legend."""
 SINCE = "it began here (95 % interval)"
 """Name of the shaded steps of `Chart.since`."""
 _LINES: dict[Style, dict[str, Any]] = {
@@ -189,7 +192,7 @@ def _draw_legend(figure: Figure, all_axes: Sequence[Axes], colors: Mapping[Color
     for axes in all_axes:
         handles, names = axes.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
-    columns = 5 if sum(map(len, entries)) < 75 else 4
+    columns = legend_columns(list(entries), LEGEND_WIDTH)
     figure.legend(
         entries.values(), entries.keys(), loc="outside lower left", ncols=columns, frameon=False, fontsize=FONT,
         labelcolor=colors["ink"],
@@ -271,9 +274,13 @@ def _format_y_axis(panel: Panel, axes: Axes) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(5 if panel.height > 0.6 else 2, steps=ROUND))
         axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]  # of a linear axis
     if panel.log or max(abs(low), abs(high)) < 0.01:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("e-0", "e-")))
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
+
+
+def _tick(value: float, _: int) -> str:
+    return f"{value:,.0f}" if 1e3 <= value < 1e6 else f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _draw_phases(chart: Chart, all_axes: Sequence[Axes], colors: Mapping[Color, str]) -> None:
