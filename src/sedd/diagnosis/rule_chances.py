@@ -2,8 +2,8 @@
 
 Simulated: the logged losses of a fixed predictor under the curriculum, with the Monte Carlo error of the noise draws
 (`sedd.diagnosis.step_scatter`). Rules look at neighbouring lines together, so that their windows are correlated. Each
-rule is applied to these losses as it stands in the configuration, without the monitor's own test for Monte Carlo error. A
-rule fires by chance where it does not fire on the expected losses.
+rule is applied to these losses as it stands in the configuration, without a test for Monte Carlo error. A rule fires by
+chance where it does not fire on the expected losses.
 """
 
 from __future__ import annotations
