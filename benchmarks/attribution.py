@@ -219,7 +219,7 @@ def table(found: list[Split], stream: str) -> None:
             print(f"| {' | '.join(key)} | {len(group)} | {' | '.join(cells)} |")
     print(
         "\n± is half of a 95 % interval, from the scatter between runs (the splits of one run are not independent); "
-        f"it is not known with fewer than {FEWEST_RUNS} runs."
+        f"it is not known with fewer than {FEWEST_RUNS} runs, or without a miss."
     )
 
 
@@ -239,7 +239,7 @@ def coverage(group: list[Split]) -> list[str]:
         drawn = np.stack([sums[:, random.integers(sums.shape[1], size=sums.shape[1])].sum(1) for _ in range(1000)])
         half = 1.96 * (drawn[:, 0] / np.maximum(drawn[:, 1], 1)).std()
         mean = sums[0].sum() / max(sums[1].sum(), 1)
-        error = f" ± {100 * half:.1f}" if sums.shape[1] >= FEWEST_RUNS else ""
+        error = f" ± {100 * half:.1f}" if sums.shape[1] >= FEWEST_RUNS and half > 0 else ""
         cells.append(f"{100 * mean:.1f}{error}" if sums[1].any() else "")
     return cells
 

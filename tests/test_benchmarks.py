@@ -33,14 +33,14 @@ COMMANDS = [
     "kill_ranks.py --kills 1 --longest 1 --steps 40",
     "sampling.py --toy --graph uniform 2 1",
     "users_table.py FASTA --seeds 1 --steps 20",
-    "verdicts.py --toy --only none",
     "attribution.py --toy",
+    "verdicts.py curves --toy",
+    "verdicts.py runs --toy --out runs",
     f"overhead.py --steps 60 quickstart {SMALL}",
     f"small_models.py proteins FASTA training.n_iters=2 training.batch_size=4 {SMALL}",
     f"bound_variance.py --repeats 2 --masks 2 {SMALL} training.n_iters=3",
 ]
 TABLE = {
-    "verdicts.py": "verdicts by planted fault",
     "overhead.py": "together",
     "small_models.py": "pairs",
     "bound_variance.py": "stratified",

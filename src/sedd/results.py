@@ -13,6 +13,7 @@ from sedd.diagnosis.cumulative import Cumulative
 from sedd.diagnosis.curve import Curve as ExternalCurve
 from sedd.diagnosis.external_curve import ExternalCurveFit
 from sedd.diagnosis.forecast import Phase, Row
+from sedd.diagnosis.foresight import DataFacts, Foresight
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.rises import Rise
 from sedd.diagnosis.verdict import Remedy
@@ -49,11 +50,11 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
 
 __all__ = [
-    "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataRecord",
-    "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
-    "ExternalCurveFit", "Generation", "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile",
-    "Neighbours", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor",
-    "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord",
-    "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord",
-    "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
+    "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataFacts",
+    "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
+    "ExternalCurveFit", "Foresight", "Generation", "Graph", "History", "LengthDistribution", "Likelihood",
+    "LossProfile", "Neighbours", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point",
+    "Predictor", "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise",
+    "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences",
+    "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
 ]  # fmt: skip

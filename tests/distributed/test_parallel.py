@@ -163,7 +163,7 @@ def test_the_command_line_trains_under_torchrun_and_only_rank_0_prints(tmp_path)
     assert "Warning" not in done.stderr
     assert (run / "samples" / "step-00000008.fasta").read_text().count(">") == 3
     kinds = [json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert kinds == ["data", "train", "bound", "train", "train", "bound"]
+    assert kinds == ["data", "evaluated", "train", "bound", "train", "train", "bound"]
 
 
 def test_an_error_on_all_ranks_is_a_message_without_a_traceback():

@@ -21,6 +21,7 @@ from sedd.data import STRATA, Dataset, open_data
 from sedd.data.prepare.progress import DataProgress, duration
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
 from sedd.diagnosis.forecast import Forecast, Row
+from sedd.diagnosis.foresight import RULES
 from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError, SeddWarning
@@ -146,9 +147,9 @@ def _sentences(implied: Forecast, measurement: str) -> Iterator[str]:
             f"Steepest rise without any learning: {rise.per_1000:.3g} nats per 1,000 steps, steps {rise.first:,} to "
             f"{rise.last:,}."
         )
-    yield from (f"False alarm: {line}" for line in implied.false_alarms)
-    if not implied.false_alarms:
-        yield "No rule of monitoring will fire while nothing is wrong."
+    for known in implied.before_training:
+        kind = "False alarm" if known.about in RULES else "Change this" if known.act else "Known before training"
+        yield f"{kind}: {known}"
     yield (
         f"Monte Carlo error of the loss of one step: {implied.scatter['start']:.0%} at the start, "
         f"{implied.scatter['full']:.0%} at full difficulty."

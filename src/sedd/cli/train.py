@@ -16,8 +16,10 @@ from sedd.cli.console import err, out
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.data.prepare.progress import DataProgress
+from sedd.data.statistics import DataStatistics
 from sedd.devices import choose
 from sedd.diagnosis.diagnosis import verdict_lines
+from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
@@ -26,9 +28,6 @@ from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
-
-MIN_HELD_OUT = 20
-"""Held-out sequences below which `sedd train` warns."""
 
 
 @app.command()
@@ -64,14 +63,9 @@ def train(
         raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
     with DataProgress(err) as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
-    if len(dataset.valid) < MIN_HELD_OUT:
-        warnings.warn(
-            f"only {len(dataset.valid)} held-out sequences: the bound is rough. Raise data.holdout or set data.valid",
-            SeddWarning,
-            stacklevel=1,
-        )
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
+    _warn(trainer, parameters)
     err.print(dataset.summary, markup=False)
     processes = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
     precision = f"{trainer.backend.precision}{', compiled' if trainer.compiled else ''}"
@@ -83,6 +77,17 @@ def train(
     bound = trainer.fit()
     written = _final_samples(trainer, samples)
     _summary(trainer, bound, written)
+
+
+def _warn(trainer: Trainer, parameters: int) -> None:
+    """Warn of settings that are known not to do what is meant, before a run begins."""
+    if not trainer.world.is_main or trainer.state.step:
+        return
+    config, dataset = trainer.config, trainer.data
+    statistics = DataStatistics.of(dataset, longest=config.model.length)
+    for known in foresee(config, statistics, DataFacts.of(config, dataset, parameters=parameters)):
+        if known.act:
+            warnings.warn(known.sentence, SeddWarning, stacklevel=1)
 
 
 def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> int:

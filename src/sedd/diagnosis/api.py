@@ -22,6 +22,7 @@ from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.external_curve import compare, judge
 from sedd.diagnosis.forecast import Forecast, make_forecast
+from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.judge import unseen
 from sedd.diagnosis.logs.reading import log_in, read_log
 from sedd.diagnosis.monitor import Monitor
@@ -83,6 +84,7 @@ def forecast(
         steps=steps,
         trained=None if run is None else _trained(Path(run), records, config),
         throughput=throughput,
+        facts=None if dataset is None else DataFacts.of(config, dataset),
     )
 
 

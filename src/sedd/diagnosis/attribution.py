@@ -117,9 +117,14 @@ class Attribution:
             for b in sorted(largest)
         ]
 
+    @property
+    def digits(self) -> int:
+        """Decimals that are worth printing: two significant digits of the smaller of the two errors that is not 0."""
+        errors = [error for error in (self.difficulty_error, self.learning_error) if error > 0]
+        return decimals(min(errors, default=math.nan), of=(self.difficulty, self.learning))
+
     def __str__(self) -> str:
-        direction = "rose" if self.change > 0 else "fell"
-        digits = decimals(min(self.difficulty_error, self.learning_error), of=(self.difficulty, self.learning))
+        direction, digits = "rose" if self.change > 0 else "fell", self.digits
         difficulty, learning = (
             plus_minus(value, error)
             for value, error in ((self.difficulty, self.difficulty_error), (self.learning, self.learning_error))

@@ -26,8 +26,9 @@ MASS = 0.95
 """Posterior probability of the interval."""
 RATES = (3.0, 10.0, 30.0)
 """Shapes that slow down do so within 1/3, 1/10, 1/30 of the time since the change."""
-TEMPER = 0.5
-"""Power of the posterior over change-points: neighbouring points are not as independent as the model has it."""
+TEMPER = 0.2
+"""Power of the posterior over change-points. Before the change the fit is isotonic and takes the first rise for noise,
+so that the likelihood alone is too sure of a late change."""
 MIN_POINTS = 8
 
 
@@ -84,7 +85,8 @@ def change_point(
     level = float((weight[-recent:] * y[-recent:]).sum() / now)
     rise = level - float(before.ends[likeliest - 1])
     stderr = math.hypot(now**-0.5, float(before.weights[likeliest - 1]) ** -0.5)
-    return ChangePoint(factor, Measured(rise, stderr), int(first[low]), int(last[high]))
+    # A change late in a point hardly shows in it, so the interval begins one point earlier.
+    return ChangePoint(factor, Measured(rise, stderr), int(first[max(low - 1, 0)]), int(last[high]))
 
 
 def clipped(y: Array, error: Array) -> Array:

@@ -155,7 +155,7 @@ class Diagnosis:
             yield _curve_table(self.external_curve)
         change, climb = self.overall, self.steepest
         if change is not None:  # its sum is part of the verdict
-            title = f"Mask rates with the largest change from step {change.first:,} to {change.last:,}"
+            title = f"Mask rates with the largest change from step {change.first:,} to {change.last:,}, without errors"
             yield [title, *mask_rate_lines(change)]
             if climb is not None and (climb.first, climb.last) != (change.first, change.last):
                 yield ["Largest climb", f"  {climb}", *mask_rate_lines(climb)]
@@ -205,8 +205,12 @@ def _alarm_lines(alarms: Sequence[Alarm]) -> Iterator[str]:
 
 def mask_rate_lines(split: Attribution) -> Iterator[str]:
     """Lines of text on the mask rates with the largest parts of a change."""
+    digits = split.digits + 1
     for low, high, difficulty, learning in split.moved():
-        yield f"    mask rates {low:.1%} to {high:.1%}: difficulty {difficulty:+.4f}, learning {learning:+.4f}"
+        yield (
+            f"    mask rates {low:.1%} to {high:.1%}: difficulty {difficulty:+.{digits}f}, "
+            f"learning {learning:+.{digits}f}"
+        )
 
 
 def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
-
-import numpy as np
-import torch
 
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
+from sedd.diagnosis.foresight import RULES, DataFacts, Foresight, foresee
 from sedd.diagnosis.predictors import MOST_SYMBOLS, Predictor, both_predictors, entropy, predictable
 from sedd.diagnosis.rises import Rise, smallest_preschool_time, steepest_rise
-from sedd.diffusion.graphs import Graph, make_graph
-from sedd.diffusion.noising import noise_state, path_positions
+from sedd.diagnosis.step_scatter import residues_per_step, scatter
+from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import ConfigError
 from sedd.plugins.contracts import checked_difficulty
@@ -81,6 +80,8 @@ class Forecast:
     residues_per_step: float
     throughput: float | None
     """Residues per second."""
+    facts: DataFacts | None = field(default=None, repr=False)
+    """What is known about the data and the network; None without data."""
 
     def loss(self, step: int, predictor: str = "unigram") -> float:
         """Expected training loss at an optimizer step, nats per residue."""
@@ -114,33 +115,15 @@ class Forecast:
             "curriculum."
         )
 
+    @cached_property
+    def before_training(self) -> tuple[Foresight, ...]:
+        """What can be known before training, the rules in `monitoring` that fire although nothing is wrong included."""
+        return foresee(self.config, self.statistics, self.facts, predictors=self.predictors)
+
     @property
     def false_alarms(self) -> list[str]:
-        """The rules in `monitoring` that will fire although nothing is wrong, one sentence each."""
-        rules, sentences = self.config.monitoring, []
-        rise = self.rises["unigram"]
-        if rise.per_1000 > rules.max_rise:
-            needed = f"{self.preschool_time:,}" if self.preschool_time else None
-            remedy = f"preschool_time {needed} keeps it under" if needed else "no preschool_time keeps it under"
-            sentences.append(
-                f"The rule 'no more than {rules.max_rise:g} nats per 1,000 steps' will fire: the curriculum alone "
-                f"raises the loss by up to {rise.per_1000:.2f}, between steps {rise.first:,} and {rise.last:,} "
-                f"({remedy})."
-            )
-        highest = max(row.untrained for row in (*self.rows, self.full))
-        if highest > rules.max_loss:
-            sentences.append(
-                f"The rule 'no loss over {rules.max_loss:g}' will fire: that of an untrained model is {highest:.2f}."
-            )
-        lines = math.sqrt(self.config.training.log_every)
-        for when, share in self.scatter.items():
-            if share / lines > rules.max_oscillation:
-                sentences.append(
-                    f"The logged losses will oscillate by more than {rules.max_oscillation:.0%} at {when} difficulty: "
-                    f"their Monte Carlo error alone is {share / lines:.0%}. Use curriculum.mode=truncate, a larger "
-                    "batch or a larger training.log_every."
-                )
-        return sentences
+        """The rules in `monitoring` that fire although nothing is wrong, one sentence each."""
+        return [known.sentence for known in self.before_training if known.about in RULES]
 
     def judge(self, expected: Mapping[int, float]) -> list[str]:
         """How expected or observed losses {step: nats per residue} compare with the forecast, one sentence each."""
@@ -181,6 +164,7 @@ class Forecast:
             "steepest_rise": {name: asdict(rise) for name, rise in self.rises.items()},
             "preschool_time": self.preschool_time,
             "false_alarms": self.false_alarms,
+            "before_training": [known.to_dict() for known in self.before_training],
             "scatter": dict(self.scatter),
             "phases": [asdict(phase) for phase in self.phases],
             "residues_per_step": self.residues_per_step,
@@ -197,11 +181,13 @@ def make_forecast(
     steps: Sequence[int] | None = None,
     trained: Predictor | None = None,
     throughput: float | None = None,
+    facts: DataFacts | None = None,
 ) -> Forecast:
     """The forecast of a configuration for given statistics of the data; `sedd.forecast` finds them.
 
     `steps` are the optimizer steps of the rows, by default a few that show the shape; `trained` is the profile of a
-    trained model, as a third predictor; `throughput` in residues per second gives durations.
+    trained model, as a third predictor; `throughput` in residues per second gives durations; `facts` are what
+    `Forecast.before_training` says more with.
 
     Raises:
         ConfigError: if a step is negative, or the alphabet has more than 256 symbols and there is no closed form.
@@ -216,7 +202,7 @@ def make_forecast(
     predictors = both_predictors(graph, config.model, statistics.frequencies)
     if trained is not None:
         predictors["run"] = trained
-    residues_per_step = _residues_per_step(config, statistics)
+    residues = residues_per_step(config, statistics)
     return Forecast(
         config=config,
         statistics=statistics,
@@ -229,9 +215,10 @@ def make_forecast(
             "start": scatter(config, graph, statistics, checked_difficulty(config.curriculum, 0)),
             "full": scatter(config, graph, statistics, 1.0),
         },
-        phases=_phases(config, None if throughput is None else residues_per_step / throughput),
-        residues_per_step=residues_per_step,
+        phases=_phases(config, None if throughput is None else residues / throughput),
+        residues_per_step=residues,
         throughput=throughput,
+        facts=facts,
     )
 
 
@@ -241,27 +228,6 @@ def default_steps(config: Config) -> list[int]:
     return sorted({*(round(ramp * part / 8) for part in range(9)), (ramp + end) // 2, end})
 
 
-def scatter(config: Config, graph: Graph, statistics: DataStatistics, difficulty: float, *, steps: int = 200) -> float:
-    """Relative Monte Carlo error of one step's loss: standard deviation over mean, for a constant loss per mask rate.
-
-    Simulates the library's own stratified draws. For `uniform` only the noise levels are drawn, not the residues.
-    """
-    per_step = max(1, round(_residues_per_step(config, statistics) / statistics.length))
-    length = max(1, round(statistics.length))
-    random = np.random.default_rng(0)
-    starts = range(0, steps * per_step, per_step)
-    u = np.stack([path_positions(0, np.arange(start, start + per_step)) for start in starts])
-    state = noise_state(config.noise, torch.from_numpy(u).flatten(), difficulty=difficulty, mode=config.curriculum.mode)
-    sigma, dsigma = state.sigma.double().numpy(), state.dsigma.double().numpy()
-    if graph.has_mask:
-        masks = random.binomial(length, -np.expm1(-sigma)) / length
-        losses = np.where(masks > 0, masks * dsigma / np.expm1(np.maximum(sigma, 1e-12)), 0.0)
-    else:
-        losses = dsigma * np.exp(-sigma)
-    of_step = losses.reshape(u.shape).mean(1)
-    return float(of_step.std() / max(of_step.mean(), 1e-12))
-
-
 def _row(config: Config, predictors: Mapping[str, Predictor], step: int) -> Row:
     if step < 0:
         raise ConfigError(f"step {step}: steps count from 0")
@@ -269,11 +235,6 @@ def _row(config: Config, predictors: Mapping[str, Predictor], step: int) -> Row:
     low, high = settings.mask_low, settings.mask_high
     losses = {name: predictor.loss(low, high) for name, predictor in predictors.items()}
     return Row(step, settings.difficulty, low, high, settings.lr, **losses)
-
-
-def _residues_per_step(config: Config, statistics: DataStatistics) -> float:
-    training = config.training
-    return float(training.batch_residues or training.batch_size * training.accum * statistics.length)
 
 
 def _phases(config: Config, seconds_per_step: float | None) -> tuple[Phase, ...]:

@@ -33,15 +33,15 @@ class Hypothesis:
 
 def _table() -> dict[str, Hypothesis]:
     return {
-        "healthy": Hypothesis("healthy", "go on", 10.0, "the model learns, or has not been harmed by anything"),
+        "healthy": Hypothesis("healthy", "train on", 10.0, "the model learns, or has not been harmed by anything"),
         "uniform plateau": Hypothesis(
-            "plateau", "learn at all", 0.5, "the model is no better than the uniform predictor and does not improve"
+            "plateau", "train on", 0.5, "the model is no better than the uniform predictor and does not improve"
         ),
         "unigram plateau": Hypothesis(
-            "plateau", "learn more", 0.5, "the model is no better than the unigram model and does not improve"
+            "plateau", "train on", 0.5, "the model is no better than the unigram model and does not improve"
         ),
         "late plateau": Hypothesis(
-            "plateau", "stop or change", 0.5, "the model is better than the unigram model and no longer improves"
+            "plateau", "train on", 0.5, "the model is better than the unigram model and no longer improves"
         ),
         "divergence": Hypothesis(
             "learning", "go back", 0.5, "from some step on the loss at equal mask rates grows and does not come back"

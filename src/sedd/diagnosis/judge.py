@@ -39,7 +39,7 @@ def judge_run(facts: RunFacts) -> Judgement:
     symptoms = find_symptoms(facts)
     scores = log_likelihoods(symptoms)
     decision = decide(scores)
-    if "worse" not in symptoms and decision.kind == "healthy":
+    if "worse" not in symptoms and decision.kind in ("healthy", "plateau"):
         decision = replace(decision, kind="inconclusive")  # the training loss cannot be judged yet
     return Judgement(facts, symptoms, decision, scores[decision.likeliest])
 

@@ -30,6 +30,11 @@ class Paired:
     sequences: int
     """Number of sequences."""
 
+    @staticmethod
+    def mean(values: Values, residues: Values) -> Paired:
+        """The mean of `values` (sequences,) over all `residues` (sequences,), and its standard error."""
+        return paired_difference(values, np.zeros(len(values)), residues)
+
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval of `nats` (Student's t); infinite below three sequences."""

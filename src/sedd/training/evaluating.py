@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sedd.config.config import Config
-from sedd.data import Dataset, Sequences
+from sedd.data import Dataset
 from sedd.diffusion.process import Process
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
@@ -16,6 +16,9 @@ from sedd.evaluation.probe import PROBE_SEED, probe_sequences
 from sedd.plugins.contracts import Backend
 from sedd.runs.step_report import StepReport
 from sedd.training.collectives import DistributedEstimator
+
+PROBE_BATCHES = 4
+"""Batches of the probe, at least."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,16 @@ class Evaluator:
         """The evaluator of a run, whose networks `parallel` holds."""
         options = config.evaluation
 
-        def estimator(source: Sequences, *, count: int, seed: int) -> DistributedEstimator:
-            return DistributedEstimator(
-                source, process, backend, device, config.model.length,
-                count=count, masks=options.masks, batch_size=options.batch_size, seed=seed, world=world,
-            )  # fmt: skip
-
+        held_out = DistributedEstimator(
+            data.valid, process, backend, device, config.model.length,
+            count=options.sequences, masks=options.masks, batch_size=options.batch_size, world=world,
+        )  # fmt: skip
         count = options.train_sequences
-        probe = estimator(probe_sequences(data.train, count), count=count, seed=PROBE_SEED) if count else None
-        return Evaluator(estimator(data.valid, count=options.sequences, seed=0), probe, parallel)
+        # Few sequences in one batch would be mostly pads, and work for one rank.
+        size = min(options.batch_size, -(-count // PROBE_BATCHES))
+        source = probe_sequences(data.train, count)
+        probe = replace(held_out, data=source, count=count, batch_size=size, seed=PROBE_SEED) if count else None
+        return Evaluator(held_out, probe, parallel)
 
     def bound(self) -> Bound:
         """The held-out bound with the EMA weights."""

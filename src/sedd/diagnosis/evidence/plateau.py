@@ -22,7 +22,9 @@ GAIN_TOLERANCE = 0.003
 def uniform_plateau(facts: RunFacts) -> Evidence | None:
     """How far the model is below the uniform predictor, nats per residue; None where that is not known."""
     series, data = _model(facts), facts.history.data
-    if data is None or not len(series) or not _settled(facts, series):
+    if not len(series):
+        return _by_lines(facts, "untrained")
+    if data is None or not _settled(facts, series):
         return None
     uniform = math.log(len(data.token_counts))
     return _standing(series, Measured(uniform - series.bounds[-1].nats, series.bounds[-1].stderr))
@@ -31,7 +33,9 @@ def uniform_plateau(facts: RunFacts) -> Evidence | None:
 def unigram_plateau(facts: RunFacts) -> Evidence | None:
     """How far the model is below the unigram model, nats per residue; None where that is not known."""
     series = _model(facts)
-    if not len(series) or not _settled(facts, series):
+    if not len(series):
+        return _by_lines(facts, "unigram")
+    if not _settled(facts, series):
         return None
     below = series.below(len(series) - 1, "unigram")
     return None if below is None else _standing(series, below)
@@ -63,14 +67,34 @@ def _settled(facts: RunFacts, series: Series) -> bool:
     return int(series.steps[-1]) >= 2 * facts.config.optim.warmup and len(facts.lines) >= 2 * MIN_LINES
 
 
+def _by_lines(facts: RunFacts, rung: str) -> Evidence | None:
+    """The same for a run without evaluations, from the training loss of its last half; with dropout it is too high."""
+    predictor, levels = facts.predictors.get(rung), facts.levels
+    count = len(levels)
+    if predictor is None or count < 4 * MIN_LINES or not math.isfinite(levels.noise):
+        return None
+    half = count // 2
+    loss, drawn = levels.loss[half:].sum(), levels.drawn[half:].sum(0)
+    expected = float(drawn @ predictor.values)
+    level = float(loss / max(drawn.sum(), 1e-12))
+    stderr = level * float(levels.error(levels.corrupted[half:].sum()))
+    below = Measured((expected - float(loss)) / max(float(drawn.sum()), 1e-12), stderr)
+    change = levels.change((count - half // 2, count), (half, count - half // 2))
+    gain = Measured(-change.value * level, change.stderr * level)
+    return _on_rung(below, gain, (0, int(levels.last[half])))
+
+
 def _standing(series: Series, below: Measured) -> Evidence:
-    on_rung = log_near_zero(below, scale=RUNG_SCALE, tolerance=RUNG_TOLERANCE)
     half = series.before(series.steps[-1] / 2)
-    numbers = {"below": below.value, "below_stderr": below.stderr}
     if half is None or half == len(series) - 1:
-        return Evidence(min(on_rung, 1.0), below, None, numbers)
-    gain = series.minus(half, -1)
+        on_rung = log_near_zero(below, scale=RUNG_SCALE, tolerance=RUNG_TOLERANCE)
+        return Evidence(min(on_rung, 1.0), below, None, {"below": below.value, "below_stderr": below.stderr})
+    return _on_rung(below, series.minus(half, -1), (0, int(series.steps[half])))
+
+
+def _on_rung(below: Measured, gain: Measured, since: tuple[int, int]) -> Evidence:
+    """The evidence that a model so far below a rung, with this gain of late, stands on it."""
+    on_rung = log_near_zero(below, scale=RUNG_SCALE, tolerance=RUNG_TOLERANCE)
     still = log_near_zero(gain, scale=GAIN_SCALE, tolerance=GAIN_TOLERANCE)
-    numbers |= {"gain": gain.value, "gain_stderr": gain.stderr}
-    since = (0, int(series.steps[half]))
+    numbers = {"below": below.value, "below_stderr": below.stderr, "gain": gain.value, "gain_stderr": gain.stderr}
     return Evidence(on_rung + still, below, since, numbers)
