@@ -25,7 +25,7 @@ from judging.truth import DECIDES, Answer, Truth, seeds
 
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.api import load_without_advice
-from sedd.diagnosis.external_curve import mismatched_loss
+from sedd.diagnosis.curve_fit.trainers import mismatched_loss
 from sedd.diagnosis.predictors import untrained
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import mask_range

@@ -11,7 +11,7 @@ from sedd.data import Cursor, Sequences
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.cumulative import Cumulative
 from sedd.diagnosis.curve import Curve as ExternalCurve
-from sedd.diagnosis.external_curve import ExternalCurveFit
+from sedd.diagnosis.curve_fit.result import ExternalCurveFit
 from sedd.diagnosis.forecast import Phase, Row
 from sedd.diagnosis.foresight import DataFacts, Foresight
 from sedd.diagnosis.predictors import Predictor

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import sedd
-from sedd.diagnosis.external_curve import Curve, compare, judge
+from sedd.diagnosis.curve import Curve
+from sedd.diagnosis.curve_fit.verdicts import judge_curve
 from sedd.diagnosis.monitor import Monitor
-from tests.diagnosis.test_external_curve import STEPS, hypothesis
+from tests.diagnosis.test_external_curve import DENSE, hypothesis, wobble
 from tests.diagnosis.test_external_curve import config as curve_config
+from tests.diagnosis.test_external_curve import learning as learnt
 from tests.diagnosis.test_monitor import H1, bound, learning, run, watch
 from tests.golden import assert_golden
 
@@ -67,14 +69,17 @@ def monitors(config: sedd.Config) -> dict[str, Monitor]:
 
 def curves() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Steps and losses of curves of other programs."""
-    losses = hypothesis("consistent", curve_config())
+    noise = wobble(len(DENSE), share=0.02, seed=7)
+    losses = hypothesis("consistent", curve_config(), DENSE) * noise
+    growth = np.interp(DENSE, [6000, 20000], [1.0, 5.0])
     return {
-        "curve, curriculum": (STEPS, losses),
-        "curve, learning": (STEPS, losses * np.linspace(1.0, 0.8, len(STEPS))),
-        "curve, token frequencies": (STEPS, losses * np.linspace(1.0, 0.965, len(STEPS))),
-        "curve, divergence": (STEPS, losses * np.where(STEPS > 5000, np.interp(STEPS, [5000, 20000], [1.0, 5.0]), 1.0)),
-        "curve, not finite": (STEPS, np.where(STEPS > 5000, np.nan, losses)),
-        "curve, too few points": (STEPS[:2], losses[:2]),
+        "curve, uniform plateau": (DENSE, losses),
+        "curve, learning": (DENSE, losses * learnt(DENSE, 0.2)),
+        "curve, token frequencies": (DENSE, losses * learnt(DENSE, 0.036)),
+        "curve, divergence": (DENSE, losses * growth),
+        "curve, not finite": (DENSE, np.where(DENSE > 5000, np.nan, losses)),
+        "curve, in bits": (DENSE, losses * learnt(DENSE, 0.1) / np.log(2.0)),
+        "curve, too few points": (DENSE[:2], losses[:2]),
     }
 
 
@@ -82,5 +87,5 @@ def test_every_kind_of_run_has_its_two_sentences(config):
     summaries = {name: monitor.verdict().summary for name, monitor in monitors(config).items()}
     forecast = sedd.forecast(curve_config())
     for name, (steps, losses) in curves().items():
-        summaries[name] = judge(compare(Curve(steps, losses), forecast), forecast).summary
+        summaries[name] = judge_curve(Curve(steps, losses), forecast)[1].summary
     assert_golden("".join(f"{name}\n  {text}\n" for name, text in summaries.items()), GOLDEN)

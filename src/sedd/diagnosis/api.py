@@ -19,8 +19,8 @@ from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.curve import Unit
+from sedd.diagnosis.curve_fit.verdicts import judge_curve
 from sedd.diagnosis.diagnosis import Diagnosis
-from sedd.diagnosis.external_curve import compare, judge
 from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.judge import unseen
@@ -279,7 +279,5 @@ def _of_curve(
         )
     curve = read_log(file, loss=loss, unit=unit)
     implied = forecast(_loaded(config), symbols=symbols, steps=[int(step) for step in curve.steps])
-    fit = compare(curve, implied)
-    return Diagnosis(
-        source=str(file), config=implied.config, verdict=judge(fit, implied), forecast=implied, external_curve=fit
-    )
+    fit, verdict = judge_curve(curve, implied)
+    return Diagnosis(source=str(file), config=implied.config, verdict=verdict, forecast=implied, external_curve=fit)

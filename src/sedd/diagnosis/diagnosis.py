@@ -13,7 +13,8 @@ from sedd.config.config import Config
 from sedd.diagnosis.alarms import Alarm, grouped, in_words
 from sedd.diagnosis.attribution import Attribution, between, normalised
 from sedd.diagnosis.cumulative import Cumulative, cumulative
-from sedd.diagnosis.external_curve import ExternalCurveFit
+from sedd.diagnosis.curve_fit import trainers
+from sedd.diagnosis.curve_fit.result import ExternalCurveFit
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.labels import LABELS
 from sedd.diagnosis.predictors import Array
@@ -107,15 +108,20 @@ class Diagnosis:
         assumptions = [f"Token frequencies: {statistics.source}, {len(statistics.frequencies)} symbols."]
         if self.external_curve is None:
             return assumptions
-        assumptions = [*self.external_curve.curve.notes, *assumptions]
-        if self.external_curve.rate is not None:
-            assumptions.append(
-                f"Ramp: an exponential ramp of rate {self.external_curve.rate:g} fits the curve better than that of "
-                "the configuration; set curriculum.rate to hold it fixed."
-            )
+        fit = self.external_curve
+        assumptions = [*fit.curve.notes, *assumptions]
+        log = f"Losses: {fit.unit_words}, each of one step or the mean of the steps just before it."
+        if fit.curve.unit is None:
+            log += " The unit was inferred; name it with unit (--unit) to hold it fixed."
+        assumptions += [f"Trainer: {trainers.WORDS[fit.trainer]}.", log, *fit.notes]
+        if fit.changes:
+            changed = ", ".join(f"{key}={value}" for key, value in fit.changes.items())
+            assumptions.append(f"Settings: the curve fits {changed} better than what the configuration has.")
+        if fit.restart is not None:
+            assumptions.append(f"The clock of the curriculum began again at about step {fit.restart:,}.")
         return [
             *assumptions,
-            "Losses: nats per residue, each of one step or the mean of the steps just before it.",
+            "Learning never makes the loss rise at equal difficulty, and its limit is that of the best known models.",
             "A curve alone cannot be split into difficulty and learning, and its loss is not a held-out bound.",
         ]
 

@@ -63,9 +63,14 @@ def _table() -> dict[str, Hypothesis]:
         ),
         "data change": Hypothesis("data", "look at the data", 0.3, "from some step on the training sequences differ"),
         "configuration": Hypothesis(
-            "config", "name the settings", 0.5, "the curve was trained with other settings than the configuration has"
+            "config",
+            "name unit and settings",
+            0.5,
+            "the curve was trained with other settings than the configuration has",
         ),
-        "unit": Hypothesis("unit", "name the unit", 0.5, "the losses are not nats per residue of a weighted loss"),
+        "unit": Hypothesis(
+            "unit", "name unit and settings", 0.5, "the losses are not nats per residue of a weighted loss"
+        ),
     }
 
 

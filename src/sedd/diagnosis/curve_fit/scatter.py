@@ -1,0 +1,170 @@
+"""The scatter of a curve: does it grow from some step on, does the loss oscillate, are there spikes?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.diagnosis.curve_fit.series import Series
+
+Array = NDArray[np.float64]
+Sign = str
+
+LEAST_RATIO = 1.5
+"""Growth of the scatter, beyond that of the schedule, from which it is a fault."""
+LEAST_SWING = 0.06
+"""Relative scatter of one line, and amplitude of an oscillation, below which they harm nothing."""
+LEAST_SIDE = 6
+"""Lines on each side of a step from which on the scatter grows."""
+MOST_SPIKE = 8.0
+"""Height of the highest spikes, as a factor on the loss."""
+SPIKE_RATE = 0.04
+"""Share of the lines that are spikes in an unstable run."""
+LEAST_SPIKE = math.log(1.1)
+"""Height of a spike in the logarithm of the loss."""
+SPIKE_SCALES = 5.0
+"""Height of a spike in scales of the scatter."""
+PERIODS = 48
+"""Periods of an oscillation that are tried."""
+PENALTY = 4.0
+"""Log of the odds against a change of the scatter or an oscillation at some step."""
+NEVER = -25.0
+"""Log-likelihood of what is not seen at all."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """The clearest sign of instability. The log-likelihood is relative to a scatter that stays as it is."""
+
+    sign: Sign
+    """`scatter`, `oscillation`, `spikes`, or empty."""
+    log_likelihood: float
+    since: tuple[int, int] | None
+    """95 % interval of the step from which on it is seen."""
+    size: float
+    """`scatter`: that of one line after that step over that before; `oscillation`: amplitude relative to the loss;
+    `spikes`: their number."""
+    spikes: NDArray[np.int64]
+    """Steps of isolated spikes."""
+
+
+def scatter(series: Series, residuals: Array, expected_ratio: float) -> Scatter:
+    """Judge the scatter.
+
+    Args:
+        residuals: (points,) distance of each log loss from the fit.
+        expected_ratio: growth of the scatter over the ramp that the schedule predicts.
+    """
+    spikes = _spikes(series)
+    count = len(series.logs)
+    signs: list[_Found] = [_many_spikes(series, spikes)]
+    if count >= 3 * LEAST_SIDE:
+        signs += [_growth(series, expected_ratio), _oscillation(series, residuals)]
+    sign, gain, since, size = max(signs, key=lambda entry: entry[1])
+    if gain <= NEVER:
+        return Scatter("", NEVER, None, 0.0, spikes)
+    return Scatter(sign, gain, since, size, spikes)
+
+
+_Found = tuple[str, float, tuple[int, int] | None, float]
+
+
+def _many_spikes(series: Series, spikes: NDArray[np.int64]) -> _Found:
+    """More lines stand high above their neighbours than heavy tails explain, which are alike on both sides.
+
+    Of each line the log of  1 - rate + rate (density of spikes) / (density of Student's t)  is summed; the two largest
+    are left out, since a spike or two is no instability.
+    """
+    away = series.away
+    height = math.log(MOST_SPIKE) / series.scale
+    tails = 0.375 * (1.0 + away**2 / 4.0) ** -2.5
+    each = np.log1p(-SPIKE_RATE + SPIKE_RATE / height / tails) * (np.abs(series.logs - series.slow) > LEAST_SPIKE)
+    up, down = np.sort(np.where(away > 0, each, 0.0)), np.where(away < 0, each, 0.0)
+    gain = float(up[:-2].sum() - 1.5 * np.maximum(down, 0.0).sum()) - PENALTY
+    if not len(spikes):
+        return "spikes", NEVER, None, 0.0
+    first = int(np.searchsorted(series.steps, spikes[0]))
+    return "spikes", max(gain, NEVER), _between(series, first), float(len(spikes))
+
+
+def _growth(series: Series, expected_ratio: float) -> _Found:
+    """A scatter that grows from some step on."""
+    away = (series.logs[2:] - 2 * series.logs[1:-1] + series.logs[:-2]) / math.sqrt(6.0)
+    whole = _Sums(np.minimum(np.abs(away), 5 * 1.4826 * np.median(np.abs(away)) + 1e-9))
+    splits = np.arange(LEAST_SIDE, len(away) - LEAST_SIDE + 1)
+    before, after = whole.scale(0, splits), whole.scale(splits, len(away))
+    # Overlapping second differences: about half of them are independent.
+    gain = 0.5 * (
+        len(away) * np.log(whole.scale(0, len(away))) - splits * np.log(before) - (len(away) - splits) * np.log(after)
+    )
+    odd = (after / before > LEAST_RATIO * max(1.0, expected_ratio)) & (after > LEAST_SWING)
+    if not odd.any():
+        return "scatter", NEVER, None, 1.0
+    gain = np.where(odd, gain, -np.inf)
+    weights = np.exp(0.5 * (gain - gain.max()))
+    low, high = np.searchsorted(np.cumsum(weights) / weights.sum(), [0.025, 0.975])
+    best = int(gain.argmax())
+    total = float(gain.max() + math.log(np.exp(gain - gain.max()).mean()) - PENALTY)
+    steps = series.steps
+    since = (
+        int(steps[max(splits[low] - 1, 0)]),
+        int(steps[min(splits[min(high, len(splits) - 1)] + 3, len(steps) - 1)]),
+    )
+    return "scatter", total, since, float(after[best] / before[best])
+
+
+def _oscillation(series: Series, residuals: Array) -> _Found:
+    """A wave with a period of 2 to 14 lines from some line on.
+
+    With residuals e of n lines the wave of a period explains the share R^2 = 2 |sum e exp(i phase)|^2 / (n sum e^2).
+    """
+    limit = 6 * 1.4826 * float(np.median(np.abs(residuals))) + 1e-9
+    e = np.clip(residuals, -limit, limit)
+    count = len(e)
+    starts = np.unique(np.linspace(0, count - 3 * LEAST_SIDE + 4, 24).astype(int))
+    power = np.cumsum((e * e)[::-1])[::-1][starts]
+    length = count - starts
+    best: _Found = ("oscillation", NEVER, None, 0.0)
+    for period in np.geomspace(2.0, min(14.0, count / 4), PERIODS):
+        wave = e * np.exp(2j * np.pi * np.arange(count) / period)
+        total = np.abs(np.cumsum(wave[::-1])[::-1][starts]) ** 2
+        # With a period of two lines there is a cosine and no sine.
+        explained = np.minimum((1.0 if period < 2.02 else 2.0) * total / (length * power), 1.0 - 1e-6)
+        amplitude = np.sqrt((1.0 if period < 2.02 else 2.0) * explained * power / length)
+        gain = np.where(amplitude > LEAST_SWING, -0.5 * length * np.log1p(-explained), -np.inf)
+        k = int(gain.argmax())
+        value = float(gain[k]) - math.log(PERIODS * len(starts)) - PENALTY
+        if value > best[1]:
+            near = np.flatnonzero(gain > gain[k] - 6.0)
+            first = max(int(starts[max(near[0] - 1, 0)]), 0)
+            last = int(starts[min(near[-1] + 1, len(starts) - 1)])
+            best = ("oscillation", value, (int(series.steps[first]), int(series.steps[last])), float(amplitude[k]))
+    return best
+
+
+class _Sums:
+    """Root mean squares of any stretch."""
+
+    def __init__(self, values: Array) -> None:
+        self.total = np.concatenate([[0.0], np.cumsum(values**2)])
+
+    def scale(self, first: NDArray[np.int64] | int, last: NDArray[np.int64] | int) -> Array:
+        """Root mean square from `first` to before `last`."""
+        count = np.asarray(last) - np.asarray(first)
+        found: Array = np.sqrt(np.maximum((self.total[last] - self.total[first]) / np.maximum(count, 1), 1e-14))
+        return found
+
+
+def _between(series: Series, row: int) -> tuple[int, int]:
+    """The interval between the line before a line and that line."""
+    return int(series.steps[max(row - 1, 0)]), int(series.steps[row])
+
+
+def _spikes(series: Series) -> NDArray[np.int64]:
+    """Steps of lines that stand far above their neighbours; lines next to each other count once."""
+    high = (series.away > SPIKE_SCALES) & (series.logs - series.slow > LEAST_SPIKE)
+    first = high & ~np.concatenate([[False], high[:-1]])
+    return np.asarray(series.steps[first].astype(np.int64))

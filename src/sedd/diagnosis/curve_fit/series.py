@@ -1,0 +1,138 @@
+"""A curve made ready for the fit: usable rows, smoothing undone, pooled into blocks with errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.diagnosis.curve import Curve
+from sedd.diagnosis.curve_fit.filters import Filter, recognised
+
+Array = NDArray[np.float64]
+
+BLOCKS = 240
+"""Blocks of lines that enter the fit, at most."""
+EARLY = 50
+"""Blocks of them that are short, at the beginning, where the first points show the unit."""
+USUAL_SCATTER = 0.03
+"""Relative scatter of a logged loss that is expected before seeing any."""
+WEIGHT = 4.0
+"""Lines that the expectation counts for."""
+FEW = 6
+"""Second differences that say nothing of the scatter."""
+DEGREES = 4.0
+"""Degrees of freedom of Student's t: how heavy the tails of the scatter are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Logarithms of the usable losses, and blocks of them."""
+
+    rows: NDArray[np.int64]
+    """(points,): index of each usable row in the curve."""
+    steps: Array
+    """(points,): optimizer steps."""
+    logs: Array
+    """(points,): log of the loss, with smoothing undone."""
+    slow: Array
+    """(points,): running median of `logs` less the forecast, plus the forecast."""
+    scale: Array
+    """(points,): relative scatter of one line."""
+    filter: Filter
+    """What the log was smoothed with."""
+    block_of: NDArray[np.int64]
+    """(points,): the block that each row is in."""
+    at: Array
+    """(blocks,): mean optimizer step."""
+    mean: Array
+    """(blocks,): robust mean of the log loss."""
+    variance: Array
+    """(blocks,): variance of `mean`."""
+    not_finite: NDArray[np.int64]
+    """Steps of rows without a finite loss."""
+
+    @property
+    def away(self) -> Array:
+        """(points,): distance from the slow curve in scales."""
+        return np.asarray((self.logs - self.slow) / self.scale)
+
+
+def prepare(curve: Curve, forecast_logs: Array) -> Series:
+    """Make a curve ready; `forecast_logs` (points of the curve,) is the log loss under the configuration."""
+    usable = np.isfinite(curve.losses) & (curve.losses > 0)
+    rows = np.flatnonzero(usable)
+    steps = curve.steps[rows].astype(np.float64)
+    filter_, losses = recognised(curve.losses[rows], forecast_logs[rows])
+    losses = np.where(losses > 0, losses, curve.losses[rows])
+    logs, expected = np.log(losses), forecast_logs[rows]
+    slow = running_median(logs - expected) + expected
+    scale = local_scale(logs - expected)
+    block_of = _blocks(len(rows))
+    count = int(block_of[-1]) + 1 if len(rows) else 0
+    away = (logs - slow) / scale
+    weights = (DEGREES + 1.0) / (DEGREES + away**2) / scale**2
+    total = np.bincount(block_of, weights, count)
+    mean = np.bincount(block_of, weights * logs, count) / total
+    # The loss has its expectation on the forecast, not its logarithm: half a variance is added.
+    mean = mean + 0.5 * np.minimum(np.bincount(block_of, weights * scale**2, count) / total, 0.09)
+    return Series(
+        rows=rows,
+        steps=steps,
+        logs=logs,
+        slow=slow,
+        scale=scale,
+        filter=filter_,
+        block_of=block_of,
+        at=np.bincount(block_of, steps, count) / np.maximum(np.bincount(block_of, minlength=count), 1),
+        mean=mean,
+        variance=(DEGREES + 3.0) / (DEGREES + 1.0) / total,
+        not_finite=curve.steps[~np.isfinite(curve.losses)],
+    )
+
+
+def running_median(values: Array, width: int = 7) -> Array:
+    """Median of each value and its neighbours; narrower at the ends."""
+    half = width // 2
+    if len(values) < 3:
+        return values.copy()
+    padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)
+    medians: Array = np.nanmedian(windows, axis=1)
+    return medians
+
+
+def local_scale(values: Array, expected: float = USUAL_SCATTER) -> Array:
+    """Scatter of each value around a slow curve, from second differences in stretches of the curve."""
+    if len(values) < 5:
+        return np.full(len(values), expected)
+    away = np.abs(values[2:] - 2 * values[1:-1] + values[:-2]) / math.sqrt(6.0)
+    whole = _spread(away, expected, WEIGHT)
+    pieces = max(1, min(8, len(away) // 25))
+    centres, scales = [], []
+    for part in np.array_split(np.arange(len(away)), pieces):
+        centres.append(float(part.mean()) + 1.0)
+        scales.append(math.log(_spread(away[part], whole, 8.0)))
+    found: Array = np.exp(np.interp(np.arange(len(values)), centres, scales))
+    return found
+
+
+def _spread(away: Array, expected: float, weight: float) -> float:
+    """Standard deviation from absolute second differences, drawn towards an expected one."""
+    found = max(1.4826 * float(np.median(away)), 1e-6)
+    # Of n overlapping second differences about half are independent; those of few lines are curvature, not scatter.
+    own = max(len(away) - FEW, 0) / 2.0
+    return math.sqrt((own * found**2 + weight * expected**2) / (own + weight))
+
+
+def _blocks(points: int) -> NDArray[np.int64]:
+    """The block of each point: all equal in number of points, but short ones at the beginning."""
+    if points <= BLOCKS:
+        return np.arange(points)
+    even = np.linspace(0, points, BLOCKS - EARLY + 1)
+    early = np.geomspace(1, even[1], EARLY)
+    edges = np.unique(np.concatenate([[0], early, even[1:]]).astype(np.int64))
+    found: NDArray[np.int64] = np.searchsorted(edges, np.arange(points), side="right") - 1
+    return found

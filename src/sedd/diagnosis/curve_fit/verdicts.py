@@ -1,0 +1,233 @@
+"""The verdict on the curve of another trainer, and the numbers behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from sedd.diagnosis.alarms import Alarm
+from sedd.diagnosis.curve import Curve
+from sedd.diagnosis.curve_fit import rules, trainers, words
+from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
+from sedd.diagnosis.curve_fit.held_out import HeldOut, judge_held_out
+from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, Found, weigh
+from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
+from sedd.diagnosis.curve_fit.settings import Setting, as_configured
+from sedd.diagnosis.curve_fit.words import Context
+from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.hypotheses import certainty, in_percent
+from sedd.diagnosis.verdict import Kind, Verdict
+
+LEAST_RISE = math.log(1.05)
+"""Rise of the loss, as a logarithm, from which `healthy` is called `curriculum`."""
+FEW_BAD = 3
+"""Rows that are not finite from which on they count, if they are more than `SHARE_BAD` of all."""
+SHARE_BAD = 0.04
+
+
+def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Verdict]:
+    """The verdict on a curve, and the explanation that fits it best."""
+    usable = np.isfinite(curve.losses) & (curve.losses > 0)
+    if usable.sum() < LEAST_POINTS:
+        fit = _as_configured(curve, forecast)
+        broken = _broken(curve, None)
+        return fit, broken or _too_few(int(usable.sum()), rules.alarms(fit, forecast, "inconclusive"))
+    found = weigh(curve, forecast)
+    held = _held(curve, found, forecast)
+    added: Mapping[str, float] = held.evidence if held is not None else {}
+    judged = judgement(found, curve.unit, added)
+    fit = _fit(curve, forecast, found, judged)
+    context = Context(fit, found, judged, held, forecast)
+    verdict = _verdict(context)
+    if verdict.kind in ("unit", "config"):
+        inside = given(found, judged.key, curve.unit, added)
+        nested = replace(context, judged=inside, fit=_fit(curve, forecast, found, inside))
+        conditional = _verdict(nested)
+        verdict = replace(verdict, conditional=conditional, reason=f"{verdict.reason} {_inside(verdict, conditional)}")
+    broken = _broken(curve, judged)
+    if broken is not None and verdict.kind != "learning":
+        verdict = broken
+    return fit, replace(verdict, alarms=rules.alarms(fit, forecast, verdict.kind, verdict))
+
+
+def _held(curve: Curve, found: Found, forecast: Forecast) -> HeldOut | None:
+    first = judgement(found, curve.unit, {})
+    return judge_held_out(curve, found, first.key, first.point, forecast)
+
+
+def _inside(verdict: Verdict, conditional: Verdict) -> str:
+    condition = "In that unit" if verdict.kind == "unit" else "With those settings"
+    return f"{condition}: {conditional.answer[0].lower()}{conditional.answer[1:]}"
+
+
+def _verdict(context: Context) -> Verdict:
+    decision = context.judged.decision
+    kind: Kind = decision.kind
+    if kind == "healthy" and _rises(context):
+        kind = "curriculum"
+    said = words.sentences(kind, context)
+    likeliest = f" The likeliest: {certainty(decision)}" if kind == "inconclusive" else certainty(decision)
+    return Verdict(
+        kind,
+        said.answer,
+        reason=said.reason,
+        advice=said.advice,
+        certainty=likeliest.strip(),
+        probability=decision.probability,
+        runner_up=decision.runner_up,
+        since=None if kind == "inconclusive" else context.judged.since,
+        hypothesis=decision.likeliest,
+        probabilities=_renamed(decision.probabilities, kind),
+        sentence=" ".join(context.fit.notes) or said.reason,
+        remedies=said.remedies,
+    )
+
+
+def _renamed(probabilities: Mapping[Kind, float], kind: Kind) -> dict[Kind, float]:
+    """`healthy` is called `curriculum` where the verdict is."""
+    if kind != "curriculum":
+        return dict(probabilities)
+    return {("curriculum" if name == "healthy" else name): value for name, value in probabilities.items()}
+
+
+def _rises(context: Context) -> bool:
+    """Whether the loss rose, and most of it is what the task rose."""
+    series, setting = context.found.series, context.judged.way.setting
+    width = max(1, len(series.mean) // 20)
+    smooth = np.convolve(series.mean, np.full(width, 1.0 / width), "valid")
+    top = int(smooth.argmax())
+    rise = float(smooth[top] - smooth[: top + 1].min())
+    explained = np.ptp(setting.log_loss(series.at))
+    return rise > LEAST_RISE and bool(explained > 0.5 * rise)
+
+
+def _broken(curve: Curve, judged: Judgement | None) -> Verdict | None:
+    """The run broke: losses are not finite to the end, or often."""
+    bad = ~np.isfinite(curve.losses)
+    if not bad.any() or not (bad[-1] or bad.sum() > max(FEW_BAD, SHARE_BAD * len(bad))):
+        return None
+    first = int(bad.argmax())
+    since = (int(curve.steps[max(first - 1, 0)]), int(curve.steps[first]))
+    if judged is not None and judged.decision.kind == "learning" and judged.since is not None:
+        since = judged.since
+    until = "to the end" if bad[-1] else f"in {int(bad.sum()):,} of {len(bad):,} lines"
+    good = f"a checkpoint at or before step {since[0]:,}" if first and since[0] > 0 else "a new start"
+    return Verdict(
+        "instability",
+        f"The run broke: the loss is not finite from step {since[1]:,} on, {until}.",
+        reason="A loss that is not a number comes from weights or gradients that overflowed, never from a curriculum.",
+        advice=f"Go on from {good}, with gradient clipping and a lower learning rate.",
+        certainty=f"Probability that training is unstable: {in_percent(0.995)}.",
+        probability=0.995,
+        since=since,
+        hypothesis="instability",
+        probabilities={"instability": 0.995},
+        sentence=f"Not finite: {int(bad.sum()):,} of {len(bad):,} losses.",
+    )
+
+
+def _too_few(count: int, alarms: tuple[Alarm, ...]) -> Verdict:
+    return Verdict(
+        "inconclusive",
+        f"It is not clear whether anything is wrong: {count} losses are too few.",
+        reason=f"At least {LEAST_POINTS} usable losses are needed; some 50 make a verdict sharp.",
+        advice="Give more losses, from the first step on.",
+        certainty="No probability can be given.",
+        probability=0.0,
+        sentence=f"{count} usable losses.",
+        alarms=alarms,
+    )
+
+
+def _fit(curve: Curve, forecast: Forecast, found: Found, judged: Judgement) -> ExternalCurveFit:
+    way, point = judged.way, judged.point
+    half = Z95 * point.log_factor_error
+    near = (point.log_factor - half, point.log_factor + half)
+    return _described(
+        curve,
+        forecast,
+        way.setting,
+        factor=math.exp(point.log_factor),
+        factor_interval=(math.exp(near[0]), math.exp(near[1])),
+        unit=way.unit.name,
+        unit_words=way.unit.words(math.exp(point.log_factor)),
+        learnt=point.learnt,
+        learnt_error=point.learnt_error,
+        scatter=float(np.median(found.series.scale)),
+        smoothed=found.series.filter.words,
+        notes=tuple(_notes(curve, found)),
+    )
+
+
+def _notes(curve: Curve, found: Found) -> list[str]:
+    notes = list(curve.notes)
+    bad = found.series.not_finite
+    if len(bad):
+        shown = ", ".join(f"{int(step):,}" for step in bad[:3])
+        more = ", ..." if len(bad) > 3 else ""
+        notes.append(f"{len(bad)} of {len(curve)} losses are not finite (step {shown}{more}) and were left out.")
+    if found.series.filter.words:
+        notes.append(
+            f"The log holds {found.series.filter.words}; this was undone before the curve was judged. A smoothed log "
+            "shows trouble late."
+        )
+    if len(found.scatter.spikes):
+        shown = ", ".join(f"{int(step):,}" for step in found.scatter.spikes[:3])
+        notes.append(f"Single lines stand far above their neighbours, first at step {shown}.")
+    return notes
+
+
+def _as_configured(curve: Curve, forecast: Forecast) -> ExternalCurveFit:
+    return _described(curve, forecast, as_configured(forecast), notes=curve.notes)
+
+
+def _described(
+    curve: Curve,
+    forecast: Forecast,
+    setting: Setting,
+    *,
+    factor: float = 1.0,
+    factor_interval: tuple[float, float] = (1.0, 1.0),
+    unit: str = "residue",
+    unit_words: str = "nats per residue",
+    learnt: float = 0.0,
+    learnt_error: float = math.inf,
+    scatter: float = math.nan,
+    smoothed: str = "",
+    notes: tuple[str, ...] = (),
+) -> ExternalCurveFit:
+    steps = curve.steps.astype(np.float64)
+    difficulty = setting.difficulty(steps)
+    untrained: Array = factor * np.exp(setting.log_loss(steps))
+    ratio = _unigram_ratio(forecast, setting, difficulty)
+    return ExternalCurveFit(
+        curve=curve,
+        difficulty=difficulty,
+        trainer=setting.trainer,
+        changes=setting.changes,
+        restart=setting.restart,
+        unit=unit,
+        unit_words=unit_words,
+        factor=factor,
+        factor_interval=factor_interval,
+        untrained=untrained,
+        unigram=untrained * ratio,
+        learnt=learnt,
+        learnt_error=learnt_error,
+        frequencies=math.log(forecast.full.untrained / forecast.full.unigram),
+        scatter=scatter,
+        smoothed=smoothed,
+        notes=notes,
+    )
+
+
+def _unigram_ratio(forecast: Forecast, setting: Setting, difficulty: Array) -> Array:
+    """Loss of the unigram model over that of the uniform predictor, by difficulty."""
+    config = forecast.config
+    logs = trainers.table(
+        setting.trainer, forecast.predictors["unigram"], config.noise, config.curriculum.mode
+    ) - trainers.table(setting.trainer, forecast.predictors["untrained"], config.noise, config.curriculum.mode)
+    return np.asarray(np.exp(trainers.at(logs, difficulty)))
