@@ -179,12 +179,19 @@ def test_python_gives_what_the_command_prints(run):
     assert str(sedd.diagnose(run)) + "\n" == sedd_("diagnose", run)
 
 
-def test_fail_exits_with_1_when_something_is_wrong_and_only_then(tmp_path):
-    losses = "".join(f"{step},{2 + step / 10_000}\n" for step in range(6_000, 20_000, 1000))
-    (tmp_path / "c.csv").write_text(losses)
-    arguments = ("diagnose", tmp_path / "c.csv", "--config", "uniref50_aggressive", "--json")
-    assert json.loads(sedd_(*arguments))["verdict"] == "learning"
-    sedd_(*arguments, "--fail", exit_code=1)
+@pytest.mark.parametrize(
+    ("factor", "growth", "verdict", "exit_code"),
+    [(1.0, 0.0, ("healthy", "curriculum"), 0), (1.0, 1.5, ("learning",), 1), (500.0, 0.0, ("unit",), 3)],
+)
+def test_fail_exits_with_1_when_something_is_wrong_and_with_3_when_that_cannot_be_judged(
+    tmp_path, factor, growth, verdict, exit_code
+):
+    implied, steps = sedd.forecast("uniref50_stable"), range(0, 40_000, 500)
+    losses = {step: implied.loss(step) * factor * (1.0 + growth * max(0, step - 20_000) / 20_000) for step in steps}
+    (tmp_path / "c.csv").write_text("".join(f"{step},{loss}\n" for step, loss in losses.items()))
+    arguments = ("diagnose", tmp_path / "c.csv", "--config", "uniref50_stable", "--json")
+    assert json.loads(sedd_(*arguments))["verdict"] in verdict
+    sedd_(*arguments, "--fail", exit_code=exit_code)
 
 
 def test_a_run_that_has_only_begun_is_inconclusive(tmp_path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sedd.config.config import Config
-from sedd.diagnosis.curve import Curve, Unit
+from sedd.diagnosis.curve import Unit
+from sedd.diagnosis.curve_fit.result import ExternalCurveFit
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diffusion.loss_profile import mask_range
 from sedd.report.chart import Array, Chart, Panel, Series, Style
@@ -126,21 +127,22 @@ def _of_curve(diagnosis: Diagnosis) -> _Drawn | None:
         losses=curve.losses,
         series=tuple(series),
         expected=(steps, fit.untrained, fit.unigram),
-        mask_rates=_mask_rates(diagnosis.config, fit, fit.difficulty),
-        unit=unit_of(curve, fit),
+        mask_rates=_mask_rates(diagnosis.config, fit),
+        unit=unit_of(fit),
         last=float(max([*curve.steps[-1:], *curve.held_out_steps[-1:]])),
     )
 
 
-def unit_of(curve: Curve, fit: Any) -> str:
+def unit_of(fit: ExternalCurveFit) -> str:
     """The unit of the losses in words: the one that the user has named, else the one that fits."""
-    return UNITS[curve.unit] if curve.unit is not None else str(getattr(fit, "unit_words", UNITS["residue"]))
+    return fit.unit_words if fit.curve.unit is None else UNITS[fit.curve.unit]
 
 
-def _mask_rates(config: Config, fit: Any, difficulty: Array) -> Array:
+def _mask_rates(config: Config, fit: ExternalCurveFit) -> Array:
     """(points,): the largest mask rate at each difficulty, with the noise and the mode that fit."""
-    changes = getattr(fit, "changes", {})
-    noise, mode = config.noise, changes.get("curriculum.mode", config.curriculum.mode)
-    if "noise.sigma_max" in changes:
-        noise = noise.model_copy(update={"sigma_max": float(changes["noise.sigma_max"])})
-    return np.array([mask_range(noise, d, mode)[1] for d in difficulty.tolist()])
+    noise, curriculum = config.noise, config.curriculum
+    if "noise.sigma_max" in fit.changes:
+        noise = noise.model_copy(update={"sigma_max": float(fit.changes["noise.sigma_max"])})
+    if "curriculum.mode" in fit.changes:
+        curriculum = curriculum.model_copy(update={"mode": fit.changes["curriculum.mode"]})
+    return np.array([mask_range(noise, d, curriculum.mode)[1] for d in fit.difficulty.tolist()])
