@@ -261,9 +261,15 @@ def test_a_plugin_that_is_not_installed_is_named_and_another_configuration_can_b
     sedd_("diagnose", "run", "--config", "quickstart")
 
 
-def test_without_matplotlib_a_figure_is_refused_with_what_to_install(monkeypatch, capsys):
+def test_without_matplotlib_a_figure_is_refused_with_what_to_install(table, tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "sedd.report.plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert_errors("errors-matplotlib", [["forecast", "quickstart", "--plot", "f.png"]], monkeypatch, capsys)
+    diagnosed = ["diagnose", str(table), "--config", "uniref50_aggressive"]
+    commands = [
+        ["forecast", "quickstart", "--plot", "f.png"],
+        [*diagnosed, "--plot", "f.png"],
+        [*diagnosed, "--html", "f.html"],
+    ]
+    assert_errors("errors-matplotlib", commands, monkeypatch, capsys, {tmp_path: "TMP"})

@@ -18,9 +18,9 @@ from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.verdict import Remedy, Verdict
 from sedd.diffusion.loss_profile import mask_range
+from sedd.report.chart import Chart, Series
 from sedd.report.diagnosis_page import render, write_page, write_picture
 from sedd.report.diagnosis_plot import diagnosis_chart, diagnosis_figure
-from sedd.report.plots import Chart, Series
 from tests.report.conftest import Page
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

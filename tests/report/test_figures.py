@@ -13,12 +13,12 @@ from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.forecast import make_forecast
 from sedd.evaluation.intervals import half_width
 from sedd.report.bound_charts import bound_chart, bound_levels
+from sedd.report.chart import DARK, LIGHT, Chart
 from sedd.report.charts import attribution_chart, loss_chart
 from sedd.report.contents import gather
 from sedd.report.forecast_plot import forecast_chart, forecast_figure
 from sedd.report.heatmap import heat_map
 from sedd.report.legend import legend_columns
-from sedd.report.plots import DARK, LIGHT, Chart
 from sedd.report.write import write_report
 from tests.report.conftest import of_kind, page_of
 

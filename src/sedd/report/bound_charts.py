@@ -12,9 +12,9 @@ from sedd.diagnosis.predictors import entropy
 from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.evaluation.intervals import half_width
 from sedd.evaluation.statistics import mean_over_residues
+from sedd.report.chart import NAMES, Chart, Color, Level, Panel, Series, Style
 from sedd.report.charts import padded, with_events
 from sedd.report.contents import Contents
-from sedd.report.plots import NAMES, Chart, Color, Level, Panel, Series, Style
 from sedd.runs.metrics import BoundRecord, RecordedBound
 
 NEAR = 1.5

@@ -13,8 +13,8 @@ from sedd.diagnosis.attribution import normalised
 from sedd.diagnosis.cumulative import cumulative
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.predictors import Predictor
+from sedd.report.chart import NAMES, Array, Chart, Color, Level, Panel, Series
 from sedd.report.contents import Contents
-from sedd.report.plots import NAMES, Array, Chart, Color, Level, Panel, Series
 from sedd.runs.metrics import TrainRecord
 
 MOST_POINTS = 300

@@ -12,8 +12,9 @@ from sedd.config.config import Config
 from sedd.diagnosis.curve import Curve, Unit
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diffusion.loss_profile import mask_range
+from sedd.report.chart import Array, Chart, Panel, Series, Style
 from sedd.report.charts import Thinned, band, expected_losses, far_above, loss_panel, loss_range
-from sedd.report.plots import Array, Chart, Panel, Series, Style, draw
+from sedd.report.plots import draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

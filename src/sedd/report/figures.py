@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from sedd.diagnosis.diagnosis import evenly_spaced
 from sedd.report.bound_charts import bound_chart, bound_profile_chart
+from sedd.report.chart import DARK, LIGHT, Chart, Panel, Series
 from sedd.report.charts import attribution_chart, loss_chart, normalised_chart, off_the_chart, optimizer_chart
 from sedd.report.contents import Contents
 from sedd.report.heatmap import ROWS, Heat, draw_heat, heat_map
-from sedd.report.plots import DARK, LIGHT, Chart, Panel, Series, draw, to_svg
+from sedd.report.plots import draw, to_svg
 from sedd.report.quality import quality_chart
 
 if TYPE_CHECKING:

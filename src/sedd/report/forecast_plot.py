@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sedd.diagnosis.forecast import Forecast
-from sedd.report.plots import NAMES, Chart, Color, Level, Panel, Series, draw
+from sedd.report.chart import NAMES, Chart, Color, Level, Panel, Series
+from sedd.report.plots import draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

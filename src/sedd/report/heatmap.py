@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sedd.diffusion.loss_profile import EDGES
+from sedd.report.chart import LIGHT, Array, Color
 from sedd.report.contents import Contents
-from sedd.report.plots import LIGHT, WIDTH, Array, Color, draw_title, format_x_axis, new_figure, style_axes
+from sedd.report.plots import WIDTH, draw_title, format_x_axis, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

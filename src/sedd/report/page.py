@@ -11,12 +11,12 @@ from sedd.diagnosis.ramp import ramp_matters
 from sedd.evaluation.intervals import with_error
 from sedd.evaluation.quality.table import LEGEND, title_of, values_of
 from sedd.report.bound_charts import bound_levels
+from sedd.report.chart import Level
 from sedd.report.charts import MOST_POINTS
 from sedd.report.contents import Contents
 from sedd.report.figures import Table, figures
 from sedd.report.heatmap import heat_map
 from sedd.report.key_numbers import key_numbers
-from sedd.report.plots import Level
 from sedd.report.quality import JudgedSamples, judged_samples
 from sedd.report.verdict_view import VerdictView, resource, templates, view_of
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sedd.evaluation.quality import Quality
+from sedd.report.chart import Chart, Panel, Series
 from sedd.report.contents import Contents
-from sedd.report.plots import Chart, Panel, Series
 
 MAIN = {
     "3mer_divergence": ("3-mer divergence, nats/1000", 1000.0),
