@@ -32,7 +32,7 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.history import RecordError, read_metrics
 from sedd.runs.metrics import padded
 
-MOST_LINES = 20_000
+MOST_LINES = 5_000
 """Train lines of a metrics file that are read; of a longer one, every k-th."""
 _EXPECTED = (
     "give a run directory, its metrics.jsonl, or the log of another program with a configuration (config, --config)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from sedd.diffusion.loss_profile import BINS, LossProfile
 from sedd.errors import DataError
 from sedd.evaluation.intervals import student
 from sedd.runs.metrics import TrainRecord
+
+MOST_POINTS = 500
+"""Points of the curves of a long run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +43,26 @@ class Cumulative:
     learning_high: Array
 
 
+def pooled(records: Sequence[TrainRecord]) -> list[TrainRecord]:
+    """The records of a run; of a long one neighbours are summed, so that at most `MOST_POINTS` remain."""
+    size = max(1, -(-len(records) // MOST_POINTS))
+    groups = (records[first : first + size] for first in range(0, len(records), size))
+    return [replace(group[-1], bins=sum((record.bins for record in group), LossProfile())) for group in groups]
+
+
 def cumulative(records: Sequence[TrainRecord], *, smooth: int = 5) -> Cumulative:
     """The attribution of every change from line to line, summed up from the first line.
 
     Each line is pooled with up to `smooth` lines around it, so that a mask rate is rarely missing; `loss` is the mean
-    of the pool, and `loss - loss[0]` is the sum of the three parts at every line.
+    of the pool, and `loss - loss[0]` is the sum of the three parts at every line. Of a long run, neighbouring lines are
+    summed first (`pooled`).
 
     Raises:
         DataError: if the run has no line yet.
     """
     if not records:
         raise DataError("the run has logged nothing yet; nothing can be attributed")
+    records = pooled(records)
     lines = Lines.of(records)
     count = len(records)
     windows = [np.arange(max(0, i - smooth // 2), min(count, i + smooth // 2 + 1)) for i in range(count)]

@@ -87,11 +87,11 @@ class Diagnosis:
         """The largest climb of the (smoothed) loss, from a low point to a later high one; None if it never rises."""
         if self.cumulative is None:
             return None
-        loss, lines = self.cumulative.loss, self.history.lines
+        loss, steps = self.cumulative.loss, self.cumulative.steps.astype(int).tolist()
         lowest = np.minimum.accumulate(loss)
         top = int((loss - lowest).argmax())
         bottom = int(loss[: top + 1].argmin())
-        return between(lines, lines[bottom].step, lines[top].step) if bottom < top else None
+        return self.between(steps[bottom], steps[top]) if bottom < top else None
 
     def between(self, first: int, last: int) -> Attribution:
         """The split of the change between two optimizer steps.

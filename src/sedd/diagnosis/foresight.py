@@ -176,12 +176,14 @@ def _memory(config: Config, statistics: DataStatistics, facts: DataFacts) -> Ite
         "epochs": epochs, "residues": facts.residues, "parameters": facts.parameters, "bits": needed, "memory": memory,
     }  # fmt: skip
     sees = (
-        f"In {config.training.n_iters:,} steps the run sees its {facts.residues:,.0f} training residues {epochs:.3g} "
+        f"In {config.training.n_iters:,} steps the run sees its {facts.residues:,.0f} training residues "
+        f"{_few_digits(epochs)} "
         f"times, with {facts.parameters:,} parameters."
     )
     rule = (
-        f"By a rule of thumb they can memorise {memory / 1e6:.3g} million bits of them in so many epochs (Allen-Zhu "
-        f"and Li 2024), and these residues have {needed / 1e6:.3g} million."
+        f"By a rule of thumb they can memorise {_few_digits(memory / 1e6)} million bits of them in so many epochs "
+        "(Allen-Zhu "
+        f"and Li 2024), and these residues have {_few_digits(needed / 1e6)} million."
     )
     act = memory >= needed
     advice = " Expect overfitting: train for fewer steps, on more data, or with a smaller model." if act else ""
@@ -278,3 +280,8 @@ def _rules_by_chance(
 def _mask_range(config: Config, step: int) -> tuple[float, float]:
     settings = Schedule(config).at(step)
     return settings.mask_low, settings.mask_high
+
+
+def _few_digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

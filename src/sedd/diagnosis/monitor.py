@@ -20,7 +20,7 @@ from sedd.config.config import Config
 from sedd.diagnosis import remedies
 from sedd.diagnosis.alarms import Alarm, Cause, Severity
 from sedd.diagnosis.evidence.base import RunFacts
-from sedd.diagnosis.judge import Judgement, judge_run
+from sedd.diagnosis.judge import Judgement, judge_run, main_symptom
 from sedd.diagnosis.levels import LinePool
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.rises import smallest_preschool_time
@@ -67,7 +67,7 @@ class Monitor:
         self._looks = 0
         self._looked_at = 0
         self._levels: list[float] = []  # log loss over the unigram model, of the last lines
-        self._firing: set[tuple[str, Cause, Severity]] = set()
+        self._firing: tuple[str, Severity] | None = None  # hypothesis and severity of the alarm that lasts
         self._breaking: set[str] = set()
 
     def observe(self, record: Mapping[str, Any]) -> list[Alarm]:
@@ -131,20 +131,19 @@ class Monitor:
             return []
         self._looks += 1
         self._looked_at = len(self.history.lines)
-        alarm = self._alarm_of(judge_run(self.facts()))
-        if alarm is None:
-            self._firing.clear()
-            return []
-        key = (alarm.rule, alarm.cause, alarm.severity)
-        known = key in self._firing
-        self._firing = {key}
-        return [] if known else [alarm]
-
-    def _alarm_of(self, judgement: Judgement) -> Alarm | None:
+        judgement = judge_run(self.facts())
         kind, name = judgement.decision.kind, judgement.decision.likeliest
         worth = kind in WENT_WRONG or (kind == "plateau" and name in PLATEAUS)
         if not worth or judgement.log_bayes_factor < math.log(self._looks / LEVEL):
-            return None
+            self._firing = None
+            return []
+        firing = (name, _severity(judgement))
+        if firing == self._firing:
+            return []
+        self._firing = firing
+        return [self._alarm_of(judgement)]
+
+    def _alarm_of(self, judgement: Judgement) -> Alarm:
         verdict = judgement.verdict()
         numbers = dict(verdict.numbers)
         if verdict.since is not None:
@@ -154,7 +153,7 @@ class Monitor:
             self._step,
             verdict.hypothesis,
             cause,
-            _severity(verdict),
+            _severity(judgement),
             verdict.summary,
             {name: value for name, value in numbers.items() if math.isfinite(value)},
             tuple(str(remedy) for remedy in verdict.remedies),
@@ -188,18 +187,19 @@ class Monitor:
         step = record["step"]
         self.history.rewind(step)
         self.alarms = [alarm for alarm in self.alarms if alarm.step <= step] + [Alarm.from_dict(record["alarm"])]
-        self._firing.clear()
+        self._firing = None
         self._breaking.clear()
         self._pool, self._levels, self._looked_at = LinePool(), [], 0
         for line in self.history.lines:
             self._pool.append(line)
 
 
-def _severity(verdict: Verdict) -> Severity:
-    match verdict.kind:
+def _severity(judgement: Judgement) -> Severity:
+    low = main_symptom(judgement.symptoms, judgement.decision.likeliest).effect.low
+    match judgement.decision.kind:
         case "learning" | "instability":
-            return "critical" if verdict.numbers.get("low", math.inf) > MIN_CRITICAL else "warning"
+            return "critical" if low > MIN_CRITICAL else "warning"
         case "overfitting":
-            return "critical" if verdict.numbers.get("low", 0.0) > CRITICAL_NATS else "warning"
+            return "critical" if low > CRITICAL_NATS else "warning"
         case _:
             return "warning"

@@ -162,17 +162,16 @@ def attribution_chart(contents: Contents) -> Chart | None:
         return None
     parts = None if contents.diagnosis is None else contents.diagnosis.cumulative  # cached there
     parts = parts or cumulative(lines)
-    thin = Thinned(lines)
-    bands = []
+    steps, bands = parts.steps, []
     for name, color in PARTS:
-        low, high = (thin(getattr(parts, f"{name}_{edge}")) for edge in ("low", "high"))
+        low, high = (getattr(parts, f"{name}_{edge}") for edge in ("low", "high"))
         if np.isfinite(low).all():
-            bands.append(Series(f"95 % interval of {name}", thin.steps, high, color, "band", low=low))
+            bands.append(Series(f"95 % interval of {name}", steps, high, color, "band", low=low))
     series = (
-        Series("Monte Carlo error", thin.steps, thin(parts.draw), "noise", "dotted"),
-        Series("difficulty", thin.steps, thin(parts.difficulty), "curriculum", "dashed"),
-        Series("learning", thin.steps, thin(parts.learning), "model"),
-        Series("change of the loss (sum)", thin.steps, thin(parts.loss - parts.loss[0]), "ink"),
+        Series("Monte Carlo error", steps, parts.draw, "noise", "dotted"),
+        Series("difficulty", steps, parts.difficulty, "curriculum", "dashed"),
+        Series("learning", steps, parts.learning, "model"),
+        Series("change of the loss (sum)", steps, parts.loss - parts.loss[0], "ink"),
     )
     uniform = contents.predictors["untrained"].loss(0.0, 1.0) if contents.predictors else 0.0
     furthest = CLIP * max(float(np.median(np.abs(parts.loss))), uniform)
@@ -181,7 +180,7 @@ def attribution_chart(contents: Contents) -> Chart | None:
     y_range = (min(ends) - margin, max(ends) + 2.5 * margin)  # leaves space for the names of the phases
     unit = "change since the first line, nats per residue"
     panel = Panel(unit, (*bands, *series), (Level("", 0.0, style="line"),), y_range=y_range)
-    chart = Chart("attribution", "What moved the training loss", (panel,), x_range=(0.0, thin.steps[-1]))
+    chart = Chart("attribution", "What moved the training loss", (panel,), x_range=(0.0, float(steps[-1])))
     return _with_phases(contents, chart)
 
 

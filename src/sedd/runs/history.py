@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sedd.runs.metrics import (
     TrainRecord,
 )
 
-_TRAIN = f'{{"kind": "{TrainRecord.kind}"'
+_TRAIN = f'{{"kind": "{TrainRecord.kind}"'.encode()
 """How a train line begins, as `RunDirectory.append` writes it."""
 
 
@@ -115,41 +115,43 @@ def read_metrics(file: Path, *, most: int | None = None) -> list[dict[str, Any]]
         CheckpointError: if there is no such file, or another line is damaged; names the line.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            is_train = [line.startswith(_TRAIN) for line in opened]
+        with file.open("rb") as opened:
+            return list(_records(opened, dict(_chosen(is_train, most)), len(is_train), file))
     except FileNotFoundError:
         raise CheckpointError("no such file; a run has one from its first logged step on", file=file) from None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"not a text file ({error})", file=file) from None
-    lines = text.splitlines()
-    records = []
-    for number, stands_for in _chosen(lines, most):
+
+
+def _records(lines: Iterable[bytes], chosen: Mapping[int, int], count: int, file: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines):
+        if number not in chosen:
+            continue
         try:
-            record = json.loads(lines[number])
+            record = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"not a text file ({error})", file=file) from None
         except ValueError:
-            if number + 1 < len(lines):
+            if number + 1 < count:
                 raise CheckpointError("not JSON; repair or remove this line", file=file, line=number + 1) from None
             continue
-        if stands_for > 1:
-            record[STRIDE] = stands_for
-        records.append(record)
-    return records
+        yield record | ({STRIDE: chosen[number]} if chosen[number] > 1 else {})
 
 
-def _chosen(lines: Sequence[str], most: int | None) -> Iterator[tuple[int, int]]:
+def _chosen(is_train: Sequence[bool], most: int | None) -> Iterator[tuple[int, int]]:
     """The lines to read, and for how many train lines each stands."""
-    is_train = [line.startswith(_TRAIN) for line in lines] if most is not None and len(lines) > most else []
     total = sum(is_train)
     if most is None or total <= most:
-        yield from ((number, 1) for number in range(len(lines)))
+        yield from ((number, 1) for number in range(len(is_train)))
         return
-    recent = total - most // 10
-    every = -(-recent // (most - most // 10))
+    older = total - most // 10
+    every = -(-older // (most - most // 10))
     count, last = 0, 0
     for number, trains in enumerate(is_train):
         if not trains:
             yield number, 1
             continue
         count += 1
-        if count > recent or count % every == 0:
+        if count > older or count % every == 0:
             yield number, count - last
             last = count

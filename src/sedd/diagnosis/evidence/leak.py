@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 import numpy as np
 
@@ -31,20 +32,27 @@ def leak(facts: RunFacts) -> Evidence | None:
     series = probe(facts, raw=True)
     if not len(series):
         series = _before_repetition(facts, held_out(facts))
-    gaps = [(int(series.steps[i]), gap) for i in range(len(series)) if (gap := _gap(facts, series, i)) is not None]
-    if not gaps:
-        return None
-    factors = [log_bayes_factor(gap, scale=SCALE, tolerance=TOLERANCE) for _, gap in gaps]
     # All evaluations use the same sequences, so they are one measurement: the latest one counts.
-    first = next((i for i, factor in enumerate(factors) if factor > 0), len(gaps) - 1)
-    since = (gaps[first - 1][0] if first else 0, gaps[first][0])
-    return Evidence(factors[-1], gaps[-1][1], since)
+    latest = _gap(facts, series, len(series) - 1) if len(series) else None
+    if latest is None:
+        return None
+    factor = log_bayes_factor(latest, scale=SCALE, tolerance=TOLERANCE)
+    return Evidence(factor, latest, _since(facts, series) if factor > 0 else None)
+
+
+def _since(facts: RunFacts, series: Series) -> tuple[int, int]:
+    """Between which evaluations the gap opened."""
+    for index, step in enumerate(series.steps.tolist()):
+        gap = _gap(facts, series, index)
+        if gap is not None and log_bayes_factor(gap, scale=SCALE, tolerance=TOLERANCE) > 0:
+            return (int(series.steps[index - 1]) if index else 0, step)
+    return 0, int(series.steps[-1])
 
 
 def _gap(facts: RunFacts, series: Series, index: int) -> Measured | None:
     step, bound = int(series.steps[index]), series.bounds[index]
-    lines = [line for line in facts.lines if line.step <= step][-LINES:]
-    lines = [line for line in lines if line.step > 0.7 * step]
+    end = bisect_right(facts.lines, step, key=lambda line: line.step)
+    lines = [line for line in facts.lines[max(0, end - LINES) : end] if line.step > 0.7 * step]
     if not lines:
         return None
     trained = sum((line.bins for line in lines), LossProfile())
