@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.curve import Unit as Named
 from sedd.diagnosis.curve_fit import evidence
-from sedd.diagnosis.curve_fit.judging import MOST_EVIDENCE, TEMPER, Found, Key, Way, log_sum, prior_of, state_prior
+from sedd.diagnosis.curve_fit.judging import MOST_EVIDENCE, TEMPER, reweigh
 from sedd.diagnosis.curve_fit.points import Point
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.shapes import LASTING, disturbances
-from sedd.diagnosis.hypotheses import Decision, decide
+from sedd.diagnosis.curve_fit.ways import Found, Key, Way, log_sum, prior_of, state_prior
+from sedd.diagnosis.hypotheses import DECISIVE, HYPOTHESES, Decision, decide
+from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
 ONSET_TEMPER = 0.5
 """Exponent of the likelihood of the step at which a disturbance began."""
-LEAK_SHARE = 0.1
-"""Share of the run before which a loss that is too good to be true is a leak rather than overfitting."""
+WRONG = ("divergence", "instability", "overfitting", "leak")
+"""States of the model that are wrong in any unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,36 +40,30 @@ class Judgement:
     """Size of the disturbance at the end, in the log of the loss."""
 
 
-def judgement(found: Found, named: Named | None, held: Mapping[str, float]) -> Judgement:
+def judgement(found: Found, held: Mapping[str, float]) -> Judgement:
     """The decision between all hypotheses.
 
     Args:
         held: log-likelihoods that held-out losses add to hypotheses, by name.
     """
-    asked = {key: way for key, way in found.ways.items() if way.agrees(named)}
-    configured = {key: way for key, way in asked.items() if way.setting.as_configured}
+    named = found.case.named
+    agreeing = {key: way for key, way in found.ways.items() if way.agrees(named)}
+    configured = {key: way for key, way in agreeing.items() if way.setting.as_configured}
     logs = _by_state(found, configured, named)
     for name, others in (
-        ("unit", {key: way for key, way in found.ways.items() if key not in asked}),
-        ("configuration", {key: way for key, way in asked.items() if key not in configured}),
+        ("unit", {key: way for key, way in found.ways.items() if key not in agreeing}),
+        ("configuration", {key: way for key, way in agreeing.items() if key not in configured}),
     ):
         if others:
             logs[name] = log_sum([prior_of(way, named) + _all_states(found, key) for key, way in others.items()])
     return _decided(found, logs, held, found.ways, named)
 
 
-def given(found: Found, key: Key, named: Named | None, held: Mapping[str, float]) -> Judgement:
-    """The decision on the model, if the unit and the settings are those of `key`."""
-    way = found.ways[key]
-    same = {
-        other: candidate
-        for other, candidate in found.ways.items()
-        if candidate.unit.name == way.unit.name
-        and candidate.setting.trainer == way.setting.trainer
-        and candidate.setting.changes.keys() == way.setting.changes.keys()
-        and (candidate.setting.restart is None) == (way.setting.restart is None)
-    }
-    return _decided(found, _by_state(found, same, named), held, same, named)
+def given(found: Found, key: Key, held: Mapping[str, float]) -> tuple[Found, Judgement]:
+    """The decision on the model, if the unit and the settings are those of `key`; and its evidence."""
+    inside = reweigh(found, key)
+    logs = _by_state(inside, inside.ways, found.case.named)
+    return inside, _decided(inside, logs, held, inside.ways, found.case.named)
 
 
 def _by_state(found: Found, ways: Mapping[Key, Way], named: Named | None) -> dict[str, float]:
@@ -91,7 +87,7 @@ def _decided(
         logs |= {name: healthy + value for name, value in held.items() if name in ("averages", "held-out kind")}
     top = max(logs.values())
     tempered = {name: max(TEMPER * (value - top), -MOST_EVIDENCE) for name, value in logs.items()}
-    decision = decide(tempered)
+    decision = _whatever_the_unit(decide(tempered), found, ways, named)
     key = _likeliest_way(found, decision.likeliest, ways, named)
     way = found.ways[key]
     if decision.likeliest in ("unit", "configuration"):
@@ -106,6 +102,37 @@ def _decided(
     point = likeliest_point(found.white, way.unit, key[1], disturbance)
     change = 0.0 if disturbance is None else point.change * float(harm.columns[disturbance, -1])
     return Judgement(decision, key, way, point, since, change)
+
+
+def _whatever_the_unit(decision: Decision, found: Found, ways: Mapping[Key, Way], named: Named | None) -> Decision:
+    """A fault of the model in every unit and under all settings that compete is named, although these are open."""
+    open_ = decision.probabilities.get("unit", 0.0) + decision.probabilities.get("config", 0.0)
+    if decision.kind != "inconclusive" or open_ < 1.0 - DECISIVE:
+        return decision
+    total = dict.fromkeys(WRONG, 0.0)
+    open_kinds: tuple[tuple[Kind, str], ...] = (("unit", "unit"), ("config", "configuration"))
+    for kind, name in open_kinds:
+        inside = [key for key, way in ways.items() if _is_of(way, name, named)]
+        if not inside:
+            continue
+        logs = {key: prior_of(ways[key], named) + _all_states(found, key) for key in inside}
+        whole = log_sum(list(logs.values()))
+        for state in WRONG:
+            part = log_sum([prior_of(ways[k], named) + state_prior(state) + found.states[k][state] for k in inside])
+            total[state] += decision.probabilities.get(kind, 0.0) * math.exp(part - whole)
+    for state in WRONG:
+        total[state] += decision.probabilities.get(HYPOTHESES[state].kind, 0.0)
+    state = max(total, key=lambda name: total[name])
+    action = sum(total[name] for name in WRONG if HYPOTHESES[name].action == HYPOTHESES[state].action)
+    if action < DECISIVE:
+        return decision
+    return replace(decision, kind=HYPOTHESES[state].kind, likeliest=state, probability=min(total[state], 1.0))
+
+
+def _is_of(way: Way, hypothesis: str, named: Named | None) -> bool:
+    """Whether a unit and a setting belong to `unit` or to `configuration`."""
+    agrees = way.agrees(named)
+    return not agrees if hypothesis == "unit" else agrees and not way.setting.as_configured
 
 
 def _likeliest_way(found: Found, hypothesis: str, ways: Mapping[Key, Way], named: Named | None) -> Key:
@@ -133,7 +160,7 @@ def _onset(found: Found, key: Key) -> tuple[tuple[int, int], int]:
     coarse = int(np.flatnonzero(found.white.disturbances.among(LASTING))[int(logs.argmax())])
     fine = disturbances(series.at, series.at[1:], LASTING)
     white = evidence.whiten(series, [way.setting], found.learning, fine)
-    cells = evidence.cells(white, way.unit, found.floor, found.frequencies)
+    cells = evidence.cells(white, way.unit, found.case.floor, found.case.frequencies)
     values = np.logaddexp(*cells.disturbed[:2, :, 0])
     if not np.isfinite(values).any():
         step = int(starts[int(logs.argmax())])
@@ -146,11 +173,3 @@ def _onset(found: Found, key: Key) -> tuple[tuple[int, int], int]:
     at = series.at
     # It begins between the last line before and the first line after.
     return (int(at[max(low - 1, 0)]), int(at[min(high + 1, len(at) - 1)])), coarse
-
-
-def too_early(found: Found, judged: Judgement) -> bool:
-    """Whether a loss that is too good to be true was so from the start of the run on."""
-    point, learning = judged.point, found.learning
-    learnt = point.log_factor - point.mean(learning, found.white.disturbances)
-    beyond = np.flatnonzero(learnt > found.floor)
-    return bool(len(beyond)) and found.series.at[beyond[0]] < LEAK_SHARE * found.series.at[-1]

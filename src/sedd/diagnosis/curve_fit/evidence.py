@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sedd.diagnosis.curve_fit.series import WEIGHT, Series
 from sedd.diagnosis.curve_fit.settings import Setting
 from sedd.diagnosis.curve_fit.shapes import Disturbances, Learning
-from sedd.diagnosis.curve_fit.units import Unit
+from sedd.diagnosis.curve_fit.units import EXACT, Unit
 
 Array = NDArray[np.float64]
 
@@ -202,7 +202,7 @@ def _weighed(
     amounts = found[:, 1:]
     total = np.einsum("dks,k->ds", amounts, ends)
     logs = evidence + log_prior + _amplitude_prior(amounts, total, floor)
-    logs = np.where((amounts < 0).any(1) | _impossible(unit, found[:, 0]), -np.inf, logs)
+    logs = np.where((amounts < 0).any(1) | impossible(unit, found[:, 0]), -np.inf, logs)
     state = (total >= NOTHING * frequencies).astype(np.int8) + (total > floor + SLACK)
     return logs, state
 
@@ -216,7 +216,10 @@ def _by_state(logs: Array, state: NDArray[np.int8]) -> Array:
         return np.array([np.log((weights * (state == i)).sum(0)) + top for i in range(len(STATES))])
 
 
-def _impossible(unit: Unit, log_factor: Array) -> NDArray[np.bool_]:
+def impossible(unit: Unit, log_factor: Array) -> NDArray[np.bool_]:
+    """Whether a unit cannot have such a factor."""
+    if unit.is_residue:  # a new network is not better than the uniform predictor
+        return np.asarray(log_factor < -3 * EXACT)
     match unit.name:
         case "positions":
             return np.asarray((log_factor > -0.02) | (log_factor < math.log(0.15)))

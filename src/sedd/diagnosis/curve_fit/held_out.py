@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.curve import Curve
-from sedd.diagnosis.curve_fit.judging import Found, Key, context_weight, log_mean, log_sum
+from sedd.diagnosis.curve_fit.learning import context_weight
 from sedd.diagnosis.curve_fit.points import Point
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.series import local_scale
 from sedd.diagnosis.curve_fit.shapes import LASTING
+from sedd.diagnosis.curve_fit.ways import Found, Key, log_mean, log_sum
 from sedd.diagnosis.forecast import Forecast
 
 Array = NDArray[np.float64]
@@ -167,7 +168,7 @@ def _explanations(pair: _Pair, found: Found) -> dict[str, float]:
     usual: list[Column] = [(learnt, *USUAL_GAP), (pair.allowance, 0.5, 0.5), (one, 0.0, 0.005)]
     rest = usual[1:]
     as_it_seems = _evidence(pair, pair.trained, usual)[0]
-    too_good = float(learnt[-max(2, len(learnt) // 3) :].mean()) > found.floor
+    too_good = float(learnt[-max(2, len(learnt) // 3) :].mean()) > found.case.floor
     said = dict.fromkeys(AS_IT_SEEMS, as_it_seems)
     said["data change"] = _evidence(pair, pair.trained - pair.disturbance, usual)[0]
     said["overfitting"] = log_mean(np.array(list(_opening(pair, usual))))
@@ -177,7 +178,7 @@ def _explanations(pair: _Pair, found: Found) -> dict[str, float]:
     for phi in _early(pair.steps):
         value, coefficients = _evidence(pair, pair.trained, [(phi, 0.0, 0.3), *usual])
         kinds.append(value if coefficients[0] > 0.0 else -math.inf)
-        few = (0.15 * found.frequencies, 0.15 * found.frequencies)
+        few = (0.15 * found.case.frequencies, 0.15 * found.case.frequencies)
         still.append(_evidence(pair, np.zeros(len(phi)), [(-phi, *few), rest[1]])[0])
     said["held-out kind"] = log_mean(np.array(kinds)) + math.log(2.0)
     said["averages"] = log_mean(np.array(still))

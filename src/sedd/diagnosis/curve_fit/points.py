@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.diagnosis.curve_fit.evidence import Base, Whitened
+from sedd.diagnosis.curve_fit.evidence import Base, Whitened, impossible
 from sedd.diagnosis.curve_fit.shapes import Disturbances, Learning
 from sedd.diagnosis.curve_fit.units import Unit
 
@@ -58,7 +58,7 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) ->
         model = Base.of(one, unit, index)
         values = model.found[:, 0].copy()
         amounts = values[1 : 1 + len(chosen)]
-        if (amounts < 0).any() and len(chosen) > 1:
+        if ((amounts < 0).any() and len(chosen) > 1) or impossible(unit, values[:1])[0]:
             continue
         weights = np.zeros(len(index))
         weights[1 : 1 + len(chosen)] = learning.end[list(chosen)]
@@ -69,6 +69,8 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) ->
             values[1] = learnt / max(float(learning.end[chosen[0]]), 1e-9)
             log += share
         entries.append((log, values, chosen, learnt, spread, model.inverse))
+    if not entries:  # nothing is possible: the model without learning
+        return point_without(one, unit, disturbance)
     logs_ = np.array([entry[0] for entry in entries])
     share = np.exp(logs_ - logs_.max())
     share /= share.sum()
@@ -85,3 +87,12 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) ->
         amounts=tuple(float(x) for x in values[1 : 1 + len(chosen)]),
         disturbance=disturbance,
     )
+
+
+def point_without(white: Whitened, unit: Unit, disturbance: int | None) -> Point:
+    """The model that learns nothing."""
+    first = 1 + len(white.learning.columns)
+    model = Base.of(white, unit, [0, *([] if disturbance is None else [first + disturbance])])
+    change = 0.0 if disturbance is None else float(model.found[-1, 0])
+    spread = math.sqrt(max(float(model.inverse[0, 0]), 0.0))
+    return Point(float(model.found[0, 0]), spread, 0.0, spread, change, (), (), disturbance)

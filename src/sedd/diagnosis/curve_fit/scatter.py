@@ -78,12 +78,17 @@ def _many_spikes(series: Series, spikes: NDArray[np.int64]) -> _Found:
     Of each line the log of  1 - rate + rate (density of spikes) / (density of Student's t)  is summed; the two largest
     are left out, since a spike or two is no instability.
     """
-    away = series.away
-    height = math.log(MOST_SPIKE) / series.scale
+    # Spikes widen the scatter of their own neighbourhood.
+    scale = np.minimum(series.scale, np.median(series.scale))
+    away = (series.logs - series.slow) / scale
+    height = math.log(MOST_SPIKE) / scale
     tails = 0.375 * (1.0 + away**2 / 4.0) ** -2.5
     each = np.log1p(-SPIKE_RATE + SPIKE_RATE / height / tails) * (np.abs(series.logs - series.slow) > LEAST_SPIKE)
-    up, down = np.sort(np.where(away > 0, each, 0.0)), np.where(away < 0, each, 0.0)
-    gain = float(up[:-2].sum() - 1.5 * np.maximum(down, 0.0).sum()) - PENALTY
+    up = np.where(away > 0, each, 0.0)
+    # The slow curve is too high beside a spike.
+    beside = np.convolve(up > 1.0, np.ones(9), "same")[: len(up)] > 0
+    down = np.where((away < 0) & ~beside, each, 0.0)
+    gain = float(np.sort(up)[:-2].sum() - 1.5 * np.maximum(down, 0.0).sum()) - PENALTY
     if not len(spikes):
         return "spikes", NEVER, None, 0.0
     first = int(np.searchsorted(series.steps, spikes[0]))

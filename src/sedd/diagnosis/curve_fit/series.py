@@ -21,6 +21,8 @@ USUAL_SCATTER = 0.03
 """Relative scatter of a logged loss that is expected before seeing any."""
 WEIGHT = 4.0
 """Lines that the expectation counts for."""
+MANY = 100
+"""Lines from which on spikes of up to five lines are told from the slow curve; below it of up to three."""
 FEW = 6
 """Second differences that say nothing of the scatter."""
 DEGREES = 4.0
@@ -68,7 +70,7 @@ def prepare(curve: Curve, forecast_logs: Array) -> Series:
     filter_, losses = recognised(curve.losses[rows], forecast_logs[rows])
     losses = np.where(losses > 0, losses, curve.losses[rows])
     logs, expected = np.log(losses), forecast_logs[rows]
-    slow = running_median(logs - expected) + expected
+    slow = running_median(logs - expected, 7 if len(logs) < MANY else 11) + expected
     scale = local_scale(logs - expected)
     block_of = _blocks(len(rows))
     count = int(block_of[-1]) + 1 if len(rows) else 0
@@ -93,7 +95,7 @@ def prepare(curve: Curve, forecast_logs: Array) -> Series:
     )
 
 
-def running_median(values: Array, width: int = 7) -> Array:
+def running_median(values: Array, width: int) -> Array:
     """Median of each value and its neighbours; narrower at the ends."""
     half = width // 2
     if len(values) < 3:

@@ -54,6 +54,10 @@ class Setting:
     """Step at which the clock of the curriculum began again; None: it did not."""
     log_prior: float = 0.0
     """Log of the weight among settings of the same kind."""
+    noise: Noise | None = None
+    """The noise schedule; None: that of the configuration."""
+    mode: Mode | None = None
+    """The mode of the curriculum; None: that of the configuration."""
     left_open: bool = False
     """Whether the configuration leaves open what is in `changes`, and so agrees with it."""
 
@@ -119,10 +123,12 @@ def plausible(forecast: Forecast, steps: Array, falls: Array) -> list[Setting]:
             others += _restarts(curriculum, steps, falls)
         for changes, ramp, restart, prior in others:
             open_ = set(changes) == {"curriculum.rate"} and "rate" not in curriculum.model_fields_set
-            found.append(Setting(trainer, changes, ramp, table, restart, _PRIOR[trainer] + prior, open_))
+            found.append(Setting(trainer, changes, ramp, table, restart, _PRIOR[trainer] + prior, left_open=open_))
     for changes, other, mode, prior in _other_noise(curriculum, noise):
         table = tables("consistent", other, mode)
-        found.append(Setting("consistent", changes, _ramp(curriculum), table, log_prior=_PRIOR["consistent"] + prior))
+        found.append(
+            Setting("consistent", changes, _ramp(curriculum), table, None, _PRIOR["consistent"] + prior, other, mode)
+        )
     return found
 
 

@@ -15,6 +15,8 @@ TIMES = 6
 """Time constants of exponential learning."""
 LATE = (0.15, 0.35, 0.6)
 """Centres of learning that begins late, as shares of the run."""
+DEEP = 0.88
+"""Share of the loss itself that vanishes exponentially, where it nearly goes: a leak."""
 USUAL_TIME = 1500.0
 """Optimizer steps at the full learning rate in which learning usually happens."""
 SPREAD = 2.0
@@ -66,24 +68,29 @@ def learning(effective: Array, of_frequencies: Array, of_context: Array) -> Lear
             context.append(len(columns))
             columns.append(-np.expm1(-effective / tau) * of_context)
             prior.append(-0.5 * (np.log(tau / USUAL_TIME / 3) / SPREAD) ** 2)
+    deep = []
+    for tau in np.geomspace(shortest * (longest / shortest) ** 0.15, longest, 5):
+        deep.append(len(columns))
+        columns.append(np.log1p(DEEP * np.expm1(-effective / tau)) / np.log1p(-DEEP))
+        prior.append(-2.0 - 0.5 * (np.log(tau / USUAL_TIME) / SPREAD) ** 2)
     late = []
     for share in LATE:
         late.append(len(columns))
         columns.append((_sigmoid((effective / last - share) / 0.04) - _sigmoid(-share / 0.04)) * of_context)
         prior.append(-2.0)
-    sets = tuple(_sets(list(range(TIMES)), context, late))
+    sets = tuple(_sets(list(range(TIMES)), context, deep, late))
     weights = np.array(prior) - np.log(np.exp(prior).sum())
     log_prior = [np.log((0.2, 0.3, 0.5)[len(chosen)]) + sum(weights[i] for i in chosen) for chosen in sets]
     found = np.array(columns)
     return Learning(found, found[:, -1], sets, np.array(log_prior))
 
 
-def _sets(frequencies: list[int], context: list[int], late: list[int]) -> Iterator[tuple[int, ...]]:
+def _sets(frequencies: list[int], context: list[int], deep: list[int], late: list[int]) -> Iterator[tuple[int, ...]]:
     yield ()
-    yield from ((i,) for i in (*frequencies, *context, *late))
+    yield from ((i,) for i in (*frequencies, *context, *deep, *late))
     yield from combinations(frequencies, 2)
     yield from combinations(context, 2)
-    yield from product(frequencies, (*context, *late))
+    yield from product(frequencies, (*context, *deep, *late))
     yield from product(context, late)
 
 

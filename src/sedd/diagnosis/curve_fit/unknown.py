@@ -45,7 +45,7 @@ def unknown(
 ) -> Unknown:
     """The evidence of a disturbance of no known form from each of some steps on."""
     at = series.at
-    starts = np.unique(np.quantile(at, np.linspace(0.03, 0.93, STARTS)))
+    starts = np.unique(np.quantile(at, np.linspace(0.0, 0.93, STARTS)))
     none = disturbances(at, np.zeros(0))
     targets = series.mean - np.array([setting.log_loss(at) for setting in settings])
     rises = np.full((len(starts), len(settings)), -np.inf)
@@ -55,7 +55,7 @@ def unknown(
         walk = np.minimum(x[:, None], x)
         for size in SIZES:
             white = evidence.whiten_targets(series, targets, shapes, none, size**2 * walk)
-            found = np.logaddexp.reduce(evidence.cells(white, unit, floor, frequencies).calm[:2], axis=0)
+            found = np.logaddexp.reduce(evidence.cells(white, unit, floor, frequencies).calm, axis=0)
             best = int(found.argmax())
             left = targets[best] - point(white, unit, best, None).mean(shapes, none)
             chosen = rises if left[at >= start].mean() > 0.0 else falls

@@ -13,16 +13,22 @@ from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import rules, trainers, words
 from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
 from sedd.diagnosis.curve_fit.held_out import HeldOut, judge_held_out
-from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, Found, weigh
+from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, weigh
 from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured
+from sedd.diagnosis.curve_fit.ways import Found
 from sedd.diagnosis.curve_fit.words import Context
 from sedd.diagnosis.forecast import Forecast
-from sedd.diagnosis.hypotheses import certainty, in_percent
+from sedd.diagnosis.hypotheses import DECISIVE, Decision, certainty, in_percent
 from sedd.diagnosis.verdict import Kind, Verdict
 
+FINE: tuple[Kind, ...] = ("healthy", "plateau")
 LEAST_RISE = math.log(1.05)
 """Rise of the loss, as a logarithm, from which `healthy` is called `curriculum`."""
+FEW_POINTS = 8
+"""Usable losses below which no more can be said than that the curriculum explains a large rise."""
+LARGE_RISE = math.log(3.0)
+"""A rise that is large."""
 FEW_BAD = 3
 """Rows that are not finite from which on they count, if they are more than `SHARE_BAD` of all."""
 SHARE_BAD = 0.04
@@ -38,14 +44,14 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
     found = weigh(curve, forecast)
     held = _held(curve, found, forecast)
     added: Mapping[str, float] = held.evidence if held is not None else {}
-    judged = judgement(found, curve.unit, added)
+    judged = judgement(found, added)
     fit = _fit(curve, forecast, found, judged)
     context = Context(fit, found, judged, held, forecast)
     verdict = _verdict(context)
     if verdict.kind in ("unit", "config"):
-        inside = given(found, judged.key, curve.unit, added)
-        nested = replace(context, judged=inside, fit=_fit(curve, forecast, found, inside))
-        conditional = _verdict(nested)
+        evidence, inside = given(found, judged.key, added)
+        nested = Context(_fit(curve, forecast, evidence, inside), evidence, inside, held, forecast)
+        conditional = _verdict(nested, settled=True)
         verdict = replace(verdict, conditional=conditional, reason=f"{verdict.reason} {_inside(verdict, conditional)}")
     broken = _broken(curve, judged)
     if broken is not None and verdict.kind != "learning":
@@ -54,7 +60,7 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
 
 
 def _held(curve: Curve, found: Found, forecast: Forecast) -> HeldOut | None:
-    first = judgement(found, curve.unit, {})
+    first = judgement(found, {})
     return judge_held_out(curve, found, first.key, first.point, forecast)
 
 
@@ -63,11 +69,16 @@ def _inside(verdict: Verdict, conditional: Verdict) -> str:
     return f"{condition}: {conditional.answer[0].lower()}{conditional.answer[1:]}"
 
 
-def _verdict(context: Context) -> Verdict:
+def _verdict(context: Context, *, settled: bool = False) -> Verdict:
+    """The verdict; with `settled` unit and settings are given, and only whether anything is wrong counts."""
     decision = context.judged.decision
     kind: Kind = decision.kind
-    if kind == "healthy" and _rises(context):
+    if settled and kind == "inconclusive" and _fine(decision) >= DECISIVE:
+        kind, decision = "healthy", replace(decision, kind="healthy", probability=_fine(decision))
+    if kind == "healthy" and _rises(context, LEAST_RISE):
         kind = "curriculum"
+    if len(context.found.series.logs) < FEW_POINTS and not (kind == "curriculum" and _rises(context, LARGE_RISE)):
+        kind = "inconclusive"
     said = words.sentences(kind, context)
     likeliest = f" The likeliest: {certainty(decision)}" if kind == "inconclusive" else certainty(decision)
     return Verdict(
@@ -86,6 +97,11 @@ def _verdict(context: Context) -> Verdict:
     )
 
 
+def _fine(decision: Decision) -> float:
+    """Probability that nothing is wrong, whether or not the model learns."""
+    return min(1.0, sum(decision.probabilities.get(kind, 0.0) for kind in FINE))
+
+
 def _renamed(probabilities: Mapping[Kind, float], kind: Kind) -> dict[Kind, float]:
     """`healthy` is called `curriculum` where the verdict is."""
     if kind != "curriculum":
@@ -93,7 +109,7 @@ def _renamed(probabilities: Mapping[Kind, float], kind: Kind) -> dict[Kind, floa
     return {("curriculum" if name == "healthy" else name): value for name, value in probabilities.items()}
 
 
-def _rises(context: Context) -> bool:
+def _rises(context: Context, least: float) -> bool:
     """Whether the loss rose, and most of it is what the task rose."""
     series, setting = context.found.series, context.judged.way.setting
     width = max(1, len(series.mean) // 20)
@@ -101,7 +117,7 @@ def _rises(context: Context) -> bool:
     top = int(smooth.argmax())
     rise = float(smooth[top] - smooth[: top + 1].min())
     explained = np.ptp(setting.log_loss(series.at))
-    return rise > LEAST_RISE and bool(explained > 0.5 * rise)
+    return rise > least and bool(explained > 0.5 * rise)
 
 
 def _broken(curve: Curve, judged: Judgement | None) -> Verdict | None:

@@ -10,8 +10,8 @@ import numpy as np
 from sedd.diagnosis.curve_fit import trainers
 from sedd.diagnosis.curve_fit.deciding import Judgement
 from sedd.diagnosis.curve_fit.held_out import HeldOut
-from sedd.diagnosis.curve_fit.judging import Found
 from sedd.diagnosis.curve_fit.result import ExternalCurveFit, learnt, percent_below
+from sedd.diagnosis.curve_fit.ways import Found
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.remedies import LR_FACTOR, two_digits
 from sedd.diagnosis.verdict import Kind, Remedy
@@ -245,7 +245,7 @@ def _too_good(kind: Kind, context: Context) -> Words:
     below = max(fit.learnt, 0.0)
     reason = (
         f"At equal difficulty the last losses are {math.exp(-below):.2f} times those of an untrained model; the best "
-        f"known protein models reach {math.exp(-context.found.floor):.2f}.{gap}"
+        f"known protein models reach {math.exp(-context.found.case.floor):.2f}.{gap}"
     )
     advice = "Compare with the loss of held-out sequences that are no relatives of the training data."
     more = Remedy("check the unit of the losses: means over padding make them smaller")
