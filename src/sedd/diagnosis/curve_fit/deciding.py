@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sedd.diagnosis.curve import Unit as Named
 from sedd.diagnosis.curve_fit import evidence
+from sedd.diagnosis.curve_fit.evidence import NOTHING
 from sedd.diagnosis.curve_fit.judging import MOST_EVIDENCE, TEMPER, reweigh
 from sedd.diagnosis.curve_fit.points import Point
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
@@ -99,7 +100,9 @@ def _decided(
         since, disturbance = _onset(found, key)
     elif state == "instability":
         since = found.scatter.since
-    point = likeliest_point(found.white, way.unit, key[1], disturbance)
+    settled = "uniform plateau" in found.states[key] and math.isfinite(found.states[key]["uniform plateau"])
+    least = NOTHING * found.case.frequencies if settled and state == "healthy" else 0.0
+    point = likeliest_point(found.white, way.unit, key[1], disturbance, least)
     change = 0.0 if disturbance is None else point.change * float(harm.columns[disturbance, -1])
     return Judgement(decision, key, way, point, since, change)
 

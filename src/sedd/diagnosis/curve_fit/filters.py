@@ -116,18 +116,18 @@ def recognised(losses: Array, expected: Array) -> tuple[Filter, Array]:
     if len(losses) < LEAST_POINTS:
         return NONE, losses
     head, forecast = losses[:MOST_POINTS], expected[:MOST_POINTS]
-    plain, ratio = _score(head, forecast, NONE)
-    if ratio > SMOOTH:
+    plain = _score(head, forecast, NONE)
+    if plain.ratio > SMOOTH:
         return NONE, losses
     best, found = -math.inf, NONE
     for candidate in _candidates(len(head)):
-        score, left = _score(head, forecast, candidate)
+        score = _score(head, forecast, candidate)
         # A jump makes neighbours alike, too: then a much better score must do.
-        clear = score > plain + CLEAR and left > 2.0 * ratio
-        if (INDEPENDENT[0] < left < INDEPENDENT[1] or clear) and score > best:
-            best, found = score, candidate
-    if best < plain + MARGIN:
-        return NONE, losses
+        independent = INDEPENDENT[0] < score.ratio < INDEPENDENT[1]
+        clear = score.around > plain.around + CLEAR and score.ratio > 2.0 * plain.ratio
+        better = score.around > plain.around + MARGIN and score.before > best
+        if (independent or clear) and better:
+            best, found = score.before, candidate
     before = found.undo(losses)
     return (found, before) if (before > 0).all() else (NONE, losses)
 
@@ -135,6 +135,8 @@ def recognised(losses: Array, expected: Array) -> tuple[Filter, Array]:
 def _candidates(count: int) -> Iterator[Filter]:
     yield Filter("cumulative mean")
     for weight in WEIGHTS:
+        if 3.0 / (1.0 - weight) > count:  # the same as a cumulative mean
+            continue
         yield Filter("exponential", weight)
         yield Filter("exponential from the first loss", weight)
     for window in WINDOWS:
@@ -142,24 +144,40 @@ def _candidates(count: int) -> Iterator[Filter]:
             yield Filter("running mean", float(window))
 
 
-def _score(values: Array, expected: Array, candidate: Filter) -> tuple[float, float]:
-    """Log-likelihood of the saved values under a filter, and how independent neighbours are before it (2: fully)."""
+@dataclass(frozen=True)
+class _Score:
+    """How well a filter explains the saved values."""
+
+    around: float
+    """Log-likelihood of the saved values, if the losses before the filter scatter around a local parabola: then it does
+    not depend on trends whether there was a filter."""
+    before: float
+    """The same around the mean of the losses just before: which filter it was is clearer then."""
+    ratio: float
+    """How independent neighbours are before the filter; 2: fully."""
+
+
+def _score(values: Array, expected: Array, candidate: Filter) -> _Score:
     before = candidate.undo(values)
     if (before <= 0).any():
-        return -math.inf, math.inf
+        return _Score(-math.inf, -math.inf, math.inf)
     logs = np.log(before)
     left = logs - expected
     rest = left - _slow(left)
-    total = np.concatenate([[0.0], np.cumsum(rest)])
-    predicted = (total[BEFORE:-1] - total[: -BEFORE - 1]) / BEFORE
-    away = rest[BEFORE:] - predicted
+    jacobian = candidate.log_jacobian(len(values)) - candidate.log_jacobian(BEFORE) - float(logs[BEFORE:].sum())
+    clipped = np.clip(rest, *(np.median(np.abs(rest)) * np.array([-6.0, 6.0])))
+    ratio = float((np.diff(clipped) ** 2).mean() / max(float((clipped**2).mean()), 1e-16))
+    return _Score(_density(rest) + jacobian, _density(left) + jacobian, ratio)
+
+
+def _density(values: Array) -> float:
+    """Log density of each value around the mean of those before it, in four stretches of their own scale."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    away = values[BEFORE:] - (total[BEFORE:-1] - total[: -BEFORE - 1]) / BEFORE
     parts = np.array_split(away, 4)
     scale = np.concatenate([np.full(len(x), max(1e-6, 1.4826 * float(np.median(np.abs(x))))) for x in parts])
     density = -(_DEGREES + 1) / 2 * np.log1p((away / scale) ** 2 / _DEGREES) - np.log(scale)
-    score = density.sum() - logs[BEFORE:].sum() + candidate.log_jacobian(len(values)) - candidate.log_jacobian(BEFORE)
-    rest = np.clip(rest, *(np.median(np.abs(rest)) * np.array([-6.0, 6.0])))
-    ratio = float((np.diff(rest) ** 2).mean() / max(float((rest**2).mean()), 1e-16))
-    return float(score), ratio
+    return float(density.sum())
 
 
 def _slow(values: Array) -> Array:

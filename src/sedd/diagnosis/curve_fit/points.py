@@ -48,8 +48,11 @@ class Point:
         return found
 
 
-def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) -> Point:
-    """The likeliest learning under one setting, unit and disturbance, averaged over the forms of learning."""
+def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None, learnt_from: float = 0.0) -> Point:
+    """The likeliest learning under one setting, unit and disturbance, averaged over the forms of learning.
+
+    Only forms in which at least `learnt_from` is learnt at the end count, unless there is none.
+    """
     learning, first = white.learning, 1 + len(white.learning.columns)
     one = white.among([setting])
     entries = []
@@ -69,6 +72,7 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) ->
             values[1] = learnt / max(float(learning.end[chosen[0]]), 1e-9)
             log += share
         entries.append((log, values, chosen, learnt, spread, model.inverse))
+    entries = [entry for entry in entries if entry[3] >= learnt_from] or entries
     if not entries:  # nothing is possible: the model without learning
         return point_without(one, unit, disturbance)
     logs_ = np.array([entry[0] for entry in entries])
@@ -77,9 +81,11 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None) ->
     _, values, chosen, _, _, covariance = entries[int(share.argmax())]
     learnt = sum(w * entry[3] for w, entry in zip(share, entries, strict=True))
     spread = sum(w * (entry[4] + (entry[3] - learnt) ** 2) for w, entry in zip(share, entries, strict=True))
+    factor = sum(w * float(entry[1][0]) for w, entry in zip(share, entries, strict=True))
+    doubt = sum(w * (float(entry[1][0]) - factor) ** 2 for w, entry in zip(share, entries, strict=True))
     return Point(
         log_factor=float(values[0]),
-        log_factor_error=math.sqrt(max(float(covariance[0, 0]), 0.0)),
+        log_factor_error=math.sqrt(max(float(covariance[0, 0]), 0.0) + doubt + (float(values[0]) - factor) ** 2),
         learnt=float(learnt),
         learnt_error=math.sqrt(max(float(spread), 0.0)),
         change=0.0 if disturbance is None else float(values[-1]),

@@ -31,6 +31,8 @@ PERIODS = 48
 """Periods of an oscillation that are tried."""
 PENALTY = 4.0
 """Log of the odds against a change of the scatter or an oscillation at some step."""
+CLEAR = 10.0
+"""Log-likelihood of a growth of the scatter that is beyond doubt."""
 NEVER = -25.0
 """Log-likelihood of what is not seen at all."""
 
@@ -64,6 +66,8 @@ def scatter(series: Series, residuals: Array, expected_ratio: float) -> Scatter:
     if count >= 3 * LEAST_SIDE:
         signs += [_growth(series, expected_ratio), _oscillation(series, residuals)]
     sign, gain, since, size = max(signs, key=lambda entry: entry[1])
+    if sign == "oscillation" and signs[1][1] > CLEAR:  # where the scatter began to grow is sharper
+        since = signs[1][2]
     if gain <= NEVER:
         return Scatter("", NEVER, None, 0.0, spikes)
     return Scatter(sign, gain, since, size, spikes)

@@ -69,7 +69,7 @@ def plausible(length: float, longest: int, named: Named | None) -> list[Unit]:
 
 
 def _sums(length: float, longest: int) -> Iterator[Unit]:
-    yield Unit("sequence", math.log(max(length, 2.0)), 0.05, math.log(0.1))
+    yield Unit("sequence", math.log(max(length, 2.0)), 0.2, math.log(0.1))
     yield Unit("sequence", math.log(max(longest, 2)), 0.03, math.log(0.1))
     yield Unit("sequence", math.log(300.0), 1.0, math.log(0.15))
 

@@ -55,9 +55,11 @@ def unknown(
         walk = np.minimum(x[:, None], x)
         for size in SIZES:
             white = evidence.whiten_targets(series, targets, shapes, none, size**2 * walk)
-            found = np.logaddexp.reduce(evidence.cells(white, unit, floor, frequencies).calm, axis=0)
+            nothing, usual, beyond = evidence.cells(white, unit, floor, frequencies).calm
+            found = np.logaddexp(nothing, usual)
             best = int(found.argmax())
             left = targets[best] - point(white, unit, best, None).mean(shapes, none)
             chosen = rises if left[at >= start].mean() > 0.0 else falls
             chosen[i] = np.logaddexp(chosen[i], found)
+            falls[i] = np.logaddexp(falls[i], beyond)
     return Unknown(starts, rises, falls)

@@ -66,7 +66,7 @@ def _held(curve: Curve, found: Found, forecast: Forecast) -> HeldOut | None:
 
 def _inside(verdict: Verdict, conditional: Verdict) -> str:
     condition = "In that unit" if verdict.kind == "unit" else "With those settings"
-    return f"{condition}: {conditional.answer[0].lower()}{conditional.answer[1:]}"
+    return f"{condition} {conditional.answer[0].lower()}{conditional.answer[1:]}"
 
 
 def _verdict(context: Context, *, settled: bool = False) -> Verdict:
