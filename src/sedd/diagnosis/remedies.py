@@ -108,7 +108,7 @@ def of_overfitting(facts: RunFacts, best_step: int) -> tuple[Remedy, ...]:
     sequences = f" (now {data.sequences:,} sequences)" if data is not None else ""
     more = () if model.dropout >= 0.2 else (Remedy(f"model.dropout=0.2 (now {model.dropout:g})", tried=False),)
     return (
-        Remedy(f"use the best checkpoint, of step {best_step:,}, and stop", "more steps make it worse", tried=True),
+        Remedy(f"use the best checkpoint, of step {best_step:,}, and stop", "more steps make it worse"),
         Remedy(f"more training sequences{sequences}", "the only remedy that also makes the best bound better"),
         Remedy(f"training.n_iters={best_step}: stop earlier", "monitoring.on_divergence=stop does it by itself"),
         *more,

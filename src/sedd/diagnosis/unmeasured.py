@@ -27,6 +27,8 @@ RATIO_WEIGHT = 0.35
 """Weight of the first of the two extrapolations."""
 WALK = 0.002
 """Standard deviation that the random walk has at least, from a bin to the next; a share of the loss."""
+BEYOND = 1.25
+"""An extrapolated loss is at most this many times the largest measured one, and its standard deviation half of that."""
 CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
 
 
@@ -68,8 +70,10 @@ def fill(values: Array, other: Array, variance: Array, other_variance: Array, le
     slope = RATIO_WEIGHT * by_ratio + (1.0 - RATIO_WEIGHT) * by_difference
     between = np.abs(share * (by_ratio - by_difference)) / 2
     filled, stderr, derivative = values.copy(), np.zeros(BINS), np.zeros(BINS)
-    filled[missing] = shape[missing] - share * slope
-    stderr[missing] = np.hypot(size[missing] * np.sqrt(walked), between)
+    # Where little is left to learn from, as at the low mask rates of a model that memorises, the walk knows no bounds.
+    most = BEYOND * float(np.nanmax(np.abs([values, other])))
+    filled[missing] = np.clip(shape[missing] - share * slope, 0.0, most)
+    stderr[missing] = np.minimum(np.hypot(size[missing] * np.sqrt(walked), between), most / 2)
     derivative[missing] = np.where(np.isfinite(other[missing]), 1.0 - share * slope / size[missing], 0.0)
     return Filled(filled, stderr, derivative)
 
