@@ -22,8 +22,10 @@ from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
-ONSET_TEMPER = 0.5
+ONSET_TEMPER = 0.3
 """Exponent of the likelihood of the step at which a disturbance began."""
+MAY_HAVE_GROWN = 0.03
+"""Probability of a divergence from which the step of its beginning is of interest where a run broke later."""
 WRONG = ("divergence", "instability", "overfitting", "leak")
 """States of the model that are wrong in any unit."""
 
@@ -37,6 +39,8 @@ class Judgement:
     way: Way
     point: Point
     since: tuple[int, int] | None
+    grew: tuple[int, int] | None
+    """95 % interval of the step at which the loss began to grow, if it may have: `since` or a less likely one."""
     change: float
     """Size of the disturbance at the end, in the log of the loss."""
 
@@ -104,7 +108,10 @@ def _decided(
     least = NOTHING * found.case.frequencies if settled and state == "healthy" else 0.0
     point = likeliest_point(found.white, way.unit, key[1], disturbance, least)
     change = 0.0 if disturbance is None else point.change * float(harm.columns[disturbance, -1])
-    return Judgement(decision, key, way, point, since, change)
+    grew = since if state == "divergence" else None
+    if grew is None and decision.probabilities.get("learning", 0.0) > MAY_HAVE_GROWN:
+        grew = _onset(found, key)[0]
+    return Judgement(decision, key, way, point, since, grew, change)
 
 
 def _whatever_the_unit(decision: Decision, found: Found, ways: Mapping[Key, Way], named: Named | None) -> Decision:
@@ -174,5 +181,5 @@ def _onset(found: Found, key: Key) -> tuple[tuple[int, int], int]:
     reach = np.cumsum(weights) / weights.sum()
     low, high = np.searchsorted(reach, [0.025, 0.975])
     at = series.at
-    # It begins between the last line before and the first line after.
-    return (int(at[max(low - 1, 0)]), int(at[min(high + 1, len(at) - 1)])), coarse
+    # It begins between the last line before and the first line after; `fine` begins at the second block.
+    return (int(at[max(low - 1, 0)]), int(at[min(high + 2, len(at) - 1)])), coarse

@@ -31,7 +31,7 @@ OCCAM = 12.0
 """What priors and volumes usually take from the log evidence."""
 LEAST_CHANGE = 0.04
 """Smallest disturbance that counts, in the logarithm of the loss."""
-LEAST_STRETCH = 0.1
+LEAST_STRETCH = 0.06
 """Smallest change of a stretch that comes back at once, likewise."""
 LEAST_FALL = 0.16
 """Smallest sudden fall that is not taken for learning, likewise."""

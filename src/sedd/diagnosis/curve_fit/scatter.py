@@ -16,7 +16,9 @@ Sign = str
 LEAST_RATIO = 1.5
 """Growth of the scatter, beyond that of the schedule, from which it is a fault."""
 LEAST_SWING = 0.06
-"""Relative scatter of one line, and amplitude of an oscillation, below which they harm nothing."""
+"""Relative scatter of one line below which it harms nothing."""
+LEAST_WAVE = 0.03
+"""Amplitude of an oscillation, relative to the loss, below which it harms nothing."""
 LEAST_SIDE = 6
 """Lines on each side of a step from which on the scatter grows."""
 MOST_SPIKE = 8.0
@@ -27,6 +29,8 @@ LEAST_SPIKE = math.log(1.1)
 """Height of a spike in the logarithm of the loss."""
 SPIKE_SCALES = 5.0
 """Height of a spike in scales of the scatter."""
+LEAST_LINES = 20
+"""Lines below which a spike cannot be told from scatter."""
 PERIODS = 48
 """Periods of an oscillation that are tried."""
 PENALTY = 4.0
@@ -143,7 +147,7 @@ def _oscillation(series: Series, residuals: Array) -> _Found:
         # With a period of two lines there is a cosine and no sine.
         explained = np.minimum((1.0 if period < 2.02 else 2.0) * total / (length * power), 1.0 - 1e-6)
         amplitude = np.sqrt((1.0 if period < 2.02 else 2.0) * explained * power / length)
-        gain = np.where(amplitude > LEAST_SWING, -0.5 * length * np.log1p(-explained), -np.inf)
+        gain = np.where(amplitude > LEAST_WAVE, -0.5 * length * np.log1p(-explained), -np.inf)
         k = int(gain.argmax())
         value = float(gain[k]) - math.log(PERIODS * len(starts)) - PENALTY
         if value > best[1]:
@@ -174,6 +178,8 @@ def _between(series: Series, row: int) -> tuple[int, int]:
 
 def _spikes(series: Series) -> NDArray[np.int64]:
     """Steps of lines that stand far above their neighbours; lines next to each other count once."""
+    if len(series.logs) < LEAST_LINES:
+        return np.zeros(0, np.int64)
     high = (series.away > SPIKE_SCALES) & (series.logs - series.slow > LEAST_SPIKE)
     first = high & ~np.concatenate([[False], high[:-1]])
     return np.asarray(series.steps[first].astype(np.int64))

@@ -50,8 +50,9 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
     verdict = _verdict(context)
     if verdict.kind in ("unit", "config"):
         evidence, inside = given(found, judged.key, added)
-        nested = Context(_fit(curve, forecast, evidence, inside), evidence, inside, held, forecast)
-        conditional = _verdict(nested, settled=True)
+        fit = _fit(curve, forecast, evidence, inside)
+        conditional = _verdict(Context(fit, evidence, inside, held, forecast), settled=True)
+        verdict = _verdict(replace(context, fit=fit))
         verdict = replace(verdict, conditional=conditional, reason=f"{verdict.reason} {_inside(verdict, conditional)}")
     broken = _broken(curve, judged)
     if broken is not None and verdict.kind != "learning":
@@ -92,7 +93,7 @@ def _verdict(context: Context, *, settled: bool = False) -> Verdict:
         since=None if kind == "inconclusive" else context.judged.since,
         hypothesis=decision.likeliest,
         probabilities=_renamed(decision.probabilities, kind),
-        sentence=" ".join(context.fit.notes) or said.reason,
+        sentence=words.numbers(context),
         remedies=said.remedies,
     )
 
@@ -127,13 +128,13 @@ def _broken(curve: Curve, judged: Judgement | None) -> Verdict | None:
         return None
     first = int(bad.argmax())
     since = (int(curve.steps[max(first - 1, 0)]), int(curve.steps[first]))
-    if judged is not None and judged.decision.kind == "learning" and judged.since is not None:
-        since = judged.since
+    if judged is not None and judged.grew is not None:
+        since = (min(judged.grew[0], since[0]), since[1])
     until = "to the end" if bad[-1] else f"in {int(bad.sum()):,} of {len(bad):,} lines"
     good = f"a checkpoint at or before step {since[0]:,}" if first and since[0] > 0 else "a new start"
     return Verdict(
         "instability",
-        f"The run broke: the loss is not finite from step {since[1]:,} on, {until}.",
+        f"The run broke: the loss is not finite from step {int(curve.steps[first]):,} on, {until}.",
         reason="A loss that is not a number comes from weights or gradients that overflowed, never from a curriculum.",
         advice=f"Go on from {good}, with gradient clipping and a lower learning rate.",
         certainty=f"Probability that training is unstable: {in_percent(0.995)}.",

@@ -68,6 +68,17 @@ def sentences(kind: Kind, context: Context) -> Words:
     return _inconclusive(context)
 
 
+def numbers(context: Context) -> str:
+    """The numbers behind the answer."""
+    fit = context.fit
+    ratio = fit.over_untrained[np.isfinite(fit.over_untrained)]
+    text = (
+        f"Compared with {trainers.WORDS[fit.trainer]}, the losses are {ratio.min():.2f} to {ratio.max():.2f} times "
+        f"those of an untrained model; one line scatters by about {fit.scatter:.0%}."
+    )
+    return " ".join((text, *fit.notes))
+
+
 def task(context: Context) -> str:
     """How the curriculum changed the task, in shares of masked residues; empty where it did not."""
     config, setting, steps = context.forecast.config, context.judged.way.setting, context.found.series.steps
