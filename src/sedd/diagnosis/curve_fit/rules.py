@@ -25,14 +25,10 @@ def alarms(fit: ExternalCurveFit, forecast: Forecast, kind: Kind, verdict: Verdi
         step = int(fit.curve.steps[-1]) if verdict.since is None else verdict.since[1]
         numbers = {} if verdict.since is None else {"since": float(verdict.since[0])}
         advice = tuple(str(remedy) for remedy in verdict.remedies) or (verdict.advice,)
-        found.append(Alarm(step, _rule(kind), cause, "critical", verdict.answer, numbers, advice))
+        found.append(Alarm(step, verdict.hypothesis or kind, cause, "critical", verdict.answer, numbers, advice))
     found += _climbs(fit, forecast, cause)
     found += _limit(fit, forecast, cause)
     return tuple(sorted(found, key=lambda alarm: alarm.step))
-
-
-def _rule(kind: Kind) -> str:
-    return {"instability": "max_loss", "data": "letters"}.get(kind, "profile")
 
 
 def _climbs(fit: ExternalCurveFit, forecast: Forecast, cause: Cause | None) -> list[Alarm]:
