@@ -120,7 +120,7 @@ def test_a_loss_that_grows_at_full_difficulty_is_a_divergence(trainer, end):
     assert verdict.since is not None
     assert verdict.since[0] <= 8250
     assert verdict.since[1] >= 8000
-    (alarm,) = [alarm for alarm in verdict.alarms if alarm.rule == "profile"]
+    (alarm,) = [alarm for alarm in verdict.alarms if alarm.rule == "divergence"]
     assert (alarm.cause, alarm.severity) == ("learning", "critical")
     assert alarm.diverging
 
@@ -190,7 +190,7 @@ def test_a_divergence_lists_the_rules_that_it_breaks():
     growth = np.interp(DENSE, [6000, 20000], [1.0, 8.0])
     losses = hypothesis("consistent", chosen, DENSE) * growth * wobble(len(DENSE), share=0.02, seed=39)
     _, verdict = diagnosed(losses, chosen, DENSE)
-    assert {alarm.rule for alarm in verdict.alarms} == {"profile", "max_rise", "max_loss"}
+    assert {alarm.rule for alarm in verdict.alarms} == {"divergence", "max_rise", "max_loss"}
     assert {alarm.cause for alarm in verdict.alarms} == {"learning"}
 
 
