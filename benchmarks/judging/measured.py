@@ -4,7 +4,8 @@
     excess    mean of log(loss / loss of the twin) over the worst tenth of the lines: the same batches and masks
 
 A planted fault is one only if harm or |excess| is above 0.03, and the evidence decides from 0.1 on: healthy runs that
-differ by their seed alone differ by about 0.01. That a run *diverged* needs no twin: its last bound is 0.1 above its
+differ by their seed alone differ by about 0.01. A run on few sequences overfits only if its last bound is above its own
+best one. That a run *diverged* needs no twin: its last bound is 0.1 above its
 best, or above that of the uniform predictor, or it could not be finished.
 """
 
@@ -109,6 +110,9 @@ def truth_of(number: int, runs: dict[int, Measured]) -> Truth | None:
         return None
     harm, excess = (0.0, 0.0) if run is twin else (run.harm(twin), run.excess(twin))
     accepted: list[Kind] = list(run.facts["accepted"])
+    if accepted == ["overfitting"] and run.worse_than_best <= EFFECT:
+        # It learns less than its twin because it has fewer sequences, and has not memorised them: no fault of the run.
+        accepted, harm, excess = [], 0.0, 0.0
     skips = run.skipped / max(1, run.facts["steps"])
     severity = max(harm, abs(excess), skips if "instability" in accepted else 0.0)
     own = run.diverged and (run is twin or not twin.diverged)

@@ -64,7 +64,7 @@ EXPLANATIONS: Mapping[str, Explains] = {
     "leak": Explains((("leak",),), (*STANDS, "worse on held-out", "gap grows")),
     "averages": Explains((("averages",),), (*STANDS, "worse on held-out", "worse on seen")),
     "held-out kind": Explains((("held-out kind",),), ("worse on held-out", "gap grows", "late plateau")),
-    "data change": Explains((("data change",),), (*WORSE, *STANDS, "oscillation")),
+    "data change": Explains((("data change",),), (*WORSE, *STANDS, "oscillation", "held-out kind")),
 }
 """The hypotheses on runs, by their names in `sedd.diagnosis.hypotheses.HYPOTHESES`."""
 

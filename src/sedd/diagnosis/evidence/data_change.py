@@ -32,10 +32,12 @@ def data_change(facts: RunFacts) -> Evidence | None:
     steps = np.array([0, *(line.step for line in known)])
     nats = np.maximum(np.array([line.token_divergence for line in known], np.float64), 1e-9)
     logs = np.log(nats)
-    # The first lines are the usual ones, so that a change which lasts does not become usual itself.
-    usual = np.median(logs[: max(MIN_LINES - WINDOW, len(logs) // 4)])
-    deviations = np.abs(logs - np.median(logs))
-    scatter = max(NORMAL * float(np.median(deviations)), 0.1)
+    # The first lines are the usual ones, so that a change which lasts does not become usual itself; but where the data
+    # are in an order, the first lines are as unusual as the last, and the usual ones are the lower half.
+    early = float(np.median(logs[: max(MIN_LINES - WINDOW, len(logs) // 4)]))
+    low, lower, middle = (float(q) for q in np.quantile(logs, [0.05, 0.25, 0.5]))
+    usual = min(early, lower + max(lower - low, 0.1))
+    scatter = max(min(NORMAL * float(np.median(np.abs(logs - middle))), lower - low), 0.1)
     means = np.convolve(logs, np.full(WINDOW, 1.0 / WINDOW), "valid") - usual
     top = int(means.argmax())
     effect = Measured(float(means[top]), scatter / math.sqrt(WINDOW))
@@ -45,7 +47,7 @@ def data_change(facts: RunFacts) -> Evidence | None:
     if shift < MIN_NATS:
         factor = min(factor, 0.0) - 1.0
     # The change lies between the last usual line and the first that is clearly not.
-    limit = usual + 0.5 * means[top]
+    limit = usual + 0.5 * float(means[top])
     begin = top + WINDOW - 1
     while begin > 0 and logs[begin - 1] > limit:
         begin -= 1
