@@ -22,7 +22,7 @@ from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
-ONSET_TEMPER = 0.3
+ONSET_TEMPER = 0.4
 """Exponent of the likelihood of the step at which a disturbance began."""
 MAY_HAVE_GROWN = 0.03
 """Probability of a divergence from which the step of its beginning is of interest where a run broke later."""

@@ -42,8 +42,8 @@ BAD_FIT = 1.4
 """Sum of squares per block above which even the best explanation fits badly."""
 UNNAMED = 2.0
 """Log of the odds against a disturbance of no known form, within the disturbances."""
-PLATEAU_STEPS = 5000
-"""Optimizer steps after which a network that is no better than the uniform predictor does not learn."""
+PLATEAU_STEPS = 3000
+"""Optimizer steps at the full learning rate after which a uniform predictor is a network that does not learn."""
 
 
 def weigh(curve: Curve, forecast: Forecast) -> Found:
@@ -141,7 +141,7 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
     memorised = log_mean(fallen[harm.among(("slowing",))]) - 1.0
     # Only held-out losses tell harder data from a model that got worse.
     changed.append(log_mean(disturbed[level]) if case.validated else -math.inf)
-    long = case.series.at[-1] >= max(PLATEAU_STEPS, case.forecast.config.optim.warmup)
+    long = learning.effective(case.series.at[-1:], case.forecast)[0] >= PLATEAU_STEPS
     values = {
         "healthy": log_sum([usual, recovered, *([] if long else [none])]),
         "uniform plateau": none if long else -math.inf,

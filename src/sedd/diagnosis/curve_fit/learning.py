@@ -48,6 +48,11 @@ def context_weight(setting: Setting, steps: Array, forecast: Forecast) -> Array:
 
 def learning_at(steps: Array, of_frequencies: Array, of_context: Array, forecast: Forecast) -> Learning:
     """The curves of learning at optimizer steps, of which those in the warm-up count less."""
+    return learning(steps, effective(steps, forecast), of_frequencies, of_context)
+
+
+def effective(steps: Array, forecast: Forecast) -> Array:
+    """Optimizer steps at the full learning rate that make up for those so far: the warm-up raises the rate linearly."""
     warmup = max(forecast.config.optim.warmup, 1)
-    effective = np.where(steps < warmup, steps**2 / (2 * warmup), steps - warmup / 2)
-    return learning(effective, of_frequencies, of_context)
+    found: Array = np.where(steps < warmup, steps**2 / (2 * warmup), steps - warmup / 2)
+    return found

@@ -23,6 +23,10 @@ def _above_zero(mean: float, spread: float) -> tuple[float, float, float]:
     return mean + spread * ratio, spread**2 * max(1.0 - ratio * (ratio + z), 1e-6), math.log(share)
 
 
+DOUBT = 1.3
+"""Factor on the error of what was learnt: no real learning has exactly one of the forms."""
+
+
 @dataclass(frozen=True)
 class Point:
     """The likeliest model of one kind, with the errors of its coefficients."""
@@ -87,7 +91,7 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None, le
         log_factor=float(values[0]),
         log_factor_error=math.sqrt(max(float(covariance[0, 0]), 0.0) + doubt + (float(values[0]) - factor) ** 2),
         learnt=float(learnt),
-        learnt_error=math.sqrt(max(float(spread), 0.0)),
+        learnt_error=DOUBT * math.sqrt(max(float(spread), 0.0)),
         change=0.0 if disturbance is None else float(values[-1]),
         chosen=chosen,
         amounts=tuple(float(x) for x in values[1 : 1 + len(chosen)]),

@@ -140,6 +140,7 @@ def _oscillation(series: Series, residuals: Array) -> _Found:
     starts = np.unique(np.linspace(0, count - 3 * LEAST_SIDE + 4, 24).astype(int))
     power = np.cumsum((e * e)[::-1])[::-1][starts]
     length = count - starts
+    least = max(LEAST_WAVE, 0.5 * float(np.median(series.scale)))
     best: _Found = ("oscillation", NEVER, None, 0.0)
     for period in np.geomspace(2.0, min(14.0, count / 4), PERIODS):
         wave = e * np.exp(2j * np.pi * np.arange(count) / period)
@@ -147,9 +148,9 @@ def _oscillation(series: Series, residuals: Array) -> _Found:
         # With a period of two lines there is a cosine and no sine.
         explained = np.minimum((1.0 if period < 2.02 else 2.0) * total / (length * power), 1.0 - 1e-6)
         amplitude = np.sqrt((1.0 if period < 2.02 else 2.0) * explained * power / length)
-        gain = np.where(amplitude > LEAST_WAVE, -0.5 * length * np.log1p(-explained), -np.inf)
+        gain = np.where(amplitude > least, -0.5 * length * np.log1p(-explained), -np.inf)
         k = int(gain.argmax())
-        value = float(gain[k]) - math.log(PERIODS * len(starts)) - PENALTY
+        value = float(gain[k]) - math.log(PERIODS * len(starts)) - 2.0 * PENALTY
         if value > best[1]:
             near = np.flatnonzero(gain > gain[k] - 6.0)
             first = max(int(starts[max(near[0] - 1, 0)]), 0)

@@ -45,10 +45,11 @@ class Learning:
     """(sets,): log of the weight of each set."""
 
 
-def learning(effective: Array, of_frequencies: Array, of_context: Array) -> Learning:
+def learning(steps: Array, effective: Array, of_frequencies: Array, of_context: Array) -> Learning:
     """The curves of learning.
 
     Args:
+        steps: (blocks,) optimizer steps.
         effective: (blocks,) optimizer steps at the full learning rate so far.
         of_frequencies: (blocks,) weight of the token frequencies in the log loss at this difficulty, over that at full
             difficulty.
@@ -62,6 +63,12 @@ def learning(effective: Array, of_frequencies: Array, of_context: Array) -> Lear
     for tau in np.geomspace(shortest, longest, TIMES):
         columns.append(-np.expm1(-effective / tau) * of_frequencies)
         prior.append(-0.5 * (np.log(tau / USUAL_TIME) / SPREAD) ** 2)
+    frequencies, plain = list(range(TIMES)), list[int]()
+    if effective[-1] < 0.95 * steps[-1]:  # a warm-up need not slow down learning as much as it lowers the rate
+        for tau in np.geomspace(max(float(steps[-1]) / 100.0, shortest), max(float(steps[-1]) / 4.0, 4 * shortest), 3):
+            plain.append(len(columns))
+            columns.append(-np.expm1(-steps / tau) * of_frequencies)
+            prior.append(-1.0 - 0.5 * (np.log(tau / USUAL_TIME / 2) / SPREAD) ** 2)
     context: list[int] = []
     if np.ptp(of_context) > VARIES:
         for tau in np.geomspace(shortest * (longest / shortest) ** 0.25, longest, TIMES - 2):
@@ -78,20 +85,23 @@ def learning(effective: Array, of_frequencies: Array, of_context: Array) -> Lear
         late.append(len(columns))
         columns.append((_sigmoid((effective / last - share) / 0.04) - _sigmoid(-share / 0.04)) * of_context)
         prior.append(-2.0)
-    sets = tuple(_sets(list(range(TIMES)), context, deep, late))
+    sets = tuple(_sets(frequencies, plain, context, deep, late))
     weights = np.array(prior) - np.log(np.exp(prior).sum())
     log_prior = [np.log((0.2, 0.3, 0.5)[len(chosen)]) + sum(weights[i] for i in chosen) for chosen in sets]
     found = np.array(columns)
     return Learning(found, found[:, -1], sets, np.array(log_prior))
 
 
-def _sets(frequencies: list[int], context: list[int], deep: list[int], late: list[int]) -> Iterator[tuple[int, ...]]:
+def _sets(
+    frequencies: list[int], plain: list[int], context: list[int], deep: list[int], late: list[int]
+) -> Iterator[tuple[int, ...]]:
     yield ()
-    yield from ((i,) for i in (*frequencies, *context, *deep, *late))
+    yield from ((i,) for i in (*frequencies, *plain, *context, *deep, *late))
     yield from combinations(frequencies, 2)
     yield from combinations(context, 2)
     yield from product(frequencies, (*context, *deep, *late))
     yield from product(context, late)
+    yield from product(plain, (*context, *late))
 
 
 def _sigmoid(x: Array | float) -> Array:

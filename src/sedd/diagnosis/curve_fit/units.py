@@ -49,7 +49,7 @@ def _rounded(value: float) -> str:
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
-EXACT = 0.012
+EXACT = 0.006
 """Uncertainty of a factor that is known: the first losses of a new network scatter about the uniform predictor."""
 
 
