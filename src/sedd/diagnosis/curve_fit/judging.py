@@ -29,9 +29,9 @@ MOST_EVIDENCE = 14.0
 """Largest log-likelihood ratio that is believed."""
 LEAST_POINTS = 5
 """Usable losses below which a curve decides nothing."""
-KEPT = 24
+KEPT = 16
 """Settings that enter the second, finer comparison."""
-STARTS = (10, 36)
+STARTS = (8, 32)
 """Steps at which a disturbance may begin, in the first and in the second comparison."""
 RECOVERED = math.log(0.02)
 """Log of the weight of a disturbance that decays, within the healthy curves."""

@@ -22,7 +22,7 @@ from sedd.diagnosis.curve_fit.units import Unit
 
 Array = NDArray[np.float64]
 
-STARTS = 14
+STARTS = 10
 """Steps at which it may begin."""
 SIZES = (0.15, 1.0)
 """Standard deviations at the last step, in the logarithm of the loss."""
