@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sedd.diagnosis.external_curve import read_curve
 
 import sedd
 from sedd.diagnosis.curve import Curve
@@ -13,7 +14,6 @@ from sedd.diagnosis.curve_fit.filters import Filter, recognised
 from sedd.diagnosis.curve_fit.result import ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import as_configured
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
-from sedd.diagnosis.external_curve import read_curve
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.verdict import Verdict
 
