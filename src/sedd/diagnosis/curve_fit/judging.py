@@ -31,8 +31,12 @@ LEAST_POINTS = 5
 """Usable losses below which a curve decides nothing."""
 KEPT = 16
 """Settings that enter the second, finer comparison."""
-STARTS = (8, 32)
+STARTS = (8, 30)
 """Steps at which a disturbance may begin, in the first and in the second comparison."""
+JUMPS = 6
+"""Largest jumps of the loss, at each of which a disturbance may begin, too."""
+BESIDE = 5
+"""Blocks on each side of a jump."""
 RECOVERED = math.log(0.02)
 """Log of the weight of a disturbance that decays, within the healthy curves."""
 ODD = 8.0
@@ -66,7 +70,8 @@ def reweigh(found: Found, key: Key) -> Found:
 
 def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes: Learning) -> Found:
     series = case.series
-    harm = disturbances(series.at, np.unique(np.quantile(series.at, np.linspace(0.02, 0.97, STARTS[1]))))
+    starts = np.concatenate([np.quantile(series.at, np.linspace(0.02, 0.97, STARTS[1])), _jumps(case, settings[0])])
+    harm = disturbances(series.at, np.unique(starts))
     white = evidence.whiten(series, settings, shapes, harm)
     states: dict[Key, dict[str, float]] = {}
     ways: dict[Key, Way] = {}
@@ -88,6 +93,24 @@ def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes
         steady = log_sum([values["healthy"], values["uniform plateau"], values["divergence"] - 1.0])
         values["instability"] = steady + shaking.log_likelihood
     return Found(case, shapes, white, ways, states, onset, shaking)
+
+
+def _jumps(case: Case, setting: Setting) -> Array:
+    """Steps at which the log loss over the forecast jumps most, up or down, from the blocks before to those after."""
+    series = case.series
+    left = series.mean - setting.log_loss(series.at)
+    count = len(left)
+    if count < 4 * BESIDE:
+        return np.zeros(0)
+    total = np.concatenate([[0.0], np.cumsum(left)])
+    at = np.arange(BESIDE, count - BESIDE + 1)
+    jump = np.abs(total[at + BESIDE] - 2 * total[at] + total[at - BESIDE])
+    found = []
+    for _ in range(JUMPS):
+        best = int(jump.argmax())
+        found.append(float(series.at[at[best]]))
+        jump[max(0, best - BESIDE) : best + BESIDE + 1] = -1.0
+    return np.array(found)
 
 
 def _add_unknown(
