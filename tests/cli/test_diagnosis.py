@@ -187,7 +187,10 @@ def test_fail_exits_with_1_when_something_is_wrong_and_with_3_when_that_cannot_b
     tmp_path, factor, growth, verdict, exit_code
 ):
     implied, steps = sedd.forecast("uniref50_stable"), range(0, 40_000, 500)
-    losses = {step: implied.loss(step, "untrained") * factor * (1.0 + growth * max(0, step - 20_000) / 20_000) for step in steps}
+    losses = {
+        step: implied.loss(step, "untrained") * factor * (1.0 + growth * max(0, step - 20_000) / 20_000)
+        for step in steps
+    }
     (tmp_path / "c.csv").write_text("".join(f"{step},{loss}\n" for step, loss in losses.items()))
     arguments = ("diagnose", tmp_path / "c.csv", "--config", "uniref50_stable", "--json")
     assert json.loads(sedd_(*arguments))["verdict"] == verdict

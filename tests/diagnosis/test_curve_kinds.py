@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sedd.diagnosis.external_curve import read_curve
 
 import sedd
 from sedd.diagnosis.curve import Curve
@@ -15,6 +14,7 @@ from sedd.diagnosis.curve_fit.result import ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import as_configured
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
 from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.verdict import Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")  # the presets stop the noise early
@@ -314,4 +314,4 @@ def test_a_case_that_went_wrong_is_right(name):
 
 
 def judged_file(file: Path, forecast: Forecast) -> Verdict:
-    return judge_curve(read_curve(file), forecast)[1]
+    return judge_curve(read_log(file), forecast)[1]

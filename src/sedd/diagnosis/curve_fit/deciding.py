@@ -22,6 +22,10 @@ from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
+COMMON = ("level", "linear", "easing")
+"""The usual forms of a disturbance: a jump, and a loss that grows evenly."""
+USUAL, RARE = 0.25, 0.05
+"""Prior weights of a usual form and of another one, for the step at which a disturbance began."""
 ONSET_TEMPER = 0.4
 """Exponent of the likelihood of the step at which a disturbance began."""
 MAY_HAVE_GROWN = 0.03
@@ -175,7 +179,7 @@ def _onset(found: Found, key: Key) -> tuple[tuple[int, int], int]:
     if not np.isfinite(values).any():
         step = int(starts[int(logs.argmax())])
         return (step, step), coarse
-    by_step = values.reshape(-1, len(LASTING))
+    by_step = values.reshape(-1, len(LASTING)) + np.log([USUAL if kind in COMMON else RARE for kind in LASTING])
     by_step = np.logaddexp.reduce(by_step, axis=1)
     weights = np.exp(ONSET_TEMPER * (by_step - by_step.max()))
     reach = np.cumsum(weights) / weights.sum()

@@ -23,9 +23,9 @@ SPREAD = 2.0
 """Standard deviation of the log of that time."""
 VARIES = 0.02
 """Variation of a weight along the curve from which on it matters."""
-LASTING = ("level", "linear", "slowing", "speeding", "exploding", "stopping early", "stopping late")
-"""Forms of a disturbance that stays: at once, or a growth that is even, slows down, speeds up, explodes, or stops after
-15 % or 40 % of what remains."""
+LASTING = ("level", "linear", "easing", "slowing", "speeding", "exploding", "stopping early", "stopping late")
+"""Forms of a disturbance that stays: at once, or a growth of the log loss that is even, eases (the loss itself grows
+evenly), slows down, speeds up, explodes, or stops after 15 % or 40 % of what remains."""
 PASSING = ("bump", "slow bump", "short stretch", "stretch")
 """Forms that pass: they decay within 2 % or 12 % of the run, or stay for 6 % or 15 % of it and end at once."""
 KINDS = (*LASTING, *PASSING)
@@ -145,6 +145,8 @@ def _form(kind: str, x: Array, passed: Array) -> Array:
             return np.ones_like(x)
         case "linear":
             return x
+        case "easing":  # the loss itself grows evenly, to a few times what it was
+            return np.asarray(np.log1p(1.5 * x) / np.log(2.5))
         case "slowing":
             return np.asarray(np.log1p(4.0 * x) / np.log(5.0))
         case "speeding":
