@@ -75,6 +75,17 @@ def test_a_network_that_stays_the_uniform_predictor_is_a_plateau(stable, seed):
     assert verdict.remedies
 
 
+def test_a_model_that_learns_nothing_beyond_the_token_frequencies_is_a_plateau_only_after_patience_steps(stable):
+    long = np.arange(0, 120_001, 500)
+    losses = healthy(stable, seed=2015, learnt=FREQUENCIES, time=1500.0, noise=0.01, steps=long)
+    verdict = judged(losses, stable, long)
+    assert (verdict.kind, verdict.hypothesis) == ("plateau", "unigram plateau")
+    early = long <= 50_000
+    assert judged(losses[early], stable, long[early]).kind == "curriculum"
+    better = healthy(stable, seed=2016, learnt=0.15, time=30_000.0, noise=0.01, steps=long)
+    assert judged(better, stable, long).kind == "curriculum"
+
+
 @pytest.mark.parametrize("begin", [8000, 30_000])
 @pytest.mark.parametrize("shape", ["level", "linear"])
 def test_a_divergence_is_found_with_the_step_at_which_it_began(stable, begin, shape):

@@ -47,6 +47,8 @@ class Judgement:
     """95 % interval of the step at which the loss began to grow, if it may have: `since` or a less likely one."""
     change: float
     """Size of the disturbance at the end, in the log of the loss."""
+    change_error: float
+    """Its standard error, for a disturbance of the likeliest form."""
 
 
 def judgement(found: Found, held: Mapping[str, float]) -> Judgement:
@@ -111,11 +113,11 @@ def _decided(
     settled = "uniform plateau" in found.states[key] and math.isfinite(found.states[key]["uniform plateau"])
     least = NOTHING * found.case.frequencies if settled and state == "healthy" else 0.0
     point = likeliest_point(found.white, way.unit, key[1], disturbance, least)
-    change = 0.0 if disturbance is None else point.change * float(harm.columns[disturbance, -1])
+    end = 0.0 if disturbance is None else float(harm.columns[disturbance, -1])
     grew = since if state == "divergence" else None
     if grew is None and decision.probabilities.get("learning", 0.0) > MAY_HAVE_GROWN:
         grew = _onset(found, key)[0]
-    return Judgement(decision, key, way, point, since, grew, change)
+    return Judgement(decision, key, way, point, since, grew, point.change * end, point.change_error * end)
 
 
 def _whatever_the_unit(decision: Decision, found: Found, ways: Mapping[Key, Way], named: Named | None) -> Decision:

@@ -38,6 +38,7 @@ class Point:
     learnt_error: float
     change: float
     """Size of the disturbance; 0 without one."""
+    change_error: float
     chosen: tuple[int, ...]
     amounts: tuple[float, ...]
     disturbance: int | None
@@ -93,6 +94,7 @@ def point(white: Whitened, unit: Unit, setting: int, disturbance: int | None, le
         learnt=float(learnt),
         learnt_error=DOUBT * math.sqrt(max(float(spread), 0.0)),
         change=0.0 if disturbance is None else float(values[-1]),
+        change_error=0.0 if disturbance is None else DOUBT * math.sqrt(max(float(covariance[-1, -1]), 0.0)),
         chosen=chosen,
         amounts=tuple(float(x) for x in values[1 : 1 + len(chosen)]),
         disturbance=disturbance,
@@ -104,5 +106,6 @@ def point_without(white: Whitened, unit: Unit, disturbance: int | None) -> Point
     first = 1 + len(white.learning.columns)
     model = Base.of(white, unit, [0, *([] if disturbance is None else [first + disturbance])])
     change = 0.0 if disturbance is None else float(model.found[-1, 0])
+    error = 0.0 if disturbance is None else math.sqrt(max(float(model.inverse[-1, -1]), 0.0))
     spread = math.sqrt(max(float(model.inverse[0, 0]), 0.0))
-    return Point(float(model.found[0, 0]), spread, 0.0, spread, change, (), (), disturbance)
+    return Point(float(model.found[0, 0]), spread, 0.0, spread, change, error, (), (), disturbance)

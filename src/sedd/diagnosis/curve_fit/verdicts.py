@@ -11,13 +11,14 @@ import numpy as np
 from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import rules, trainers, words
+from sedd.diagnosis.curve_fit.context import Context
 from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
 from sedd.diagnosis.curve_fit.held_out import HeldOut, judge_held_out
 from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, weigh
 from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured
+from sedd.diagnosis.curve_fit.standstill import standstill
 from sedd.diagnosis.curve_fit.ways import Found
-from sedd.diagnosis.curve_fit.words import Context
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.hypotheses import DECISIVE, Decision, certainty, in_percent
 from sedd.diagnosis.verdict import Kind, Verdict
@@ -80,6 +81,9 @@ def _verdict(context: Context, *, settled: bool = False) -> Verdict:
         kind = "curriculum"
     if len(context.found.series.logs) < FEW_POINTS and not (kind == "curriculum" and _rises(context, LARGE_RISE)):
         kind = "inconclusive"
+    if kind in ("healthy", "curriculum") and (stuck := standstill(context)) is not None:
+        kind, decision = "plateau", replace(decision, kind="plateau", likeliest="unigram plateau", probability=stuck)
+        context = replace(context, judged=replace(context.judged, decision=decision))
     said = words.sentences(kind, context)
     likeliest = f" The likeliest: {certainty(decision)}" if kind == "inconclusive" else certainty(decision)
     return Verdict(

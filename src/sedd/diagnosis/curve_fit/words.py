@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from sedd.diagnosis.curve_fit import trainers
-from sedd.diagnosis.curve_fit.deciding import Judgement
-from sedd.diagnosis.curve_fit.held_out import HeldOut
-from sedd.diagnosis.curve_fit.result import ExternalCurveFit, learnt, percent_below
-from sedd.diagnosis.curve_fit.ways import Found
-from sedd.diagnosis.forecast import Forecast
+from sedd.diagnosis.curve_fit import causes, trainers
+from sedd.diagnosis.curve_fit.context import Context, Words, middle
+from sedd.diagnosis.curve_fit.result import Z95, learnt, percent_below
 from sedd.diagnosis.remedies import LR_FACTOR, two_digits
 from sedd.diagnosis.verdict import Kind, Remedy
 from sedd.diffusion.loss_profile import mask_range
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a verdict says."""
-
-    answer: str
-    reason: str
-    advice: str
-    remedies: tuple[Remedy, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What the sentences are made of."""
-
-    fit: ExternalCurveFit
-    found: Found
-    judged: Judgement
-    held: HeldOut | None
-    forecast: Forecast
-
-    @property
-    def last(self) -> int:
-        """The last step with a usable loss."""
-        return int(self.found.series.steps[-1])
 
 
 def sentences(kind: Kind, context: Context) -> Words:
@@ -56,15 +26,15 @@ def sentences(kind: Kind, context: Context) -> Words:
         case "instability":
             return _instability(context)
         case "overfitting" | "leak":
-            return _too_good(kind, context)
+            return causes.too_good(kind, context)
         case "averages" | "held_out":
-            return _held_out(kind, context)
+            return causes.held_out(kind, context)
         case "data":
-            return _data(context)
+            return causes.data(context)
         case "config":
-            return _configuration(context)
+            return causes.configuration(context)
         case "unit":
-            return _unit(context)
+            return causes.unit(context)
     return _inconclusive(context)
 
 
@@ -204,29 +174,26 @@ def _plateau(context: Context) -> Words:
 def _divergence(context: Context) -> Words:
     judged, last = context.judged, context.last
     since = judged.since or (last, last)
-    factor = math.exp(judged.change)
     answer = (
         "Something is wrong with the model, not with the curriculum: from about step "
-        f"{_middle(since):,} on its loss grows or stays higher than it was."
+        f"{middle(since):,} on it got worse at equal difficulty."
     )
-    reason = (
-        f"At step {last:,} the loss is {factor:.2f} times what it would be if training had gone on as before; no "
-        f"curriculum explains that. It began between steps {since[0]:,} and {since[1]:,} (95 % interval)."
-    )
+    if judged.change > 0.0:
+        low, high = (math.exp(judged.change + side * Z95 * judged.change_error) for side in (-1, 1))
+        reason = (
+            f"At step {last:,} the loss is {math.exp(judged.change):.2f} times (95 % interval {low:.2f} to {high:.2f}) "
+            "what it would be if training had gone on as before; no curriculum explains that."
+        )
+    else:
+        reason = "Its losses move in a way that neither learning nor a curriculum explains."
+    reason += f" It began between steps {since[0]:,} and {since[1]:,} (95 % interval)."
     advice, remedies = _go_back(context)
     return Words(answer, reason, advice, remedies)
 
 
-def _middle(since: tuple[int, int]) -> int:
-    """A step in an interval, as round as the interval is wide."""
-    middle, width = (since[0] + since[1]) / 2, max(since[1] - since[0], 1)
-    unit = 10 ** max(0, math.floor(math.log10(width / 2)) if width > 2 else 0)
-    return int(round(middle / unit) * unit)
-
-
 def _instability(context: Context) -> Words:
     scatter, since = context.found.scatter, context.judged.since
-    where = f" since about step {_middle(since):,}" if since else ""
+    where = f" since about step {middle(since):,}" if since else ""
     match scatter.sign:
         case "scatter":
             reason = f"From there on the losses scatter {scatter.size:.1f} times as much from line to line as before."
@@ -236,105 +203,6 @@ def _instability(context: Context) -> Words:
             reason = f"{len(scatter.spikes)} spikes stand far above their neighbours."
     advice, remedies = _go_back(context)
     return Words(f"Training is unstable{where}.", f"{reason} The schedule predicts no such change.", advice, remedies)
-
-
-def _too_good(kind: Kind, context: Context) -> Words:
-    fit, held = context.fit, context.held
-    gap = (
-        f" The held-out losses are {math.exp(held.gap):.2f} times the training losses at equal difficulty."
-        if held is not None
-        else ""
-    )
-    if kind == "leak":
-        answer = "The training loss is too good to be true: it probably sees what the model must predict."
-        first = "check that masked residues, neighbours in the batch and padding do not show the targets"
-    else:
-        answer = "The model memorises its training data."
-        first = "stop at the least held-out loss, or train on more sequences"
-        if held is not None and held.rise > 0.0:
-            first = f"go back to the least held-out loss, at about step {held.best_step:,}"
-    below = max(fit.learnt, 0.0)
-    reason = (
-        f"At equal difficulty the last losses are {math.exp(-below):.2f} times those of an untrained model; the best "
-        f"known protein models reach {math.exp(-context.found.case.floor):.2f}.{gap}"
-    )
-    advice = "Compare with the loss of held-out sequences that are no relatives of the training data."
-    more = Remedy("check the unit of the losses: means over padding make them smaller")
-    return Words(answer, reason, advice, (Remedy(first), more))
-
-
-def _held_out(kind: Kind, context: Context) -> Words:
-    held = context.held
-    gap, level = (math.exp(held.gap), math.exp(held.level)) if held else (1.0, 1.0)
-    if kind == "averages":
-        decay = context.forecast.config.ema.decay
-        return Words(
-            "The averaged weights do not follow the trained ones: training goes well, the evaluation does not see it.",
-            f"The held-out losses stay at {level:.2f} times those of an untrained model; the training losses fall.",
-            "Evaluate with the raw weights once; if that is much better, average faster.",
-            (Remedy(f"ema.decay={min(0.999, decay):g}", f"now {decay:g}", False),
-             Remedy("check that the average is updated at every optimizer step")),
-        )  # fmt: skip
-    return Words(
-        "The held-out sequences are of another kind than the training data.",
-        f"At equal difficulty the held-out losses are {gap:.2f} times the training losses, from the start on.",
-        "Compare the token frequencies and the lengths of both files.",
-        (Remedy("hold out a random share of the training file: the gap must vanish"),
-         Remedy("check that both files go through the same cleaning and the same alphabet")),
-    )  # fmt: skip
-
-
-def _data(context: Context) -> Words:
-    since = context.judged.since
-    where = f" from about step {_middle(since):,} on" if since else ""
-    return Words(
-        f"The training data probably changed{where}, not the model.",
-        "The loss jumps from one line to the next and stays or comes back at once, which learning does not do.",
-        "Look at the training sequences of these steps.",
-        (Remedy("look at the file, the shard or the order of the sequences at these steps"),
-         Remedy("do not change the learning rate or the curriculum: neither is to blame")),
-    )  # fmt: skip
-
-
-def _configuration(context: Context) -> Words:
-    setting = context.judged.way.setting
-    if setting.restart is not None:
-        return Words(
-            f"The clock of the curriculum began again at about step {setting.restart:,}, which the configuration does "
-            "not say.",
-            "From there on the losses follow a curriculum that starts from its first step.",
-            "When resuming, restore the step that the curriculum counts.",
-            (Remedy("restore the optimizer step when resuming, not only the weights"),),
-        )
-    changed = " and ".join(f"{key}={value}" for key, value in setting.changes.items())
-    return Words(
-        "The configuration does not fit the curve: it was probably trained with other settings.",
-        f"With {changed} the curve is explained; with the configuration as given it is not.",
-        f"Check the settings of that run, and diagnose again with {changed}.",
-        tuple(Remedy(f"{key}={value}", "if that is what the run had") for key, value in setting.changes.items()),
-    )
-
-
-def _unit(context: Context) -> Words:
-    fit, setting = context.fit, context.judged.way.setting
-    if setting.trainer not in ("consistent", "mismatched"):
-        answer = "These are not the weighted losses of a bound: " + _masked(setting.trainer)
-        reason = f"The curve fits {trainers.WORDS[setting.trainer]}."
-    else:
-        answer = f"The losses are probably {fit.unit_words}, not nats per residue."
-        low, high = fit.factor_interval
-        reason = (
-            f"They are {fit.factor:.3g} times (95 % interval {low:.3g} to {high:.3g}) the forecast in nats per residue."
-        )
-    name = {"bits": "bits", "sequence": "sequence"}.get(fit.unit, "masked" if setting.trainer != "consistent" else "")
-    advice = f"If so, say it with --unit {name}." if name else "Divide the losses by this factor and diagnose again."
-    return Words(answer, reason, advice)
-
-
-def _masked(trainer: trainers.Trainer) -> str:
-    if trainer in ("unweighted", "masked", "masked weights"):
-        return "they count nats per masked residue, and do not follow the curriculum."
-    return "they have another weight."
 
 
 def _inconclusive(context: Context) -> Words:
