@@ -11,7 +11,8 @@ import numpy as np
 from judging.statistics import wilson
 from judging.tables import KINDS, calibration_rows
 from judging.truth import Answer
-from sedd.report.plots import FONT, LIGHT, new_figure, style_axes
+from sedd.report.chart import LIGHT
+from sedd.report.plots import FONT, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
