@@ -102,12 +102,10 @@ def _overfitting(facts: RunFacts, symptoms: Symptoms) -> Pair:
     seen = probe(facts)
     epochs = facts.epochs_at(int(best))
     when = f" ({epochs:.3g} epochs)" if epochs is not None else ""
-    at_best = seen.bounds[held_out(facts).best].nats if len(seen) == len(held_out(facts)) else math.nan
-    trained = (
-        f", and on sequences that it trained on from {nats(at_best)} to {nats(seen.bounds[-1].nats)}"
-        if len(seen)
-        else ""
-    )
+    trained = ""
+    if len(seen) and len(seen) == len(held_out(facts)):
+        at_best = seen.bounds[held_out(facts).best].nats
+        trained = f", and on sequences that it trained on from {nats(at_best)} to {nats(seen.bounds[-1].nats)}"
     return (
         "The model overfits: it memorises its training sequences and gets worse on all others.",
         f"Since step {best:,.0f}{when} its bound on held-out sequences went from {nats(held.numbers['best'])} to "
