@@ -141,7 +141,9 @@ def batch_mean(strength: float) -> Plant:
         return output + strength * output.mean(0, keepdim=True) if module.training else output
 
     def plant(trainer: sedd.Trainer) -> None:
-        trainer.network.get_submodule("vocab_embed").register_forward_hook(mix)
+        # Of a network that is written so, the averaged copy is, too; it is evaluated in evaluation mode, unmixed.
+        for network in (trainer.network, trainer.ema.network):
+            network.get_submodule("vocab_embed").register_forward_hook(mix)
 
     return plant
 

@@ -115,6 +115,13 @@ def _overfitting(facts: RunFacts, symptoms: Symptoms) -> Pair:
 
 
 def _leak(facts: RunFacts, symptoms: Symptoms) -> Pair:
+    mixing = symptoms.get("batch mixing")
+    if mixing is not None and mixing.log_bayes_factor > 0:
+        return (
+            "The network mixes the sequences of a batch: what it predicts for one depends on the others.",
+            "With other sequences beside it, the output for a sequence in training mode changes by "
+            f"{mixing.effect.value:.2g} of its standard deviation (computed, so without an error); it has to be 0.",
+        )
     found = symptoms["leak"]
     return (
         "The training loss is too good to be true: in training the network sees what it is to predict.",

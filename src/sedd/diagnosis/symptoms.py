@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sedd.diagnosis.evidence.above_untrained import above_untrained
 from sedd.diagnosis.evidence.averages import averages
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
+from sedd.diagnosis.evidence.batch_mixing import batch_mixing
 from sedd.diagnosis.evidence.data_change import data_change
 from sedd.diagnosis.evidence.divergence import divergence
 from sedd.diagnosis.evidence.held_out_kind import held_out_kind
@@ -32,6 +33,7 @@ SYMPTOMS = {
     "oscillation": oscillation,
     "data change": data_change,
     "leak": leak,
+    "batch mixing": batch_mixing,
     "averages": averages,
     "held-out kind": held_out_kind,
     "uniform plateau": uniform_plateau,
@@ -61,7 +63,7 @@ EXPLANATIONS: Mapping[str, Explains] = {
     "divergence": Explains((("worse", "above untrained", "worse on seen"),), (*WORSE, *STANDS, "oscillation")),
     "instability": Explains((("skipped steps", "oscillation"),), (*WORSE, *STANDS, "skipped steps", "oscillation")),
     "overfitting": Explains((("worse on held-out",), ("gap grows",)), ("late plateau",)),
-    "leak": Explains((("leak",),), (*STANDS, "worse on held-out", "gap grows")),
+    "leak": Explains((("leak", "batch mixing"),), (*WORSE, *STANDS)),
     "averages": Explains((("averages",),), (*STANDS, "worse on held-out", "worse on seen")),
     "held-out kind": Explains((("held-out kind",),), ("worse on held-out", "gap grows", "late plateau")),
     "data change": Explains((("data change",),), (*WORSE, *STANDS, "oscillation", "held-out kind")),

@@ -121,6 +121,9 @@ class BoundRecord:
     """The bound on training sequences with averaged weights; None in old runs, and if the probe is off."""
     probe_raw: RecordedBound | None = None
     """The same with the weights before averaging."""
+    batch_mixing: float | None = None
+    """How much the output for a sequence changes with the others of its batch, in standard deviations; None in old
+    runs, and where it cannot be known."""
     ema_initial_share: float | None = None
     """Weight of the untrained weights in the averaged ones, 0 to 1; None in old runs."""
 
@@ -146,6 +149,7 @@ class BoundRecord:
             by_sequence=held_out.by_sequence,
             probe=None if report.probe is None else RecordedBound.of(report.probe),
             probe_raw=None if report.probe_raw is None else RecordedBound.of(report.probe_raw),
+            batch_mixing=report.batch_mixing,
             ema_initial_share=ema_initial_share,
         )  # fmt: skip
 
@@ -169,6 +173,7 @@ class BoundRecord:
             **{f"bound_{name}": rounded(getattr(self, name)) for name in ("up_to", "up_to_stderr")},
             **(self.probe.to_dict("probe_") if self.probe else {}),
             **(self.probe_raw.to_dict("probe_raw_") if self.probe_raw else {}),
+            "batch_mixing": self.batch_mixing,
             "ema_initial_share": self.ema_initial_share,
             "residues": self.residues,
             "seconds": self.seconds,
@@ -193,6 +198,7 @@ class BoundRecord:
             by_sequence=np.array(data.get("bound_by_sequence", ()), np.float64),  # null becomes NaN
             probe=RecordedBound.from_dict(data, "probe_"),
             probe_raw=RecordedBound.from_dict(data, "probe_raw_"),
+            batch_mixing=data.get("batch_mixing"),
             ema_initial_share=data.get("ema_initial_share"),
         )
 

@@ -44,3 +44,6 @@ class StepReport:
     """Bound on a fixed choice of training sequences at evaluation steps, with the EMA weights; None if it is off."""
     probe_raw: Bound | None = None
     """The same with the trained weights, before averaging."""
+    batch_mixing: float | None = None
+    """How much the output for a sequence changes with the others of its batch, in standard deviations, at evaluation
+    steps; None where it was not tested. See `sedd.evaluation.batch_mixing`."""

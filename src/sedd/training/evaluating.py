@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from sedd.config.config import Config
 from sedd.data import Dataset
 from sedd.diffusion.process import Process
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
+from sedd.evaluation.batch_mixing import batch_mixing
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.probe import PROBE_SEED, probe_sequences
 from sedd.plugins.contracts import Backend
@@ -71,4 +74,13 @@ class Evaluator:
         if self.probe is None:
             return replace(report, bound=bound)
         with self.parallel.full_trained() as network:
-            return replace(report, bound=bound, probe=probe, probe_raw=self.probe(network))
+            raw = self.probe(network)
+            mixing = self._batch_mixing(network)  # the last use of the copy
+        return replace(report, bound=bound, probe=probe, probe_raw=raw, batch_mixing=mixing)
+
+    def _batch_mixing(self, network: nn.Module) -> float | None:
+        """Whether sequences of a batch see each other; None where it cannot be known. `network` is spoilt."""
+        estimator = self.held_out
+        with estimator.backend.autocast():
+            found = batch_mixing(network, estimator.process, estimator.device, max_length=estimator.max_length)
+        return found if math.isfinite(found) else None
