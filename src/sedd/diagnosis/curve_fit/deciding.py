@@ -23,7 +23,7 @@ from sedd.diagnosis.verdict import Kind
 Array = NDArray[np.float64]
 
 SMOOTHED = 0.45
-"""Factor on the exponent of the evidence where smoothing had to be undone: its kind and strength are a guess."""
+"""Factor on the exponent of the evidence where a log was smoothed: the kind and strength of smoothing are a guess."""
 COMMON = ("level", "linear", "easing")
 """The usual forms of a disturbance: a jump, and a loss that grows evenly."""
 USUAL, RARE = 0.25, 0.05
@@ -99,7 +99,7 @@ def _decided(
         healthy = logs["healthy"] - held.get("healthy", 0.0)
         logs |= {name: healthy + value for name, value in held.items() if name in ("averages", "held-out kind")}
     top = max(logs.values())
-    temper = TEMPER * (SMOOTHED if found.series.filter.words else 1.0)
+    temper = TEMPER * (SMOOTHED if found.series.smoothed else 1.0)
     tempered = {name: max(temper * (value - top), -MOST_EVIDENCE) for name, value in logs.items()}
     decision = _whatever_the_unit(decide(tempered), found, ways, named)
     key = _likeliest_way(found, decision.likeliest, ways, named)

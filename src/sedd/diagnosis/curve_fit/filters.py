@@ -1,8 +1,7 @@
 """Logs that were smoothed before they were saved: which filter, and the series before it.
 
 A filter is recognised by the likelihood of the saved values. Each filter here can be undone, x = T y; the density of
-y is that of x times |det T|. Before a filter neighbouring losses scatter independently around a slow curve, so x is
-scored by its distance from the mean of its neighbours.
+y is that of x times |det T|. Before a filter losses scatter independently around a slow curve.
 
     average of a tracker (W&B)   m_k = b m_(k-1) + (1 - b) x_k,  y_k = m_k / (1 - b^k)   or y_0 = x_0, no divisor
     running mean                 y_k = mean of the last w losses
@@ -17,6 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sedd.diagnosis.curve_fit.dependence import dependence
+from sedd.diagnosis.curve_fit.parabola import slow_curve
 
 Array = NDArray[np.float64]
 
@@ -35,10 +37,16 @@ INDEPENDENT = (1.55, 2.6)
 losses. Between these values losses count as independent."""
 SMOOTH = 1.3
 """The same, of losses as saved, above which no filter is looked for: a weak one does not matter."""
-SLOW = 25
-"""Lines over which the slow curve is a running mean."""
-BEFORE = 6
-"""Lines before a loss whose mean predicts it."""
+NARROW = 25
+"""Lines over which the slow curve is a parabola, to see whether there may be a filter."""
+WIDE = 201
+"""The same, to see which filter it is: what a slow curve follows, it does not see. At most half of the lines."""
+NEAR = 3.0
+"""Log-likelihood by which another filter may be worse and is still possible."""
+MOST_OTHERS = 4
+"""Further filters that are kept, at most."""
+SCALINGS = 8
+"""Rounds in which the scale of the scatter converges."""
 CLEAR = 60.0
 """Log-likelihood by which a filter beats an unfiltered log beyond doubt."""
 _DEGREES = 4.0
@@ -108,28 +116,55 @@ class Filter:
 NONE = Filter("none")
 
 
-def recognised(losses: Array, expected: Array) -> tuple[Filter, Array]:
-    """The filter that the finite, positive `losses` went through, and the losses before it.
+@dataclass(frozen=True, eq=False)
+class Unfiltered:
+    """A log before its filter."""
 
-    `expected` is the log of the forecast, which moves with the curriculum.
+    losses: Array
+    """(points,): the losses before the filter."""
+    filter: Filter = NONE
+    """The likeliest filter."""
+    others: tuple[Filter, ...] = ()
+    """Further filters that explain the log nearly as well, the likeliest first."""
+
+
+def recognised(losses: Array, expected: Array) -> Unfiltered:
+    """The filter that a log went through, and the losses before it.
+
+    Args:
+        losses: (points,), finite and positive.
+        expected: (points,), log of the forecast, which moves with the curriculum.
     """
     if len(losses) < LEAST_POINTS:
-        return NONE, losses
+        return Unfiltered(losses)
     head, forecast = losses[:MOST_POINTS], expected[:MOST_POINTS]
-    plain = _score(head, forecast, NONE)
-    if plain.ratio > SMOOTH:
-        return NONE, losses
-    best, found = -math.inf, NONE
+    # A disturbance makes lines alike where a slow curve does not follow it, a filter everywhere.
+    everywhere = dependence(np.log(head) - forecast).found
+    near = _score(head, forecast, NONE, NARROW)
+    if near.ratio > SMOOTH and not everywhere:
+        return Unfiltered(losses)
+    wide = min(WIDE, len(head) // 2)
+    plain = _score(head, forecast, NONE, wide)
+    scores: dict[Filter, float] = {}
     for candidate in _candidates(len(head)):
-        score = _score(head, forecast, candidate)
+        score = _score(head, forecast, candidate, wide)
         # A jump makes neighbours alike, too: then a much better score must do.
         independent = INDEPENDENT[0] < score.ratio < INDEPENDENT[1]
-        clear = score.around > plain.around + CLEAR and score.ratio > 2.0 * plain.ratio
-        better = score.around > plain.around + MARGIN and score.before > best
-        if (independent or clear) and better:
-            best, found = score.before, candidate
-    before = found.undo(losses)
-    return (found, before) if (before > 0).all() else (NONE, losses)
+        clear = score.log_likelihood > plain.log_likelihood + CLEAR and score.ratio > 2.0 * plain.ratio
+        if not (independent or clear) or score.log_likelihood < plain.log_likelihood + MARGIN:
+            continue
+        if everywhere or _score(head, forecast, candidate, NARROW).log_likelihood > near.log_likelihood + MARGIN:
+            scores[candidate] = score.log_likelihood
+    ordered = [filter_ for filter_ in sorted(scores, key=lambda f: -scores[f]) if _undoes(filter_, losses)]
+    if not ordered:
+        return Unfiltered(losses)
+    best = ordered[0]
+    others = [filter_ for filter_ in ordered[1:] if scores[filter_] > scores[best] - NEAR]
+    return Unfiltered(best.undo(losses), best, tuple(others[:MOST_OTHERS]))
+
+
+def _undoes(filter_: Filter, losses: Array) -> bool:
+    return bool((filter_.undo(losses) > 0).all())
 
 
 def _candidates(count: int) -> Iterator[Filter]:
@@ -148,50 +183,34 @@ def _candidates(count: int) -> Iterator[Filter]:
 class _Score:
     """How well a filter explains the saved values."""
 
-    around: float
-    """Log-likelihood of the saved values, if the losses before the filter scatter around a local parabola: then it does
-    not depend on trends whether there was a filter."""
-    before: float
-    """The same around the mean of the losses just before: which filter it was is clearer then."""
+    log_likelihood: float
+    """Of the saved values, if the losses before the filter scatter independently around a slow curve."""
     ratio: float
     """How independent neighbours are before the filter; 2: fully."""
 
 
-def _score(values: Array, expected: Array, candidate: Filter) -> _Score:
+def _score(values: Array, expected: Array, candidate: Filter, width: int) -> _Score:
+    """The score of a filter, with the slow curve a parabola through so many lines."""
     before = candidate.undo(values)
     if (before <= 0).any():
-        return _Score(-math.inf, -math.inf, math.inf)
+        return _Score(-math.inf, math.inf)
     logs = np.log(before)
     left = logs - expected
-    rest = left - _slow(left)
-    jacobian = candidate.log_jacobian(len(values)) - candidate.log_jacobian(BEFORE) - float(logs[BEFORE:].sum())
-    clipped = np.clip(rest, *(np.median(np.abs(rest)) * np.array([-6.0, 6.0])))
+    rest = left - slow_curve(left, width)
+    limit = 6.0 * float(np.median(np.abs(rest)))
+    clipped = np.clip(rest, -limit, limit)
     ratio = float((np.diff(clipped) ** 2).mean() / max(float((clipped**2).mean()), 1e-16))
-    return _Score(_density(rest) + jacobian, _density(left) + jacobian, ratio)
+    return _Score(_density(rest) + candidate.log_jacobian(len(values)) - float(logs.sum()), ratio)
 
 
 def _density(values: Array) -> float:
-    """Log density of each value around the mean of those before it, in four stretches of their own scale."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    away = values[BEFORE:] - (total[BEFORE:-1] - total[: -BEFORE - 1]) / BEFORE
-    parts = np.array_split(away, 4)
-    scale = np.concatenate([np.full(len(x), max(1e-6, 1.4826 * float(np.median(np.abs(x))))) for x in parts])
-    density = -(_DEGREES + 1) / 2 * np.log1p((away / scale) ** 2 / _DEGREES) - np.log(scale)
-    return float(density.sum())
-
-
-def _slow(values: Array) -> Array:
-    """The parabola through each value and its neighbours, at that value."""
-    half = min(SLOW, len(values) - 1 + len(values) % 2) // 2
-    x = np.arange(-half, half + 1) / max(half, 1)
-    fit = np.linalg.pinv(np.stack([np.ones(len(x)), x, x * x], 1))
-    found = np.empty(len(values))
-    found[half : len(values) - half] = np.convolve(values, fit[0][::-1], "valid")
-    for part, at in ((slice(0, len(x)), x[:half]), (slice(len(values) - len(x), len(values)), x[-half:])):
-        coefficients = fit @ values[part]
-        ends = np.polynomial.polynomial.polyval(at, coefficients)
-        if part.start == 0:
-            found[:half] = ends
-        else:
-            found[len(values) - half :] = ends
-    return found
+    """Log density of Student's t, in four stretches of their own scale, which is that of maximum likelihood."""
+    total = 0.0
+    for part in np.array_split(values, 4):
+        scale = max(1e-6, 1.4826 * float(np.median(np.abs(part))))
+        for _ in range(SCALINGS):
+            weights = (_DEGREES + 1.0) / (_DEGREES + (part / scale) ** 2)
+            scale = max(1e-6, math.sqrt(float((weights * part**2).mean())))
+        total += float((-(_DEGREES + 1.0) / 2.0 * np.log1p((part / scale) ** 2 / _DEGREES)).sum())
+        total -= len(part) * math.log(scale)
+    return total

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import evidence, learning, units
 from sedd.diagnosis.curve_fit.evidence import Cells, Whitened
+from sedd.diagnosis.curve_fit.filters import Filter
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.scatter import Scatter, scatter
 from sedd.diagnosis.curve_fit.series import Series, prepare, running_median
@@ -50,10 +51,10 @@ PLATEAU_STEPS = 3000
 """Optimizer steps at the full learning rate after which a uniform predictor is a network that does not learn."""
 
 
-def weigh(curve: Curve, forecast: Forecast) -> Found:
-    """Compare all units, settings and states of the model."""
+def weigh(curve: Curve, forecast: Forecast, filter_: Filter | None = None) -> Found:
+    """Compare all units, settings and states of the model; `filter_` is what the log was smoothed with, if known."""
     steps = curve.steps.astype(np.float64)
-    series = prepare(curve, as_configured(forecast).log_loss(steps))
+    series = prepare(curve, as_configured(forecast).log_loss(steps), filter_)
     case = Case(series, forecast, curve.unit, len(curve.held_out) > 0)
     settings = plausible(forecast, series.steps, sharpest_falls(series.steps, series.slow))
     shapes = learning.under(settings[0], series.at, forecast)
@@ -181,7 +182,9 @@ def _feasible(case: Case, firsts: Array, settings: list[Setting], unit: Unit) ->
     series = case.series
     margin = 0.15 + 4 * unit.spread + 4 * float(series.scale.max())
     learnt = case.floor + (1.0 if series.at[0] > 0 else 0.3)
-    fits = (firsts - margin <= unit.log_factor) & (unit.log_factor <= firsts + learnt + margin)
+    # Nothing explains losses above those of the uniform predictor but a unit; a leak makes them as low as it likes.
+    low_enough = unit.is_residue | (unit.log_factor <= firsts + learnt + margin)
+    fits = (firsts - margin <= unit.log_factor) & low_enough
     return [int(i) for i in np.flatnonzero(fits) if units.allowed(settings[i].trainer, unit, case.named)]
 
 

@@ -31,6 +31,8 @@ SPIKE_SCALES = 5.0
 """Height of a spike in scales of the scatter."""
 LEAST_LINES = 20
 """Lines below which a spike cannot be told from scatter."""
+POWERS = (0.0, -0.25, -0.5)
+"""Powers of the expected loss that the scatter of one line may have."""
 PERIODS = 48
 """Periods of an oscillation that are tried."""
 PENALTY = 4.0
@@ -104,51 +106,64 @@ def _many_spikes(series: Series, spikes: NDArray[np.int64]) -> _Found:
 
 
 def _growth(series: Series, expected_ratio: float) -> _Found:
-    """A scatter that grows from some step on."""
+    """A scatter that grows from some step on.
+
+    Fewer masked tokens scatter more, so the scatter may fall while the expected loss rises on the ramp. The power of
+    the expected loss is open, with and without a growth.
+    """
     away = (series.logs[2:] - 2 * series.logs[1:-1] + series.logs[:-2]) / math.sqrt(6.0)
-    whole = _Sums(np.minimum(np.abs(away), 5 * 1.4826 * np.median(np.abs(away)) + 1e-9))
-    splits = np.arange(LEAST_SIDE, len(away) - LEAST_SIDE + 1)
-    before, after = whole.scale(0, splits), whole.scale(splits, len(away))
-    # Overlapping second differences: about half of them are independent.
-    gain = 0.5 * (
-        len(away) * np.log(whole.scale(0, len(away))) - splits * np.log(before) - (len(away) - splits) * np.log(after)
-    )
-    odd = (after / before > LEAST_RATIO * max(1.0, expected_ratio)) & (after > LEAST_SWING)
+    away = np.minimum(np.abs(away), 5 * 1.4826 * np.median(np.abs(away)) + 1e-9)
+    level = series.expected[1:-1] - series.expected.max()
+    count = len(away)
+    splits = np.arange(LEAST_SIDE, count - LEAST_SIDE + 1)
+    calm, gains, ratios = -np.inf, [], []
+    for power in POWERS:
+        sums = _Sums(away * np.exp(-power * level))
+        before, after = sums.scale(0, splits), sums.scale(splits, count)
+        # Overlapping second differences: about half of them are independent.
+        shared = -0.5 * power * float(level.sum())
+        calm = max(calm, shared - 0.5 * count * math.log(float(sums.scale(0, count))))
+        gains.append(shared - 0.5 * (splits * np.log(before) + (count - splits) * np.log(after)))
+        ratios.append(after / before)
+    likeliest = (np.argmax(gains, axis=0), np.arange(len(splits)))
+    gain, ratio = np.array(gains)[likeliest], np.array(ratios)[likeliest]
+    swing = _Sums(away).scale(splits, count)
+    odd = (ratio > LEAST_RATIO * max(1.0, expected_ratio)) & (swing > LEAST_SWING)
     if not odd.any():
         return "scatter", NEVER, None, 1.0
-    gain = np.where(odd, gain, -np.inf)
+    gain = np.where(odd, gain - calm, -np.inf)
     weights = np.exp(0.5 * (gain - gain.max()))
     low, high = np.searchsorted(np.cumsum(weights) / weights.sum(), [0.025, 0.975])
-    best = int(gain.argmax())
     total = float(gain.max() + math.log(np.exp(gain - gain.max()).mean()) - PENALTY)
     steps = series.steps
     since = (
         int(steps[max(splits[low] - 1, 0)]),
         int(steps[min(splits[min(high, len(splits) - 1)] + 3, len(steps) - 1)]),
     )
-    return "scatter", total, since, float(after[best] / before[best])
+    return "scatter", total, since, float(ratio[int(gain.argmax())])
 
 
 def _oscillation(series: Series, residuals: Array) -> _Found:
-    """A wave with a period of 2 to 14 lines from some line on.
+    """A wave with a period of 2 to 14 lines from some line on: the least-squares fit of a cosine and a sine.
 
-    With residuals e of n lines the wave of a period explains the share R^2 = 2 |sum e exp(i phase)|^2 / (n sum e^2).
+    Lines may be missing, so that time is counted in steps.
     """
     limit = 6 * 1.4826 * float(np.median(np.abs(residuals))) + 1e-9
     e = np.clip(residuals, -limit, limit)
     count = len(e)
     starts = np.unique(np.linspace(0, count - 3 * LEAST_SIDE + 4, 24).astype(int))
-    power = np.cumsum((e * e)[::-1])[::-1][starts]
+    power = _from_each(e * e)[starts]
     length = count - starts
     least = max(LEAST_WAVE, 0.5 * float(np.median(series.scale)))
+    apart = np.diff(series.steps)
+    line = max(float(np.quantile(apart, 0.05)), 1e-9)
+    longest = min(14.0, float(series.steps[-1] - series.steps[0]) / line / 4)
     best: _Found = ("oscillation", NEVER, None, 0.0)
-    for period in np.geomspace(2.0, min(14.0, count / 4), PERIODS):
-        wave = e * np.exp(2j * np.pi * np.arange(count) / period)
-        total = np.abs(np.cumsum(wave[::-1])[::-1][starts]) ** 2
-        # With a period of two lines there is a cosine and no sine.
-        explained = np.minimum((1.0 if period < 2.02 else 2.0) * total / (length * power), 1.0 - 1e-6)
-        amplitude = np.sqrt((1.0 if period < 2.02 else 2.0) * explained * power / length)
-        gain = np.where(amplitude > least, -0.5 * length * np.log1p(-explained), -np.inf)
+    for period in np.geomspace(2.0, max(longest, 2.0), PERIODS):
+        explained = _explained(e, 2 * np.pi * (series.steps - series.steps[0]) / (line * period), starts)
+        share = np.clip(explained / power, 0.0, 1.0 - 1e-6)
+        amplitude = np.sqrt(2.0 * share * power / length)
+        gain = np.where(amplitude > least, -0.5 * length * np.log1p(-share), -np.inf)
         k = int(gain.argmax())
         value = float(gain[k]) - math.log(PERIODS * len(starts)) - 2.0 * PENALTY
         if value > best[1]:
@@ -157,6 +172,24 @@ def _oscillation(series: Series, residuals: Array) -> _Found:
             last = int(starts[min(near[-1] + 1, len(starts) - 1)])
             best = ("oscillation", value, (int(series.steps[first]), int(series.steps[last])), float(amplitude[k]))
     return best
+
+
+def _explained(values: Array, phase: Array, starts: NDArray[np.int64]) -> Array:
+    """(starts,): sum of squares that a cosine and a sine of `phase` explain from each start to the end."""
+    cosine, sine = np.cos(phase), np.sin(phase)
+    cc, ss, cs, vc, vs = (
+        _from_each(product)[starts]
+        for product in (cosine * cosine, sine * sine, cosine * sine, values * cosine, values * sine)
+    )
+    # With a period of two lines there is a cosine and no sine: the ridge leaves it out.
+    ridge = 1e-3 * (cc + ss)
+    cc, ss = cc + ridge, ss + ridge
+    return np.asarray((ss * vc**2 + cc * vs**2 - 2.0 * cs * vc * vs) / (cc * ss - cs**2))
+
+
+def _from_each(values: Array) -> Array:
+    """(points,): the sum from each point to the end."""
+    return np.cumsum(values[::-1])[::-1]
 
 
 class _Sums:

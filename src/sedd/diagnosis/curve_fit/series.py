@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.curve import Curve
-from sedd.diagnosis.curve_fit.filters import Filter, recognised
+from sedd.diagnosis.curve_fit.dependence import Dependence, dependence
+from sedd.diagnosis.curve_fit.filters import Filter, Unfiltered, recognised
 
 Array = NDArray[np.float64]
 
@@ -39,12 +40,18 @@ class Series:
     """(points,): optimizer steps."""
     logs: Array
     """(points,): log of the loss, with smoothing undone."""
+    expected: Array
+    """(points,): log of the forecast."""
     slow: Array
     """(points,): running median of `logs` less the forecast, plus the forecast."""
     scale: Array
     """(points,): relative scatter of one line."""
     filter: Filter
     """What the log was smoothed with."""
+    other_filters: tuple[Filter, ...]
+    """Further filters that explain the log nearly as well."""
+    dependence: Dependence
+    """How much neighbouring lines depend on each other nevertheless; `scale` and `variance` contain it."""
     block_of: NDArray[np.int64]
     """(points,): the block that each row is in."""
     at: Array
@@ -57,21 +64,34 @@ class Series:
     """Steps of rows without a finite loss."""
 
     @property
+    def smoothed(self) -> bool:
+        """Whether the lines are not what the steps had, recognised or not."""
+        return bool(self.filter.words) or self.dependence.found
+
+    @property
     def away(self) -> Array:
         """(points,): distance from the slow curve in scales."""
         return np.asarray((self.logs - self.slow) / self.scale)
 
 
-def prepare(curve: Curve, forecast_logs: Array) -> Series:
-    """Make a curve ready; `forecast_logs` (points of the curve,) is the log loss under the configuration."""
+def prepare(curve: Curve, forecast_logs: Array, filter_: Filter | None = None) -> Series:
+    """Make a curve ready.
+
+    Args:
+        curve: the curve.
+        forecast_logs: (points of the curve,), the log loss under the configuration.
+        filter_: what the log was smoothed with; by default it is recognised.
+    """
     usable = np.isfinite(curve.losses) & (curve.losses > 0)
     rows = np.flatnonzero(usable)
     steps = curve.steps[rows].astype(np.float64)
-    filter_, losses = recognised(curve.losses[rows], forecast_logs[rows])
-    losses = np.where(losses > 0, losses, curve.losses[rows])
+    saved = curve.losses[rows]
+    before = recognised(saved, forecast_logs[rows]) if filter_ is None else Unfiltered(filter_.undo(saved), filter_)
+    losses = np.where(before.losses > 0, before.losses, saved)
     logs, expected = np.log(losses), forecast_logs[rows]
     slow = running_median(logs - expected, 7 if len(logs) < MANY else 11) + expected
-    scale = local_scale(logs - expected)
+    alike = dependence(logs - expected)
+    scale = local_scale(logs - expected) * math.sqrt(alike.one)
     block_of = _blocks(len(rows))
     count = int(block_of[-1]) + 1 if len(rows) else 0
     away = (logs - slow) / scale
@@ -84,13 +104,16 @@ def prepare(curve: Curve, forecast_logs: Array) -> Series:
         rows=rows,
         steps=steps,
         logs=logs,
+        expected=expected,
         slow=slow,
         scale=scale,
-        filter=filter_,
+        filter=before.filter,
+        other_filters=before.others,
+        dependence=alike,
         block_of=block_of,
         at=np.bincount(block_of, steps, count) / np.maximum(np.bincount(block_of, minlength=count), 1),
         mean=mean,
-        variance=(DEGREES + 3.0) / (DEGREES + 1.0) / total,
+        variance=alike.mean * (DEGREES + 3.0) / (DEGREES + 1.0) / total,
         not_finite=curve.steps[~np.isfinite(curve.losses)],
     )
 

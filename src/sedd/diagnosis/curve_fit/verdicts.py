@@ -21,7 +21,7 @@ from sedd.diagnosis.curve_fit.standstill import standstill
 from sedd.diagnosis.curve_fit.ways import Found
 from sedd.diagnosis.forecast import Forecast
 from sedd.diagnosis.hypotheses import DECISIVE, Decision, certainty, in_percent
-from sedd.diagnosis.verdict import Kind, Verdict
+from sedd.diagnosis.verdict import WENT_WRONG, Kind, Verdict
 
 FINE: tuple[Kind, ...] = ("healthy", "plateau")
 LEAST_RISE = math.log(1.05)
@@ -33,6 +33,8 @@ LARGE_RISE = math.log(3.0)
 FEW_BAD = 3
 """Rows that are not finite from which on they count, if they are more than `SHARE_BAD` of all."""
 SHARE_BAD = 0.04
+SUSPECT = 0.3
+"""Probability that something is wrong from which it matters how the log was smoothed."""
 
 
 def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Verdict]:
@@ -42,7 +44,7 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
         fit = _as_configured(curve, forecast)
         broken = _broken(curve, None)
         return fit, broken or _too_few(int(usable.sum()), rules.alarms(fit, forecast, "inconclusive"))
-    found = weigh(curve, forecast)
+    found = _weighed(curve, forecast)
     held = _held(curve, found, forecast)
     added: Mapping[str, float] = held.evidence if held is not None else {}
     judged = judgement(found, added)
@@ -59,6 +61,25 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
     if broken is not None and verdict.kind != "learning":
         verdict = broken
     return fit, replace(verdict, alarms=rules.alarms(fit, forecast, verdict.kind, verdict))
+
+
+def _weighed(curve: Curve, forecast: Forecast) -> Found:
+    """The evidence. What is wrong counts only if it is there under every filter that the log may have gone through."""
+    found = weigh(curve, forecast)
+    harm = _harm(found)
+    for filter_ in found.series.other_filters:
+        if harm < SUSPECT:
+            break
+        other = weigh(curve, forecast, filter_)
+        if _harm(other) < harm:
+            found, harm = other, _harm(other)
+    return found
+
+
+def _harm(found: Found) -> float:
+    """Probability that something is wrong with the model."""
+    probabilities = judgement(found, {}).decision.probabilities
+    return sum(value for kind, value in probabilities.items() if kind in WENT_WRONG)
 
 
 def _held(curve: Curve, found: Found, forecast: Forecast) -> HeldOut | None:
@@ -194,6 +215,11 @@ def _notes(curve: Curve, found: Found) -> list[str]:
         notes.append(
             f"The log holds {found.series.filter.words}; this was undone before the curve was judged. A smoothed log "
             "shows trouble late."
+        )
+    if found.series.dependence.found:
+        notes.append(
+            "Neighbouring lines depend on each other, as in a log that was smoothed in a way that is not recognised; "
+            "errors are wider for it."
         )
     if len(found.scatter.spikes):
         shown = ", ".join(f"{int(step):,}" for step in found.scatter.spikes[:3])
