@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sedd.errors import CheckpointError, SeddWarning
-from sedd.runs import checkpoint
+from sedd.files import json_bytes
+from sedd.runs import checkpoint, manifest
 from sedd.runs.checkpoint import Checkpoint
 
 
@@ -43,8 +49,7 @@ def test_tied_weights_are_stored(tmp_path):
 @given(data=st.data())
 def test_any_flipped_bit_in_any_file_is_found_and_named(tmp_path_factory, data):
     path = checkpoint.write(tmp_path_factory.mktemp("c"), 1, example())
-    manifest = json.loads((path / "manifest.json").read_text())
-    name = data.draw(st.sampled_from(sorted(manifest["files"])))
+    name = data.draw(st.sampled_from(sorted(file.name for file in path.iterdir())))
     content = bytearray((path / name).read_bytes())
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     content[bit // 8] ^= 1 << (bit % 8)
@@ -54,11 +59,52 @@ def test_any_flipped_bit_in_any_file_is_found_and_named(tmp_path_factory, data):
     assert caught.value.file == path / name
 
 
+def test_a_checkpoint_from_before_manifests_had_a_hash_of_themselves_is_read(tmp_path):
+    path = checkpoint.write(tmp_path, 1, example())
+    content = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_bytes(json_bytes({key: content[key] for key in ("format", "step", "files")}))
+    assert checkpoint.read(path).run is None
+
+
+def test_a_flipped_bit_anywhere_in_a_manifest_is_found(tmp_path):
+    path = checkpoint.write(tmp_path, 1, example())
+    manifest = path / "manifest.json"
+    written = manifest.read_bytes()
+    for bit in range(0, 8 * len(written), 7):  # every byte, and each bit of a byte
+        flipped = bytearray(written)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        manifest.write_bytes(flipped)
+        with pytest.raises(checkpoint.DamagedError):
+            checkpoint.read(path)
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@pytest.mark.parametrize("harm", [_truncate, os.remove], ids=["truncated", "missing"])
+def _replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def _replace_by_link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")).name)
+
+
+def _replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+HARMS = [_truncate, os.remove, _replace_by_directory, _replace_by_loop, _replace_by_link, _replace_by_pipe]
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 @pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "state.json", "config.json", "manifest.json"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, name, harm):
     checkpoint.write(tmp_path, 1, example(1.0))
@@ -72,6 +118,119 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     with pytest.warns(SeddWarning):
         checkpoint.latest(tmp_path, set_aside=True)
     assert (tmp_path / "damaged-step-00000002").is_dir()
+
+
+def _file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_bytes(b"")
+
+
+def _loop(path: Path) -> None:
+    shutil.rmtree(path)
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("harm", [_file, _loop])
+def test_what_lies_in_place_of_a_checkpoint_is_damaged(tmp_path, harm):
+    checkpoint.write(tmp_path, 1, example())
+    harm(checkpoint.write(tmp_path, 2, example()))
+    with pytest.warns(SeddWarning):
+        found = checkpoint.latest(tmp_path, set_aside=True)
+    assert found is not None
+    assert found[0].name == "step-00000001"
+    assert os.path.lexists(tmp_path / "damaged-step-00000002")
+    checkpoint.write(tmp_path, 2, example())
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_an_unreadable_checkpoint_is_damaged(tmp_path, monkeypatch, code):
+    checkpoint.write(tmp_path, 1, example())
+    broken = checkpoint.write(tmp_path, 2, example())
+    monkeypatch.setattr(os, "open", failing_open(broken, code))
+    with pytest.warns(SeddWarning):
+        found = checkpoint.latest(tmp_path, set_aside=True)
+    assert found is not None
+    assert found[0].name == "step-00000001"
+
+
+@pytest.mark.parametrize("code", manifest.EXHAUSTED)
+def test_a_checkpoint_is_not_damaged_because_the_process_has_no_file_handles_or_memory(tmp_path, monkeypatch, code):
+    path = checkpoint.write(tmp_path, 1, example())
+    monkeypatch.setattr(os, "open", failing_open(path, code))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.latest(tmp_path, set_aside=True)
+    assert not isinstance(caught.value, checkpoint.DamagedError)
+    assert path.is_dir()
+
+
+def failing_open(folder: Path, code: int) -> Callable[..., int]:
+    """`os.open` that fails for the files of a folder."""
+    opened = os.open
+
+    def fails(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).parent == folder:
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, *arguments, **options)
+
+    return fails
+
+
+@pytest.mark.parametrize("harm", [_file, _loop])
+def test_unreadable_checkpoints_are_not_no_checkpoints(tmp_path, harm):
+    folder = tmp_path / "checkpoints"
+    checkpoint.write(folder, 1, example())
+    harm(folder)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.latest(folder, set_aside=True)
+    assert caught.value.file == folder
+
+
+FORGED = {
+    "no state": {"state.json": None},
+    "a state that is a list": {"state.json": b"[]"},
+    "deep nesting": {"config.json": b"[" * 100_000},
+    "no tensors": {"model.safetensors": b"not tensors"},
+    "a header that claims more": {"model.safetensors": (2**60).to_bytes(8, "little")},
+    "shards that do not fit": {
+        "model-00001-of-00002.safetensors": safetensors.torch.save({"w": torch.zeros(2, 2)}),
+        "model-00002-of-00002.safetensors": safetensors.torch.save({"w": torch.zeros(2, 3)}),
+    },
+    "a name outside": {"../secret": b""},
+    "a name that no file has": {"nul\0": b""},
+}
+
+
+@pytest.mark.parametrize("files", FORGED.values(), ids=FORGED)
+def test_a_forged_checkpoint_with_right_hashes_is_damaged(tmp_path, files):
+    checkpoint.write(tmp_path, 1, example())
+    path = checkpoint.write(tmp_path, 2, example())
+    content = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "manifest.json"} | files
+    content = {name: data for name, data in content.items() if data is not None}
+    for name, data in content.items():
+        if name in files and "\0" not in name:
+            (path / name).write_bytes(data)
+    forged = manifest.Manifest(2, {name: manifest.Entry.of(data) for name, data in content.items()})
+    (path / "manifest.json").write_bytes(forged.to_bytes())
+    with pytest.warns(SeddWarning):
+        found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found[0].name == "step-00000001"
+
+
+def test_checkpoints_are_sorted_by_their_step(tmp_path):
+    for step in (99_999_999, 100_000_000, 7):
+        checkpoint.write(tmp_path, step, example())
+    assert [checkpoint.step_of(path) for path in checkpoint.listing(tmp_path)] == [7, 99_999_999, 100_000_000]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    checkpoint.write(tmp_path, 1, example())
+    for name in (".step-00000002.tmp", ".step-00000001.old", ".step-00000003.trash"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".step-00000004.old").write_bytes(b"")
+    (tmp_path / "step-00000004").write_bytes(b"")
+    checkpoint.clean(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000004"]
 
 
 def test_when_every_checkpoint_is_damaged_the_run_does_not_start_from_scratch(tmp_path):
@@ -121,6 +280,7 @@ def test_a_crash_while_writing_leaves_the_old_checkpoints_and_nothing_incomplete
         try:
             checkpoint.write(tmp_path, 2, example())
         except OSError:
+            assert not list(tmp_path.glob(".step-*.tmp"))  # a full disk has its space back
             # Only the last sync, that of the folder after the rename, may leave the new checkpoint in place.
             assert len(checkpoint.listing(tmp_path)) == 1 or calls >= 7
         monkeypatch.undo()

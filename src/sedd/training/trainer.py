@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -245,7 +246,7 @@ class Trainer:
         """
         self.run.check(self.config, resume=True)
         found = None
-        if self.world.is_main and self.run.checkpoints.exists():
+        if self.world.is_main and os.path.lexists(self.run.checkpoints):
             with self.run.lock():  # looking for an intact checkpoint may move damaged ones aside
                 found = self.run.latest()
         if not self.world.broadcast_object(lambda: found is not None):
