@@ -222,7 +222,7 @@ def forget_after(folder: Path, step: int) -> None:
     """Remove the checkpoints of later steps, so that a run that was rolled back does not resume from them."""
     for path in reversed(listing(folder)):
         if step_of(path) > step:
-            path.rename(path.with_name(f".{path.name}.trash"))
+            _discard(path)
     sync_directory(folder)
 
 
@@ -230,7 +230,7 @@ def prune(folder: Path, *, keep: int, best: str | None) -> None:
     """Remove all but the `keep` newest checkpoints and the one named `best`, and remains of killed processes."""
     for path in listing(folder)[:-keep]:
         if path.name != best:
-            path.rename(path.with_name(f".{path.name}.trash"))  # atomic: no reader sees a partly removed checkpoint
+            _discard(path)
     clean(folder)
 
 
@@ -248,6 +248,13 @@ def _finish_replacing(folder: Path) -> None:
         final = folder / old.name[1:].removesuffix(".old")
         if not os.path.lexists(final):
             old.rename(final)
+
+
+def _discard(path: Path) -> None:
+    """Rename a checkpoint, which is atomic: no reader sees a partly removed one. `clean` removes it."""
+    trash = path.with_name(f".{path.name}.trash")
+    _remove(trash)
+    path.rename(trash)
 
 
 def _remove(path: Path) -> None:

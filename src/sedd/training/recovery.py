@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedd.diagnosis.alarms import Alarm
@@ -41,19 +42,16 @@ def recover(trainer: Trainer, alarm: Alarm) -> RollbackRecord | None:
 
 
 def _roll_back(trainer: Trainer, alarm: Alarm) -> RollbackRecord:
-    """Load the last checkpoint from before the divergence and lower the learning rate."""
+    """Load the last intact checkpoint from before the divergence and lower the learning rate."""
     before, world, run = trainer.state, trainer.world, trainer.run
     since = alarm.numbers.get("since", 0.0)
-    checkpoints = world.broadcast_object(lambda: checkpoint.listing(run.checkpoints))
-    good = [path for path in checkpoints if checkpoint.step_of(path) <= since]
-    if not good and before.best_step is not None:
-        good = [run.checkpoints / f"step-{before.best_step:08d}"]
-    if not good:
+    found = _newest_before(run.checkpoints, since, best_step=before.best_step) if world.is_main else None
+    if not world.broadcast_object(lambda: found is not None):
         raise TrainingError(
-            f"the run diverges and has no checkpoint from before step {since:,.0f} to go back to; set "
+            f"the run diverges and has no intact checkpoint from before step {since:,.0f} to go back to; set "
             f"checkpoint.every lower or checkpoint.keep higher: {alarm}"
         )
-    load_checkpoint(trainer, (good[-1], checkpoint.read(good[-1])) if world.is_main else None)
+    load_checkpoint(trainer, found)
     state = trainer.state = replace(
         trainer.state,
         lr_scale=before.lr_scale * trainer.config.monitoring.rollback_lr,
@@ -65,3 +63,11 @@ def _roll_back(trainer: Trainer, alarm: Alarm) -> RollbackRecord:
     if world.is_main:
         run.rewind(state.step, state.skipped, aside=f"rolled-back-{state.rollbacks}.jsonl")
     return RollbackRecord(state.step, alarm.step, state.lr_scale, state.rollbacks, alarm.to_dict())
+
+
+def _newest_before(folder: Path, step: float, *, best_step: int | None) -> tuple[Path, checkpoint.Checkpoint] | None:
+    """The newest intact checkpoint up to a step, else the one with the best bound; damaged ones are renamed."""
+    paths = checkpoint.listing(folder)
+    good = [path for path in reversed(paths) if checkpoint.step_of(path) <= step]
+    best = [path for path in paths if path not in good and checkpoint.step_of(path) == best_step]
+    return checkpoint.first_intact(good + best, set_aside=True)
