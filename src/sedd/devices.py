@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
+
+import torch
 
 from sedd.errors import DeviceError, SeddWarning
 from sedd.plugins.contracts import Backend
 from sedd.plugins.registry import registry
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""In the messages of plain `RuntimeError`s of torch on CPUs and Apple GPUs, and of its libraries."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device, or of the machine, does not suffice."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
 def choose(backend: Backend) -> Backend:

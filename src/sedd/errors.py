@@ -51,8 +51,16 @@ class DeviceError(SeddError):
     """A device that is not available, or cannot do what the configuration needs."""
 
 
+class OutOfMemoryError(DeviceError, MemoryError):
+    """Memory of a device, or of the machine, that does not suffice; the message says how to need less."""
+
+
 class CheckpointError(FileError):
     """A run directory or checkpoint that is missing, damaged, or belongs to another configuration; `file` is it."""
+
+
+class DiskError(CheckpointError, OSError):
+    """A file of a run that cannot be written or read, such as on a full disk; `errno` is that of the system."""
 
 
 class TrainingError(SeddError):

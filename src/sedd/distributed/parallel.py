@@ -262,7 +262,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dic
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Load what `optimizer_state` returned; parameters without a saved entry keep their state."""
+    """Load what `optimizer_state` returned; parameters without a saved entry have no state afterwards."""
+    optimizer.state.clear()
     for name, parameter in network.named_parameters():
         state = {key.rpartition("/")[2]: value for key, value in saved.items() if key.rpartition("/")[0] == name}
         if state:

@@ -22,7 +22,7 @@ import yaml
 from sedd.config.config import Config
 from sedd.config.run_file import dump
 from sedd.errors import CheckpointError
-from sedd.files import LockHeld, locked, write_atomically, write_json
+from sedd.files import LockHeld, locked, naming, write_atomically, write_json
 from sedd.runs import checkpoint
 from sedd.runs.differences import blocking_differences
 from sedd.runs.history import History, read_metrics
@@ -103,9 +103,15 @@ class RunDirectory:
             message = "another process is training this run; wait for it or stop it"
             raise CheckpointError(message, file=self.path) from None
 
+    def clean(self) -> None:
+        """Remove what a killed process was writing; called by the process that holds the lock."""
+        for path in self.path.glob("*.new"):
+            path.unlink(missing_ok=True)
+        checkpoint.clean(self.checkpoints)
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
+        with naming(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def rewind(self, step: int, skipped: int, *, aside: str | None = None) -> None:

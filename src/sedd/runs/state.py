@@ -98,6 +98,19 @@ class TrainState:
     """Exponentially weighted loss by mask rate."""
     window: Window = field(default_factory=Window)
     """Sums for the next train record."""
+    pending: StepReport | None = None
+    """The report of the last step, until the step is evaluated and recorded."""
+
+    def recorded(self, *, ends_window: bool = False) -> TrainState:
+        """The state once the last step is evaluated and recorded; a train record ends the window that it sums up."""
+        return replace(self, pending=None, window=Window() if ends_window else self.window)
+
+    @property
+    def recorded_until(self) -> tuple[int, int]:
+        """Optimizer steps and skipped steps whose records are complete."""
+        if self.pending is None:
+            return self.step, self.skipped
+        return (self.step, self.skipped - 1) if self.pending.skipped else (self.step - 1, self.skipped)
 
     def with_bound(self, step: int, nats: float) -> TrainState:
         """The state after an evaluation at `step`; notes the held-out bound, nats per residue, if it is the lowest."""
@@ -109,7 +122,7 @@ class TrainState:
         """Plain data that `from_dict` reads back, bit for bit."""
         numbers = {item.name: getattr(self, item.name) for item in fields(self)}
         parts = {"cursor": asdict(self.cursor), "profile": self.profile.to_dict(), "window": self.window.to_dict()}
-        return numbers | parts
+        return numbers | parts | {"pending": self.pending and self.pending.to_dict()}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> TrainState:
@@ -118,5 +131,6 @@ class TrainState:
             "cursor": Cursor(**data["cursor"]),
             "profile": LossProfile.from_dict(data["profile"]),
             "window": Window.from_dict(data["window"]),
+            "pending": StepReport.from_dict(data["pending"]) if data.get("pending") else None,
         }
         return TrainState(**data | parts)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.evaluation.bound import Bound
+from sedd.files import finite_or_none
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,21 @@ class StepReport:
     batch_mixing: float | None = None
     """How much the output for a sequence changes with the others of its batch, in standard deviations, at evaluation
     steps; None where it was not tested. See `sedd.evaluation.batch_mixing`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` reads back, bit for bit, without the evaluations."""
+        parts = {"bins": self.bins.to_dict(), "token_counts": self.token_counts}
+        return {name: getattr(self, name) for name in _NUMBERS} | {
+            "loss": finite_or_none(self.loss), "grad_norm": finite_or_none(self.grad_norm), **parts,
+        }  # fmt: skip
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> StepReport:
+        """Read what `to_dict` wrote; what was not finite is NaN."""
+        numbers: dict[str, Any] = {name: math.nan if data[name] is None else data[name] for name in _NUMBERS}
+        bins, counts = LossProfile.from_dict(data["bins"]), tuple(data["token_counts"])
+        return StepReport(**numbers, bins=bins, token_counts=counts)
+
+
+_OTHERS = ("bins", "token_counts", "bound", "probe", "probe_raw", "batch_mixing")
+_NUMBERS = tuple(item.name for item in fields(StepReport) if item.name not in _OTHERS)

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sedd.distributed.group import SINGLE_PROCESS
 from sedd.errors import CheckpointError
 from sedd.runs import checkpoint
 from sedd.runs.state import TrainState
+from sedd.runs.step_report import StepReport
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
 
 
-def write_checkpoint(trainer: Trainer) -> Path:
-    """Write a checkpoint of the current step and prune old ones; returns its directory. Called by all ranks."""
+@dataclass(frozen=True)
+class Saved:
+    """A state of a run that is in a checkpoint."""
+
+    state: TrainState
+    path: Path
+
+    @staticmethod
+    def current(trainer: Trainer) -> Saved | None:
+        """The checkpoint of the current state; None if the state is not saved."""
+        saved = trainer.saved
+        return saved if saved is not None and saved.state is trainer.state else None
+
+
+def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
+    """Write a checkpoint of the current step and prune old ones; returns its directory.
+
+    Called by all ranks, or with `alone` by the first one, if it has all weights.
+    """
     parallel, state, run = trainer.parallel, trainer.state, trainer.run
+    world = SINGLE_PROCESS if alone else trainer.world
     groups = {
         "model": trainer.network.state_dict(),
         "ema": trainer.ema.network.state_dict(),
@@ -32,11 +53,20 @@ def write_checkpoint(trainer: Trainer) -> Path:
         },
         config=trainer.config.to_dict(),
     )
-    path = checkpoint.write(run.checkpoints, state.step, content, world=trainer.world, sharded=parallel.sharded)
+    path = checkpoint.write(run.checkpoints, state.step, content, world=world, sharded=parallel.sharded)
     best = None if state.best_step is None else f"step-{state.best_step:08d}"
-    if trainer.world.is_main:
+    if world.is_main:
         checkpoint.prune(run.checkpoints, keep=trainer.config.checkpoint.keep, best=best)
+    trainer.beginning, trainer.saved = None, Saved(state, path)
     return path
+
+
+def saves_at(trainer: Trainer, report: StepReport, until: int | None) -> bool:
+    """Whether a checkpoint is due after a step: at the last one, every `checkpoint.every`, and at the best bound."""
+    if report.skipped:
+        return False
+    last = report.step in (trainer.config.training.n_iters, until)
+    return last or report.step % trainer.config.checkpoint.every == 0 or trainer.state.best_step == report.step
 
 
 def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] | None) -> None:
@@ -51,6 +81,7 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
             f"{path} was trained on other data: {saved.state['data']['train']['sequences']:,} sequences, and now "
             f"{len(trainer.data.train):,}; resume with the same data, or start a new run"
         )
+    trainer.train_step.torn = True
     try:
         trainer.parallel.load_state_dict(trainer.network, saved.tensors["model"])
         trainer.parallel.load_state_dict(trainer.ema.network, saved.tensors["ema"])
@@ -59,3 +90,5 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     trainer.ema.updates = int(saved.state["ema_updates"])
     trainer.parallel.load_optimizer_state(trainer.optimizer, saved.tensors["optimizer"])
     trainer.state = TrainState.from_dict(saved.state["train"])
+    trainer.beginning, trainer.saved = None, Saved(trainer.state, path)
+    trainer.train_step.torn = False

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sedd.config.config import Config
+from sedd.config.sections import Training
 from sedd.data import Dataset
 from sedd.diffusion.process import Process
 from sedd.distributed.group import World
@@ -60,6 +61,11 @@ class Evaluator:
         source = probe_sequences(data.train, count)
         probe = replace(held_out, data=source, count=count, batch_size=size, seed=PROBE_SEED) if count else None
         return Evaluator(held_out, probe, parallel)
+
+    def is_due(self, report: StepReport, training: Training) -> bool:
+        """Whether the networks are evaluated after a step."""
+        due = report.step == training.n_iters or report.step % training.eval_every == 0
+        return due and not report.skipped
 
     def bound(self) -> Bound:
         """The held-out bound with the EMA weights."""

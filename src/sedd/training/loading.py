@@ -90,7 +90,11 @@ class Loader:
         if self._prefetched is None or self._prefetched[:2] != (step, cursor):
             self._prefetch(step, cursor)
         assert self._prefetched is not None  # noqa: S101  # tells the type checker
-        inputs = self._prefetched[2].result()
+        try:
+            inputs = self._prefetched[2].result()
+        except BaseException:
+            self._prefetched = None  # the cause may be gone when the step is tried again
+            raise
         self._prefetch(step + 1, inputs.next_cursor)
         return inputs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
@@ -17,7 +16,6 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
-from sedd.runs.state import Window
 from sedd.runs.step_report import StepReport
 from sedd.training.tracking import TrackerSessions
 
@@ -92,21 +90,35 @@ def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder
         return
     config, run = trainer.config, trainer.run
     with run.lock():
-        run.rewind(trainer.state.step, trainer.state.skipped)
+        run.clean()
+        run.rewind(*trainer.state.recorded_until)
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:
             yield Recorder(run, config, trainer.data, trackers, say, step=trainer.state.step)
 
 
 def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
-    """The records of a step for the metrics file; a training record empties the window that it sums up."""
-    training, state = trainer.config.training, trainer.state
+    """The records of a step for the metrics file; the step counts as recorded from now on."""
+    records = pending_records(trainer, report)
+    trainer.state = trainer.state.recorded(ends_window=ends_window(trainer, report))
+    return records
+
+
+def pending_records(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
+    """The records of a step for the metrics file; changes nothing."""
+    state = trainer.state
     if report.skipped:
         return [SkippedRecord(report.step, report.skipped_total).to_dict()]
     records = []
-    if report.step % training.log_every == 0 or report.step == training.n_iters:
+    if ends_window(trainer, report):
         record = TrainRecord.of(report, state, trainer.data.token_counts, trainer.backend.memory())
         records.append(record.to_dict())
-        trainer.state = replace(state, window=Window())
     if report.bound is not None:
         records.append(BoundRecord.of(report, state, ema_initial_share=trainer.ema.initial_share).to_dict())
     return records
+
+
+def ends_window(trainer: Trainer, report: StepReport) -> bool:
+    """Whether a train record is due after a step, which sums up the steps since the one before."""
+    training = trainer.config.training
+    due = report.step % training.log_every == 0 or report.step == training.n_iters
+    return due and not report.skipped

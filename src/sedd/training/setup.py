@@ -6,7 +6,7 @@ from torch import nn
 from torch.types import Device
 
 from sedd.config.config import Config
-from sedd.data import Dataset, open_data
+from sedd.data import Batches, Dataset, Sequences, open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.user import UserData, user_dataset
 from sedd.diffusion.process import Process
@@ -24,6 +24,19 @@ def open_dataset(config: Config, data: Dataset | UserData | None, *, show: bool)
         return user_dataset(data, config.data, seed=config.seed)
     with DataProgress(enabled=show) as progress:
         return open_data(config.data, seed=config.seed, progress=progress)
+
+
+def make_batches(config: Config, sequences: Sequences) -> Batches:
+    """The order of the training sequences, and how they are cut into batches."""
+    training = config.training
+    return Batches(
+        sequences,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        accum=training.accum,
+        batch_residues=training.batch_residues,
+        max_length=config.model.length,
+    )
 
 
 def make_network(

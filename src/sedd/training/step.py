@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from sedd.data import Cursor
 from sedd.diffusion.loss import is_selective, score_entropy_loss
 from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, widths
 from sedd.diffusion.process import Process
-from sedd.diffusion.schedule import Schedule
+from sedd.diffusion.schedule import Schedule, StepSettings
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
 from sedd.errors import TrainingError
@@ -28,9 +28,29 @@ from sedd.training.ema import EmaNetwork
 from sedd.training.loading import StepInputs
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one optimizer step, which lies in the parameters, and what is known about it."""
+
+    settings: StepSettings
+    lr: float
+    """Learning rate, after rollbacks."""
+    loss: float
+    """Nats per residue."""
+    norm: float
+    """Before clipping."""
+    bins: LossProfile
+    token_counts: tuple[int, ...]
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradient are; otherwise the step is skipped."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
 @dataclass
 class TrainStep:
-    """Updates a network by one optimizer step per call.
+    """Updates a network by one optimizer step: `gradient`, then `update`.
 
     Args:
         config: of the run.
@@ -55,19 +75,30 @@ class TrainStep:
     device: torch.device
     world: World
     compiled: bool
+    torn: bool = field(default=False, init=False)
+    """Whether weights, moments and average may be of different steps; set while they change."""
+    _begun: bool = field(default=False, init=False)
+    """Whether a gradient was begun that has neither been used nor dropped."""
+    _buffers: list[Tensor] = field(default_factory=list, init=False)
+    _buffers_before: list[Tensor] = field(default_factory=list, init=False)
+    """Copies of the buffers before the step: the forward pass of a user's network may change them."""
 
-    def __call__(self, inputs: StepInputs, state: TrainState, *, began: float) -> StepReport:
-        """Take one step; a step whose loss or gradient is not finite changes nothing but the report.
+    def __post_init__(self) -> None:
+        self._buffers = list(self.network.buffers())
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]
+
+    def gradient(self, inputs: StepInputs, state: TrainState) -> Gradient:
+        """Compute the gradient of a step; weights, moments and average stay as they are.
 
         Args:
             inputs: of the step.
             state: of the run before the step.
-            began: `time.perf_counter()` when the step began, before its inputs were loaded.
         """
+        self.undo()
+        self._begun = True
+        if self._buffers:
+            torch._foreach_copy_(self._buffers_before, self._buffers)
         settings = Schedule(self.config).at(state.step)
-        lr = state.lr_scale * settings.lr
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.
@@ -82,26 +113,54 @@ class TrainStep:
         expected = widths(settings.mask_low, settings.mask_high)
         bins = by_mask_rate(parts, inputs.mask_rates, residues=inputs.residues, expected=expected)
         loss = float(bins.loss.sum()) / inputs.residues
-        skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
-        if not skipped:
+        return Gradient(settings, state.lr_scale * settings.lr, loss, grad_norm, bins, token_counts)
+
+    def update(self, gradient: Gradient, inputs: StepInputs, state: TrainState, *, began: float) -> StepReport:
+        """Update weights, moments and average; a step whose loss or gradient is not finite changes none of them.
+
+        `torn` is set from then on; the caller resets it once the step is part of the run's state.
+
+        Args:
+            gradient: of this step.
+            inputs: of the step.
+            state: of the run before the step.
+            began: `time.perf_counter()` when the step began, before its inputs were loaded.
+        """
+        skipped = not gradient.finite
+        if skipped:
+            self.undo()
+        else:
+            for group in self.optimizer.param_groups:
+                group["lr"] = gradient.lr
+            self.torn = True
             self.optimizer.step()
             self.ema.update(self.network)
-        self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
+            self._begun = False
         return StepReport(
             step=state.step + (not skipped),
-            loss=loss,
-            difficulty=settings.difficulty,
-            mask_rate=float(bins.corrupted.sum()) / inputs.residues,
-            mask_rate_max=settings.mask_high,
-            grad_norm=grad_norm,
-            lr=lr,
+            loss=gradient.loss,
+            difficulty=gradient.settings.difficulty,
+            mask_rate=float(gradient.bins.corrupted.sum()) / inputs.residues,
+            mask_rate_max=gradient.settings.mask_high,
+            grad_norm=gradient.norm,
+            lr=gradient.lr,
             residues=inputs.residues,
             residues_per_second=inputs.residues / (time.perf_counter() - began),
             skipped=skipped,
             skipped_total=state.skipped + skipped,
-            bins=LossProfile() if skipped else bins,
-            token_counts=token_counts,
+            bins=LossProfile() if skipped else gradient.bins,
+            token_counts=gradient.token_counts,
         )
+
+    def undo(self) -> None:
+        """Drop a gradient that was begun, and what its forward passes did to buffers."""
+        if not self._begun:
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._buffers_before)
+        self._begun = False
 
     def _gradient(self, inputs: StepInputs) -> Tensor:
         """Accumulate the gradient of the mean loss per residue; returns this rank's `Loss.parts`, (3, sequences)."""
@@ -147,13 +206,15 @@ def by_mask_rate(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, ex
 
 
 def advanced(state: TrainState, report: StepReport, next_cursor: Cursor, *, max_skipped: int) -> TrainState:
-    """The state after a step. A skipped step moves the data cursor and its counters only.
+    """The state after a step, whose report is pending until it is recorded.
+
+    A skipped step moves the data cursor and its counters only.
 
     Raises:
         TrainingError: if `max_skipped` steps in a row were skipped.
     """
     seconds = report.residues / report.residues_per_second
-    state = replace(state, cursor=next_cursor, seconds=state.seconds + seconds)
+    state = replace(state, cursor=next_cursor, seconds=state.seconds + seconds, pending=report)
     if not report.skipped:
         return replace(
             state,

@@ -13,7 +13,7 @@ from torch import nn
 
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
-from sedd.data import Batches, Dataset
+from sedd.data import Dataset
 from sedd.data.user import UserData
 from sedd.devices import choose
 from sedd.diagnosis.verdict import Verdict
@@ -21,7 +21,6 @@ from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
 from sedd.distributed.signals import StopRequest
-from sedd.errors import TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
@@ -29,18 +28,21 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
-from sedd.training.checkpointing import load_checkpoint, write_checkpoint
+from sedd.training.checkpointing import Saved, load_checkpoint, saves_at, write_checkpoint
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
+from sedd.training.consistency import Beginning, settle
+from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator
+from sedd.training.failsafe import saved_on_failure
 from sedd.training.loading import Loader
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
-from sedd.training.recording import recording, records_of
+from sedd.training.recording import ends_window, pending_records, recording
 from sedd.training.recovery import recover
 from sedd.training.samples import SamplesAtSteps
-from sedd.training.setup import make_network, open_dataset
+from sedd.training.setup import make_batches, make_network, open_dataset
 from sedd.training.step import TrainStep, advanced
 
 
@@ -91,6 +93,8 @@ class Trainer:
         self.process = Process.of(config, self.data.alphabet.n)
         self.network = make_network(config, self.process, model, self.backend, self.device)
         sync_module_states(self.world, self.network)
+        self.beginning: Beginning | None = Beginning.of(self.network, reproducible=model is None)
+        """Where the run goes back to while it has no checkpoint; None afterwards."""
         self.ema = EmaNetwork(self.network, config.ema)
         self.parallel = parallelize(
             self.world, config, self.network, self.ema.network, find_unused_parameters=model is not None
@@ -100,20 +104,12 @@ class Trainer:
             backend=self.backend, device=self.device, world=self.world, parallel=self.parallel,
         )  # fmt: skip
         self.optimizer = make_optimizer(self.network, config)
-        training = config.training
-        self.batches = Batches(
-            self.data.train,
-            seed=config.seed,
-            batch_size=training.batch_size,
-            accum=training.accum,
-            batch_residues=training.batch_residues,
-            max_length=config.model.length,
-        )
+        self.batches = make_batches(config, self.data.train)
         residues = self.batches.batch_sequences * self.lengths.mean / self.world.size
         compiles = compile_network(
             config, self.network, residues=residues, backend=self.backend, device=self.device, world=self.world
         )
-        self._train_step = TrainStep(
+        self.train_step = TrainStep(
             config, self.process, self.network, self.ema, self.parallel, self.optimizer, self.backend, self.device,
             self.world, compiled=compiles,
         )  # fmt: skip
@@ -122,6 +118,8 @@ class Trainer:
             config, self.data, self.batches, self.process.graph, pin_memory=pin_memory, world=self.world
         )
         self.state = TrainState()
+        self.saved: Saved | None = None
+        """The checkpoint that was written or loaded last."""
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
         self._owns_run = False
@@ -134,7 +132,8 @@ class Trainer:
     def fit(self, *, until: int | None = None, progress: bool = True) -> Bound:
         """Train with metrics, checkpoints, trackers and a progress display; returns the last held-out bound.
 
-        Ctrl-C and SIGTERM save a checkpoint first, and so does a run that cannot go on.
+        Whatever ends it (Ctrl-C, SIGTERM, an error of any kind) saves the last consistent state first and says where.
+        Another `fit` goes on from there, and repeats what was left half done.
 
         Args:
             until: the optimizer step to stop at, with a checkpoint; another `fit` goes on from it. By default the last
@@ -144,6 +143,8 @@ class Trainer:
         Raises:
             TrainingError: if too many steps in a row are not finite, or the run diverges and `monitoring.on_divergence`
                 is `stop`.
+            OutOfMemoryError: if the memory of the device or the machine does not suffice; a `MemoryError` too.
+            DiskError: if a file of the run cannot be written, such as on a full disk; an `OSError` too.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
@@ -151,6 +152,7 @@ class Trainer:
             about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
             self.run.begin(config, resume=self.resume or self._owns_run, **about)
         self._owns_run = True  # so that a second `fit` goes on where the first one stopped
+        settle(self)
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
@@ -159,17 +161,19 @@ class Trainer:
                 Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
             )
             recorder = stack.enter_context(recording(self, display.say))
+            stack.enter_context(saved_on_failure(self, display.say))
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
-            for report in self._steps_saved_on_error(until):
+            for report in self._pending_steps(until):
                 bound = report.bound or bound
-                records = (*records_of(self, report), *samples(report))
+                records = (*pending_records(self, report), *samples(report))
                 alarms = [alarm for record in records for alarm in recorder.write(record)]
+                self.state = self.state.recorded(ends_window=ends_window(self, report))
                 display.update(report)
                 # All ranks act on the alarms of the first rank and on a signal to any rank.
                 signal, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
-                if signal or self._saves_at(report, until):
+                if signal or saves_at(self, report, until):
                     self.save()
                 for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
                     if rollback := recover(self, alarm):
@@ -193,15 +197,8 @@ class Trainer:
         Raises:
             TrainingError: if `training.max_skipped` steps in a row are not finite.
         """
-        training = self.config.training
-        last = training.n_iters if until is None else min(until, training.n_iters)
-        while self.state.step < last:
-            report = self._step()
-            evaluates = report.step == training.n_iters or report.step % training.eval_every == 0
-            if evaluates and not report.skipped:
-                report = self.evaluator.evaluated(report)
-                if report.bound is not None:
-                    self.state = self.state.with_bound(report.step, report.bound.nats)
+        for report in self._pending_steps(until):
+            self.state = self.state.recorded()
             yield report
 
     def evaluate(self) -> Bound:
@@ -209,6 +206,7 @@ class Trainer:
 
         Like `steps`, `sample` and `save`, it is called by all ranks of a group, and returns the same on all.
         """
+        settle(self)
         return self.evaluator.bound()
 
     # The model -----------------------------------------------------------------------------------------------------
@@ -216,6 +214,7 @@ class Trainer:
     @property
     def model(self) -> Pretrained:
         """The EMA weights of the current step as a model of its own, which later training does not change."""
+        settle(self)
         with self.parallel.full_ema() as network:
             return self._pretrained(copy.deepcopy(network))
 
@@ -230,12 +229,14 @@ class Trainer:
         Raises:
             SamplingError: if the noise is too weak to generate complete sequences, or the length is impossible.
         """
+        settle(self)
         with self.parallel.full_ema() as network:
             generation = self._pretrained(network).generation
             return generate_texts(generation, generation.sample(count, length=length, seed=seed), self.world)
 
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        settle(self)
         return write_checkpoint(self)
 
     def restore(self) -> bool:
@@ -257,34 +258,38 @@ class Trainer:
 
     # One step and its records --------------------------------------------------------------------------------------
 
+    def _pending_steps(self, until: int | None) -> Iterator[StepReport]:
+        """The steps of `steps`, each of which is pending until the caller says that it is recorded."""
+        settle(self)
+        last = self.config.training.n_iters if until is None else min(until, self.config.training.n_iters)
+        if self.state.pending is not None:  # its evaluation or its records were interrupted
+            yield self._evaluated(self.state.pending)
+        while self.state.step < last:
+            yield self._evaluated(self._step())
+
     def _step(self) -> StepReport:
         began = time.perf_counter()
         inputs = self.loader(self.state.step, self.state.cursor)
-        report = self._train_step(inputs, self.state, began=began)
-        max_skipped = self.config.training.max_skipped
-        self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
+        gradient = self.train_step.gradient(inputs, self.state)
+        with signals_deferred():
+            report = self.train_step.update(gradient, inputs, self.state, began=began)
+            max_skipped = self.config.training.max_skipped
+            self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
+            self.train_step.torn = False
         return report
 
-    def _steps_saved_on_error(self, until: int | None) -> Iterator[StepReport]:
-        """`steps`, with a checkpoint of the last good weights if they end in an error."""
-        try:
-            yield from self.steps(until=until)
-        except TrainingError:
-            self.save()
-            raise
-
-    def _saves_at(self, report: StepReport, until: int | None) -> bool:
-        if report.skipped:
-            return False
-        last = report.step in (self.config.training.n_iters, until)
-        return last or report.step % self.config.checkpoint.every == 0 or self.state.best_step == report.step
-
-    # Set-up --------------------------------------------------------------------------------------------------------
+    def _evaluated(self, report: StepReport) -> StepReport:
+        if not self.evaluator.is_due(report, self.config.training):
+            return report
+        report = self.evaluator.evaluated(report)
+        if report.bound is not None:
+            self.state = self.state.with_bound(report.step, report.bound.nats)
+        return report
 
     @property
     def compiled(self) -> bool:
         """Whether the network is compiled, see `training.compile`."""
-        return self._train_step.compiled
+        return self.train_step.compiled
 
     def _pretrained(self, network: nn.Module) -> Pretrained:
         return Pretrained(
