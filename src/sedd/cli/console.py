@@ -19,10 +19,11 @@ from rich.table import Column, Table
 
 from sedd.errors import LOST
 from sedd.evaluation.intervals import Z95
+from sedd.files import standard_stream
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(file=standard_stream("stdout", unfailing=False), highlight=False, soft_wrap=True)
 """Results, on standard output."""
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(file=standard_stream("stderr", unfailing=True), stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings and errors, on standard error."""
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sedd.evaluation.intervals import with_error
+from sedd.files import standard_stream
 from sedd.runs.step_report import StepReport
 
 
@@ -22,7 +23,7 @@ class Display:
     """
 
     def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(file=standard_stream("stderr", unfailing=True))
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
