@@ -15,6 +15,7 @@ from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.diffusion.process import Process
+from sedd.distributed.matching import mismatch
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.estimator import Estimator
@@ -244,14 +245,12 @@ def load(
     backend = choose(config.device)
     place = backend.device()
     network = model or Transformer(config.model, states=process.graph.states, outputs=process.outputs)
-    try:
-        network.load_state_dict(dict(saved.tensors[weights]))
-    except RuntimeError as error:
-        first = str(error).partition("\n\t")[2].partition("\n")[0]
+    if problem := mismatch(network.state_dict(), saved.tensors.get(weights, {})):
         raise CheckpointError(
-            f"{found}: the weights do not fit {type(network).__name__} ({first[:120]} ...); if the run trained a "
+            f"{found}: the weights do not fit {type(network).__name__} ({problem[:120]}); if the run trained a "
             "network of your own, pass it: sedd.load(run, model=...)"
-        ) from None
+        )
+    network.load_state_dict(dict(saved.tensors[weights]))
     network.eval().requires_grad_(False).to(place)
     lengths = LengthDistribution.from_dict(saved.state["lengths"])
     step = int(saved.state["train"]["step"])

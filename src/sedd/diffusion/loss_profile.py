@@ -114,7 +114,11 @@ class LossProfile:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["residues"], *(np.array(data[name]) for name in ("loss", "drawn", "expected", "corrupted")))
+        """Read what `to_dict` wrote. Raises ValueError if it has other bins."""
+        arrays = [np.array(data[name]) for name in ("loss", "drawn", "expected", "corrupted")]
+        if any(array.shape != (BINS,) for array in arrays):
+            raise ValueError(f"a loss profile has {BINS} bins, got {[array.shape for array in arrays]}")
+        return cls(data["residues"], *arrays)
 
 
 def rounded(array: Sequence[float | None] | Array, digits: int = 7) -> list[float | None]:

@@ -16,6 +16,7 @@ from sedd.config.config import Config
 from sedd.distributed.copies import copy_with_parameters
 from sedd.distributed.dtensor import is_dtensor, to_local
 from sedd.distributed.group import World
+from sedd.distributed.matching import mismatch
 from sedd.errors import ConfigError
 
 FSDP_MIN_PARAMETERS = 1_000_000_000
@@ -83,9 +84,9 @@ class SingleProcess:
             network.load_state_dict(dict(tensors))
             return
         state_dict = network.state_dict()
-        mismatch = self.world.broadcast_object(lambda: _mismatch(state_dict, tensors))
-        if mismatch:
-            raise RuntimeError(mismatch)
+        problem = self.world.broadcast_object(lambda: mismatch(state_dict, tensors))
+        if problem:
+            raise RuntimeError(problem)
         with torch.no_grad():
             for name, tensor in state_dict.items():
                 to_local(tensor).copy_(to_local(self._broadcast(tensors.get(name), like=tensor)))
@@ -286,14 +287,3 @@ def _checkpoint_activations(network: nn.Module) -> None:
 def _blocks(network: nn.Module) -> list[nn.Module]:
     """The members of a network's module lists, outer lists first."""
     return [block for module in network.modules() if isinstance(module, nn.ModuleList) for block in module]
-
-
-def _mismatch(current: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str | None:
-    """The first difference in names or shapes between two state dicts; None if saved weights can be loaded."""
-    if current.keys() != saved.keys():
-        names = sorted(current.keys() ^ saved.keys())
-        return f"{', '.join(names[:3])}: only in one of the two"
-    for name, tensor in current.items():
-        if tensor.shape != saved[name].shape:
-            return f"{name}: {tuple(saved[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the network"
-    return None

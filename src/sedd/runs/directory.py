@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from sedd.runs import checkpoint
 from sedd.runs.differences import blocking_differences
 from sedd.runs.history import History, read_metrics
 from sedd.runs.metrics import DataRecord
+
+IDENTITY = "run"
+"""The key of the identity in `environment.json`."""
 
 
 class RunDirectory:
@@ -85,12 +89,16 @@ class RunDirectory:
                 file=self.path,
             )
 
-    def begin(self, config: Config, *, resume: bool, **environment: str) -> None:
-        """`check`, then make the directory and write the configuration and the environment, with additions to it."""
+    def begin(self, config: Config, *, resume: bool, identity: str | None = None, **environment: str) -> None:
+        """`check`, then make the directory and write the configuration and the environment, with additions to it.
+
+        The identity of the run is the one that it has, else `identity`, else a new one.
+        """
         self.check(config, resume=resume)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, dump(config).encode())
-        write_json(self.environment_file, current_environment() | environment)
+        known = {IDENTITY: self.identity() or identity or uuid.uuid4().hex}
+        write_json(self.environment_file, current_environment() | environment | known)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -148,7 +156,12 @@ class RunDirectory:
 
     def environment(self) -> dict[str, str]:
         """Versions and hardware; empty where the file is missing or damaged."""
-        return {key: str(value) for key, value in _object(self.environment_file).items()}
+        return {key: str(value) for key, value in _object(self.environment_file).items() if key != IDENTITY}
+
+    def identity(self) -> str | None:
+        """What tells this run from all others, and is in its checkpoints; None where it is not known."""
+        identity = _object(self.environment_file).get(IDENTITY)
+        return identity if isinstance(identity, str) else None
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of the metrics file as plain data; none where there is no file yet."""

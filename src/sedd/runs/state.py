@@ -126,7 +126,10 @@ class TrainState:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> TrainState:
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote. Raises ValueError if a count is not a natural number."""
+        for name in ("step", "residues", "skipped", "skipped_in_a_row", "rollbacks"):
+            if type(data[name]) is not int or data[name] < 0:
+                raise ValueError(f"{name} is {data[name]!r}")
         parts = {
             "cursor": Cursor(**data["cursor"]),
             "profile": LossProfile.from_dict(data["profile"]),

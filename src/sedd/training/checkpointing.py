@@ -11,6 +11,7 @@ from sedd.errors import CheckpointError
 from sedd.runs import checkpoint
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
+from sedd.training.belonging import problem_with, without_moments
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -22,6 +23,8 @@ class Saved:
 
     state: TrainState
     path: Path
+    run: str | None
+    """The identity of its run."""
 
     @staticmethod
     def current(trainer: Trainer) -> Saved | None:
@@ -50,14 +53,16 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "alphabet": trainer.data.alphabet.to_dict(),
             "lengths": trainer.lengths.to_dict(),
             "data": trainer.data.fingerprint,
+            "without_moments": without_moments(trainer),
         },
         config=trainer.config.to_dict(),
+        run=run.identity(),
     )
     path = checkpoint.write(run.checkpoints, state.step, content, world=world, sharded=parallel.sharded)
     best = None if state.best_step is None else f"step-{state.best_step:08d}"
     if world.is_main:
         checkpoint.prune(run.checkpoints, keep=trainer.config.checkpoint.keep, best=best)
-    trainer.beginning, trainer.saved = None, Saved(state, path)
+    trainer.beginning, trainer.saved = None, Saved(state, path, content.run)
     return path
 
 
@@ -73,22 +78,17 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     """Restore weights, average, optimizer and state. Called by all ranks; only the first one needs the checkpoint.
 
     Raises:
-        CheckpointError: if it was trained on other data, or its weights do not fit the network.
+        CheckpointError: if it is of another run, configuration or data, or its tensors are not those of the network.
     """
     path, saved = checkpoint.known_to_all(found, trainer.world)
-    if saved.state["data"] != trainer.data.fingerprint:
-        raise CheckpointError(
-            f"{path} was trained on other data: {saved.state['data']['train']['sequences']:,} sequences, and now "
-            f"{len(trainer.data.train):,}; resume with the same data, or start a new run"
-        )
+    problem = trainer.world.broadcast_object(lambda: problem_with(trainer, path, saved))
+    if problem:
+        raise CheckpointError(problem, file=path)
     trainer.train_step.torn = True
-    try:
-        trainer.parallel.load_state_dict(trainer.network, saved.tensors["model"])
-        trainer.parallel.load_state_dict(trainer.ema.network, saved.tensors["ema"])
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: the weights do not fit {type(trainer.network).__name__}: {error}") from None
+    trainer.parallel.load_state_dict(trainer.network, saved.tensors["model"])
+    trainer.parallel.load_state_dict(trainer.ema.network, saved.tensors["ema"])
     trainer.ema.updates = int(saved.state["ema_updates"])
     trainer.parallel.load_optimizer_state(trainer.optimizer, saved.tensors["optimizer"])
     trainer.state = TrainState.from_dict(saved.state["train"])
-    trainer.beginning, trainer.saved = None, Saved(trainer.state, path)
+    trainer.beginning, trainer.saved = None, Saved(trainer.state, path, saved.run)
     trainer.train_step.torn = False

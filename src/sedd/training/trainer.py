@@ -150,7 +150,8 @@ class Trainer:
         config = self.config
         if self.world.is_main:
             about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
-            self.run.begin(config, resume=self.resume or self._owns_run, **about)
+            identity = self.saved.run if self.saved else None  # where the run directory has lost its own
+            self.run.begin(config, resume=self.resume or self._owns_run, identity=identity, **about)
         self._owns_run = True  # so that a second `fit` goes on where the first one stopped
         settle(self)
         bound: Bound | None = None

@@ -1,0 +1,83 @@
+"""Whether a checkpoint belongs to a run: what does not is refused by name, before any weight changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sedd.distributed.matching import mismatch
+from sedd.runs import checkpoint
+from sedd.runs.checkpoint import Checkpoint
+from sedd.runs.differences import blocking_differences
+from sedd.runs.state import TrainState
+
+if TYPE_CHECKING:
+    from sedd.training.trainer import Trainer
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps for each parameter that has had a gradient."""
+
+
+def without_moments(trainer: Trainer) -> list[str]:
+    """The names of the trained parameters that have had no gradient yet, so that AdamW keeps nothing for them."""
+    return [name for name, parameter in _trained(trainer).items() if not trainer.optimizer.state.get(parameter)]
+
+
+def problem_with(trainer: Trainer, path: Path, saved: Checkpoint) -> str | None:
+    """Why a checkpoint does not belong to the run of a trainer; None if it does. Needs its tensors."""
+    own = trainer.run.identity()
+    if own and saved.run and own != saved.run:
+        return f"it is of another run ({saved.run}; this one is {own}); remove it, or resume the run that it is of"
+    if changed := blocking_differences(saved.config, trainer.config.to_dict()):
+        lines = (f"\n  {item.key}: {item.values[0]!r} in the checkpoint, {item.values[1]!r} now" for item in changed)
+        return f"it was trained with another configuration:{''.join(lines)}\nResume with the same, or start a new run"
+    try:
+        return _problem_with_state(trainer, path, saved) or _problem_with_tensors(trainer, saved)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"its content is not that of a checkpoint ({type(error).__name__}: {error}); use another one"
+
+
+def _problem_with_state(trainer: Trainer, path: Path, saved: Checkpoint) -> str | None:
+    state = TrainState.from_dict(saved.state["train"])
+    if state.step != checkpoint.step_of(path):
+        return f"it is of step {state.step:,}; rename it"
+    if saved.state["data"] != trainer.data.fingerprint:
+        return (
+            f"it was trained on other data: {saved.state['data']['train']['sequences']:,} sequences, and now "
+            f"{len(trainer.data.train):,}; resume with the same data, or start a new run"
+        )
+    return None
+
+
+def _problem_with_tensors(trainer: Trainer, saved: Checkpoint) -> str | None:
+    network = type(trainer.network).__name__
+    for name, module in (("model", trainer.network), ("ema", trainer.ema.network)):
+        if problem := mismatch(module.state_dict(), saved.tensors[name]):
+            return f"the weights do not fit {network}: {problem}"
+    updates = saved.state["ema_updates"]
+    if type(updates) is not int or updates < 0:
+        return f"ema_updates is {updates!r}, expected a number of updates"
+    missing = saved.state.get("without_moments", list(_trained(trainer)) if updates == 0 else [])
+    expected = {
+        f"{name}/{kind}": parameter if kind != "step" else torch.zeros(())
+        for name, parameter in _trained(trainer).items()
+        if name not in missing
+        for kind in MOMENTS
+    }
+    if problem := _problem_with_moments(expected, saved.tensors["optimizer"]):
+        return f"the moments of AdamW do not fit {network}: {problem}"
+    return None
+
+
+def _problem_with_moments(expected: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str | None:
+    if lost := sorted(expected.keys() - saved.keys()):
+        return f"{', '.join(lost[:3])} missing; without them the run would not go on as it was"
+    return mismatch(expected, saved)
+
+
+def _trained(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in trainer.network.named_parameters() if parameter.requires_grad}
