@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sedd.distributed.group import SINGLE_PROCESS
+from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import CheckpointError
 from sedd.runs import checkpoint
+from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.belonging import problem_with, without_moments
+from sedd.training.numerics import Numerics
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -53,6 +56,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "alphabet": trainer.data.alphabet.to_dict(),
             "lengths": trainer.lengths.to_dict(),
             "data": trainer.data.fingerprint,
+            "numerics": Numerics.of(trainer).to_dict(),
             "without_moments": without_moments(trainer),
         },
         config=trainer.config.to_dict(),
@@ -72,6 +76,27 @@ def saves_at(trainer: Trainer, report: StepReport, until: int | None) -> bool:
         return False
     last = report.step in (trainer.config.training.n_iters, until)
     return last or report.step % trainer.config.checkpoint.every == 0 or trainer.state.best_step == report.step
+
+
+def begin_options(trainer: Trainer) -> dict[str, str]:
+    """The options of `RunDirectory.begin`: numerics, and the identity that the run directory may have lost."""
+    numerics = Numerics.of(trainer)
+    options = {"precision": numerics.precision, "compiled": "yes" if numerics.compiled else "no"}
+    identity = trainer.saved.run if trainer.saved else None
+    return options if identity is None else options | {"identity": identity}
+
+
+def newest_checkpoint(run: RunDirectory, world: World) -> tuple[Path, checkpoint.Checkpoint] | None:
+    """The newest intact checkpoint of a run that another process may be training; None if there is none, or on another
+    rank than the first.
+
+    Raises:
+        CheckpointError: if the run is being trained, or every checkpoint is damaged.
+    """
+    if not world.is_main or not os.path.lexists(run.checkpoints):
+        return None
+    with run.lock():  # looking for an intact checkpoint may move damaged ones aside
+        return run.latest()
 
 
 def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] | None) -> None:

@@ -71,9 +71,17 @@ def missing_compiler(device: torch.device) -> str | None:
 
 
 def should_compile(
-    config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device
+    config: Config,
+    network: nn.Module,
+    *,
+    residues: float,
+    backend: Backend,
+    device: torch.device,
+    began: bool | None = None,
 ) -> bool:
     """Resolve `training.compile` (`on`, `off` or `auto`) for a network and a device.
+
+    `auto` is what it was when the run `began` (None for a new run), if torch can compile here; a warning says if not.
 
     Raises:
         DeviceError: if it is `on` and torch cannot compile for the device.
@@ -83,11 +91,18 @@ def should_compile(
         return False
     if choice == "auto":
         seconds = expected_seconds(config, network, residues=residues, backend=backend, device=device)
-        if seconds < MIN_SECONDS:
+        if not (seconds >= MIN_SECONDS if began is None else began):
             return False
     missing = missing_compiler(device)
     if missing and choice == "on":
         raise DeviceError(f"training.compile=on: torch needs {missing}; install it, or set training.compile=off")
+    if missing and began:
+        warnings.warn(
+            f"the run began compiled (training.compile=auto), and here torch needs {missing}: it goes on without, and "
+            "its losses differ by rounding",
+            SeddWarning,
+            stacklevel=4,
+        )
     return missing is None
 
 
@@ -101,10 +116,17 @@ def compile_blocks(network: nn.Module) -> None:
 
 
 def compile_network(
-    config: Config, network: nn.Module, *, residues: float, backend: Backend, device: torch.device, world: World
+    config: Config,
+    network: nn.Module,
+    *,
+    residues: float,
+    backend: Backend,
+    device: torch.device,
+    world: World,
+    began: bool | None,
 ) -> bool:
     """Compile the blocks of a network in place if `training.compile` asks for it; returns whether they are compiled."""
-    wanted = should_compile(config, network, residues=residues, backend=backend, device=device)
+    wanted = should_compile(config, network, residues=residues, backend=backend, device=device, began=began)
     # A compiler may be missing on one machine: all ranks compile, or none.
     compiles = all(world.all_gather_object(wanted))
     if compiles:

@@ -62,11 +62,6 @@ class Evaluator:
         probe = replace(held_out, data=source, count=count, batch_size=size, seed=PROBE_SEED) if count else None
         return Evaluator(held_out, probe, parallel)
 
-    def is_due(self, report: StepReport, training: Training) -> bool:
-        """Whether the networks are evaluated after a step."""
-        due = report.step == training.n_iters or report.step % training.eval_every == 0
-        return due and not report.skipped
-
     def bound(self) -> Bound:
         """The held-out bound with the EMA weights."""
         with self.parallel.full_ema() as network:
@@ -83,6 +78,11 @@ class Evaluator:
             raw = self.probe(network)
             mixing = self._batch_mixing(network)  # the last use of the copy
         return replace(report, bound=bound, probe=probe, probe_raw=raw, batch_mixing=mixing)
+
+    def evaluated_if_due(self, report: StepReport, training: Training) -> StepReport:
+        """`evaluated` every `training.eval_every` steps and after the last one; otherwise the report as it is."""
+        due = report.step == training.n_iters or report.step % training.eval_every == 0
+        return self.evaluated(report) if due and not report.skipped else report
 
     def _batch_mixing(self, network: nn.Module) -> float | None:
         """Whether sequences of a batch see each other; None where it cannot be known. `network` is spoilt."""

@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sedd.config.config import Config
 from sedd.evaluation.intervals import with_error
 from sedd.files import standard_stream
 from sedd.runs.step_report import StepReport
@@ -38,6 +39,11 @@ class Display:
         ]
         self.progress = Progress(*columns, console=self.console, disable=not self.live, refresh_per_second=4)
         self.task = self.progress.add_task("train", total=total, numbers="")
+
+    @classmethod
+    def of(cls, config: Config, *, enabled: bool) -> Self:
+        """The display of a run of this configuration."""
+        return cls(config.training.n_iters, every=config.training.log_every, enabled=enabled)
 
     def __enter__(self) -> Self:
         self.progress.start()

@@ -99,6 +99,9 @@ class TrainStep:
         if self._buffers:
             torch._foreach_copy_(self._buffers_before, self._buffers)
         settings = Schedule(self.config).at(state.step)
+        lr = state.lr_scale * settings.lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.
@@ -113,7 +116,7 @@ class TrainStep:
         expected = widths(settings.mask_low, settings.mask_high)
         bins = by_mask_rate(parts, inputs.mask_rates, residues=inputs.residues, expected=expected)
         loss = float(bins.loss.sum()) / inputs.residues
-        return Gradient(settings, state.lr_scale * settings.lr, loss, grad_norm, bins, token_counts)
+        return Gradient(settings, lr, loss, grad_norm, bins, token_counts)
 
     def update(self, gradient: Gradient, inputs: StepInputs, state: TrainState, *, began: float) -> StepReport:
         """Update weights, moments and average; a step whose loss or gradient is not finite changes none of them.
@@ -130,8 +133,6 @@ class TrainStep:
         if skipped:
             self.undo()
         else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = gradient.lr
             self.torn = True
             self.optimizer.step()
             self.ema.update(self.network)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,7 +27,14 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
-from sedd.training.checkpointing import Saved, load_checkpoint, saves_at, write_checkpoint
+from sedd.training.checkpointing import (
+    Saved,
+    begin_options,
+    load_checkpoint,
+    newest_checkpoint,
+    saves_at,
+    write_checkpoint,
+)
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.consistency import Beginning, settle
@@ -37,6 +43,7 @@ from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator
 from sedd.training.failsafe import saved_on_failure
 from sedd.training.loading import Loader
+from sedd.training.numerics import Numerics, keep_precision, say_what_changed
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
 from sedd.training.recording import ends_window, pending_records, recording
@@ -86,6 +93,9 @@ class Trainer:
         self.world = join(self.backend)
         self.run = self.world.broadcast_object(lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run)))
         self.run.check(config, resume=resume)
+        found = newest_checkpoint(self.run, self.world) if resume else None
+        began = self.world.broadcast_object(lambda: Numerics.of_state(found[1].state) if found else None)
+        self.backend = keep_precision(self.backend, began, wanted=config.device.precision)
         self.backend.prepare()
         self.device = self.backend.device(self.world.local_rank)
         self.data = open_dataset(config, data, show=self.world.is_main)
@@ -94,7 +104,6 @@ class Trainer:
         self.network = make_network(config, self.process, model, self.backend, self.device)
         sync_module_states(self.world, self.network)
         self.beginning: Beginning | None = Beginning.of(self.network, reproducible=model is None)
-        """Where the run goes back to while it has no checkpoint; None afterwards."""
         self.ema = EmaNetwork(self.network, config.ema)
         self.parallel = parallelize(
             self.world, config, self.network, self.ema.network, find_unused_parameters=model is not None
@@ -107,25 +116,26 @@ class Trainer:
         self.batches = make_batches(config, self.data.train)
         residues = self.batches.batch_sequences * self.lengths.mean / self.world.size
         compiles = compile_network(
-            config, self.network, residues=residues, backend=self.backend, device=self.device, world=self.world
-        )
+            config, self.network, residues=residues, backend=self.backend, device=self.device, world=self.world,
+            began=began.compiled if began else None,
+        )  # fmt: skip
         self.train_step = TrainStep(
             config, self.process, self.network, self.ema, self.parallel, self.optimizer, self.backend, self.device,
             self.world, compiled=compiles,
         )  # fmt: skip
-        pin_memory = self.device.type == "cuda"
         self.loader = Loader(
-            config, self.data, self.batches, self.process.graph, pin_memory=pin_memory, world=self.world
-        )
+            config, self.data, self.batches, self.process.graph,
+            pin_memory=self.device.type == "cuda", world=self.world,
+        )  # fmt: skip
         self.state = TrainState()
-        self.saved: Saved | None = None
-        """The checkpoint that was written or loaded last."""
+        self.saved: Saved | None = None  # the checkpoint that was written or loaded last
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
         self._owns_run = False
         check_ranks_agree(self.world, config, self.data.fingerprint, sequences=self.batches.batch_sequences)
-        if resume:
-            self.restore()
+        if self.world.broadcast_object(lambda: found is not None):
+            load_checkpoint(self, found)
+            self._owns_run = True
 
     # Training ------------------------------------------------------------------------------------------------------
 
@@ -149,18 +159,13 @@ class Trainer:
         """
         config = self.config
         if self.world.is_main:
-            about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
-            identity = self.saved.run if self.saved else None  # where the run directory has lost its own
-            self.run.begin(config, resume=self.resume or self._owns_run, identity=identity, **about)
+            self.run.begin(config, resume=self.resume or self._owns_run, **begin_options(self))
         self._owns_run = True  # so that a second `fit` goes on where the first one stopped
         settle(self)
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
-            shown = progress and self.world.is_main
-            display = stack.enter_context(
-                Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
-            )
+            display = stack.enter_context(Display.of(config, enabled=progress and self.world.is_main))
             recorder = stack.enter_context(recording(self, display.say))
             stack.enter_context(saved_on_failure(self, display.say))
             samples = SamplesAtSteps(self, display.say)
@@ -247,12 +252,11 @@ class Trainer:
             CheckpointError: if the run belongs to another configuration, was trained on other data, or is training now.
         """
         self.run.check(self.config, resume=True)
-        found = None
-        if self.world.is_main and os.path.lexists(self.run.checkpoints):
-            with self.run.lock():  # looking for an intact checkpoint may move damaged ones aside
-                found = self.run.latest()
+        found = newest_checkpoint(self.run, self.world)
         if not self.world.broadcast_object(lambda: found is not None):
             return False
+        if found:
+            say_what_changed(Numerics.of_state(found[1].state), Numerics.of(self))
         load_checkpoint(self, found)
         self._owns_run = True
         return True
@@ -280,9 +284,7 @@ class Trainer:
         return report
 
     def _evaluated(self, report: StepReport) -> StepReport:
-        if not self.evaluator.is_due(report, self.config.training):
-            return report
-        report = self.evaluator.evaluated(report)
+        report = self.evaluator.evaluated_if_due(report, self.config.training)
         if report.bound is not None:
             self.state = self.state.with_bound(report.step, report.bound.nats)
         return report
