@@ -13,7 +13,7 @@ from judging.expected import Array, Expected, Trainer, expected
 from sedd.config.config import Config
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.api import load_without_advice
-from sedd.plugins.contracts import checked_difficulty
+from sedd.plugins.checked import checked_difficulty
 
 Random = np.random.Generator
 Steps = NDArray[np.int64]

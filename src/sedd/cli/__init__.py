@@ -8,11 +8,11 @@ import warnings
 from importlib import import_module
 from typing import NoReturn
 
-import torch
 from rich.markup import escape
 
 from sedd.cli.app import app
 from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
+from sedd.devices import is_out_of_memory
 from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.errors import SeddError
 
@@ -40,10 +40,12 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:  # a full disk, missing permissions: a traceback would explain nothing
         _fail(": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error)))))
-    except torch.OutOfMemoryError as error:
-        remedy = "Divide training.batch_size by 4 and multiply training.accum by 4: this does not change the run"
-        _fail(f"out of memory ({error}). {remedy}")
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            _fail(f"out of memory ({reason}). Use smaller batches, or another device")
+        if not isinstance(error, RuntimeError):
+            raise
         lost_rank = rank_lost_error(error)
         if lost_rank is None:
             raise

@@ -20,7 +20,8 @@ from sedd.config.plugin_sections import Installed
 from sedd.config.sections import Section
 from sedd.errors import SeddWarning
 from sedd.plugins.backends import Auto
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Ramp, Tracker, checked_difficulty
+from sedd.plugins.checked import checked_difficulty
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Ramp, Tracker
 from sedd.plugins.curricula import Linear
 from sedd.plugins.effects import Effect
 from sedd.plugins.noises import LogLinear

@@ -17,7 +17,7 @@ from sedd.diagnosis.step_scatter import residues_per_step, scatter
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import ConfigError
-from sedd.plugins.contracts import checked_difficulty
+from sedd.plugins.checked import checked_difficulty
 
 Level = Literal["above untrained", "above unigram", "below unigram", "below any known model"]
 

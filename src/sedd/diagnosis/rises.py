@@ -10,7 +10,8 @@ import numpy as np
 from sedd.config.config import Config
 from sedd.diagnosis.predictors import Array, Predictor
 from sedd.diffusion.schedule import Schedule
-from sedd.plugins.contracts import Curriculum, checked_difficulty
+from sedd.plugins.checked import checked_difficulty
+from sedd.plugins.contracts import Curriculum
 
 RISE_STEPS = 1000
 """Optimizer steps of the unit of a rise: nats per residue per 1,000 steps."""

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sedd.plugins.checked import checked_rate, checked_sigma
 from sedd.plugins.contracts import Noise
 from sedd.randomness import generator
 
@@ -57,17 +58,20 @@ def noise_state(noise: Noise, u: Tensor, *, difficulty: float = 1.0, mode: Mode 
     """The noise at path positions `u`, (batch,) in [0, 1], under a curriculum of this difficulty.
 
     Computed in float64 and rounded once: schedules are cheap, and their differences near the ends matter.
+
+    Raises:
+        PluginError: if the schedule fails, or returns what no noise can be.
     """
     u = u.double()
     match mode:
         case "scale":
-            sigma, dsigma = difficulty * noise.total(u), difficulty * noise.rate(u)
+            sigma, dsigma = difficulty * checked_sigma(noise, u), difficulty * checked_rate(noise, u)
         case "truncate":
-            sigma, dsigma = noise.total(difficulty * u), difficulty * noise.rate(difficulty * u)
+            sigma, dsigma = checked_sigma(noise, difficulty * u), difficulty * checked_rate(noise, difficulty * u)
         case "bias":
             power = 1.0 / max(difficulty, 1e-6)  # a curriculum may start at 0, where every t is 0
             t = u**power
-            sigma, dsigma = noise.total(t), noise.rate(t) * power * u ** (power - 1.0)
+            sigma, dsigma = checked_sigma(noise, t), checked_rate(noise, t) * power * u ** (power - 1.0)
     return NoiseState(sigma.float(), dsigma.float())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from sedd.config.config import Config
 from sedd.diffusion.graphs import Graph, make_graph
 from sedd.diffusion.parametrization import Parametrization
+from sedd.plugins.checked import checked_sigma
 from sedd.plugins.contracts import Noise
 
 
@@ -37,7 +38,7 @@ class Process:
     @property
     def sigma_range(self) -> tuple[float, float]:
         """The least and the largest sigma of the noise schedule."""
-        low, high = self.noise.total(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+        low, high = checked_sigma(self.noise, torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
         return low, high
 
     def log_score(self, output: Tensor, x_t: Tensor, sigma: Tensor) -> Tensor:

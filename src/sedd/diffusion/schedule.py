@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sedd.config.config import Config
 from sedd.diffusion.loss_profile import mask_range
-from sedd.plugins.contracts import checked_difficulty
+from sedd.plugins.checked import rising_difficulty
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Schedule:
         """The settings of optimizer step `step`; 0 is the first.
 
         Raises:
-            PluginError: if the curriculum fails or returns anything but a number in [0, 1].
+            PluginError: if the curriculum fails, falls, or returns anything but a number in [0, 1].
         """
         difficulty = self.difficulty(step)
         low, high = self.mask_range(difficulty)
@@ -42,7 +42,7 @@ class Schedule:
 
     def difficulty(self, step: int) -> float:
         """Difficulty in [0, 1] at optimizer step `step`."""
-        return checked_difficulty(self.config.curriculum, step)
+        return rising_difficulty(self.config.curriculum, step)
 
     def mask_range(self, difficulty: float) -> tuple[float, float]:
         """The least and the largest mask rate that a sequence can draw at `difficulty`."""

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from torch import Tensor
 
-from sedd.errors import PluginError
 from sedd.plugins.effects import Effect
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
@@ -84,22 +83,6 @@ class Curriculum(Part):
     @abstractmethod
     def difficulty(self, step: int) -> float:
         """Difficulty in [0, 1] at optimizer step `step` (0 is the first); pure and non-decreasing."""
-
-
-def checked_difficulty(curriculum: Curriculum, step: int) -> float:
-    """`curriculum.difficulty(step)`, checked.
-
-    Raises:
-        PluginError: if it raises, or returns anything but a number in [0, 1].
-    """
-    name = type(curriculum).__qualname__
-    try:
-        difficulty = curriculum.difficulty(step)
-    except Exception as error:  # a plugin may fail in any way
-        raise PluginError(f"curriculum {name}: difficulty({step}) failed ({type(error).__name__}: {error})") from error
-    if not isinstance(difficulty, float | int) or not 0.0 <= difficulty <= 1.0:
-        raise PluginError(f"curriculum {name}: difficulty({step}) returned {difficulty!r}, expected a number in [0, 1]")
-    return float(difficulty)
 
 
 class Ramp(Curriculum):

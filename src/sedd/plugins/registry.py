@@ -78,6 +78,15 @@ def registry() -> Registry:
     return installed
 
 
+def source_of(cls: type[Part]) -> str | None:
+    """The distribution that a part comes from; None if it is not installed as a plugin."""
+    try:
+        plugins = registry().plugins
+    except PluginError:  # of another plugin
+        plugins = discover().plugins
+    return next((plugin.source for plugin in plugins if plugin.cls is cls), None)
+
+
 def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
     """Load the built-in parts and every entry point of group ``sedd``; broken plugins are listed as problems."""
     manager = pluggy.PluginManager(GROUP)

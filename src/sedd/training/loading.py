@@ -20,7 +20,7 @@ from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
 from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import SINGLE_PROCESS, World
-from sedd.errors import DataError
+from sedd.errors import DataError, PluginError
 from sedd.randomness import seed_for
 
 MAX_COUNTED_TOKENS = 1024
@@ -103,10 +103,13 @@ class Loader:
 
     def _prepare(self, step: int, cursor: Cursor) -> StepInputs:
         config = self.config
-        difficulty = Schedule(config).difficulty(step)
         plan, next_cursor = self.batches.at(cursor)
         u = torch.from_numpy(path_positions(config.seed, plan.samples))
-        noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
+        try:
+            difficulty = Schedule(config).difficulty(step)
+            noise = noise_state(config.noise, u, difficulty=difficulty, mode=config.curriculum.mode)
+        except PluginError as error:
+            raise PluginError(f"in step {step + 1:,}, {error}") from error
         counts = torch.zeros(self.graph.n if self.graph.n <= MAX_COUNTED_TOKENS else 0, dtype=torch.long)
         micro_steps = []
         for micro_batch in micro_batches(plan, config.training.accum, rank=self.world.rank, size=self.world.size):

@@ -19,6 +19,7 @@ from sedd.diffusion.schedule import Schedule, StepSettings
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
 from sedd.errors import TrainingError
+from sedd.plugins.checked import broken
 from sedd.plugins.contracts import Backend
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
@@ -99,6 +100,9 @@ class TrainStep:
         if self._buffers:
             torch._foreach_copy_(self._buffers_before, self._buffers)
         settings = Schedule(self.config).at(state.step)
+        if settings.difficulty != inputs.difficulty:
+            given = f"difficulty({state.step}) returned {inputs.difficulty!r} and then {settings.difficulty!r}"
+            raise broken(self.config.curriculum, "curriculum", f"{given}, expected the same number at each call")
         lr = state.lr_scale * settings.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr

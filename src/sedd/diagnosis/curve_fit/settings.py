@@ -14,7 +14,8 @@ from sedd.diagnosis.curve_fit import trainers
 from sedd.diagnosis.curve_fit.trainers import Trainer
 from sedd.diagnosis.forecast import Forecast
 from sedd.diffusion.noising import Mode
-from sedd.plugins.contracts import Curriculum, Noise, checked_difficulty
+from sedd.plugins.checked import checked_difficulty
+from sedd.plugins.contracts import Curriculum, Noise
 from sedd.plugins.curricula import Exponential
 
 Array = NDArray[np.float64]
