@@ -195,7 +195,7 @@ def _fit(curve: Curve, forecast: Forecast, found: Found, judged: Judgement) -> E
         factor=math.exp(point.log_factor),
         factor_interval=(math.exp(near[0]), math.exp(near[1])),
         unit=way.unit.name,
-        unit_words=way.unit.words(math.exp(point.log_factor)),
+        unit_words=way.words(math.exp(point.log_factor)),
         learnt=point.learnt,
         learnt_error=point.learnt_error,
         scatter=float(np.median(found.series.scale)),

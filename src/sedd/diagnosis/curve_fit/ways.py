@@ -17,7 +17,7 @@ from sedd.diagnosis.curve_fit.scatter import Scatter
 from sedd.diagnosis.curve_fit.series import Series
 from sedd.diagnosis.curve_fit.settings import WEIGHTED, Setting
 from sedd.diagnosis.curve_fit.shapes import Learning
-from sedd.diagnosis.curve_fit.units import Unit
+from sedd.diagnosis.curve_fit.units import MASKED, Unit
 from sedd.diagnosis.forecast import BEST_KNOWN, Forecast
 from sedd.diagnosis.hypotheses import HYPOTHESES
 
@@ -71,6 +71,11 @@ class Way:
     def agrees(self, named: Named | None) -> bool:
         """Whether the unit is what the user takes it for."""
         return units.agrees(self.setting.trainer, self.unit, named)
+
+    def words(self, factor: float) -> str:
+        """The unit of the losses in words; `factor` is what they are over nats per residue."""
+        words = self.unit.words(factor)
+        return words.replace("per residue", "per masked residue") if self.setting.trainer in MASKED else words
 
 
 @dataclass(frozen=True, eq=False)
