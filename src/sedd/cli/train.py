@@ -60,10 +60,13 @@ def train(
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
         arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
-        raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
+        raise typer.Exit(
+            _supervised(arguments, run or RunDirectory.fresh().claim().path, size=supervise, resume=resume)
+        )
     with DataProgress(err) as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
+    trainer.claim_run()  # before its name is printed
     parameters = sum(p.numel() for p in trainer.network.parameters())
     _warn(trainer, parameters)
     err.print(dataset.summary, markup=False)

@@ -85,13 +85,16 @@ class Recorder:
 
 
 @contextmanager
-def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder | NullRecorder]:
-    """Record a run from its current step on: the first rank locks the run directory and drops later records."""
+def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> Iterator[Recorder | NullRecorder]:
+    """Record a run from its current step on: the first rank locks the run directory, begins the run, or with `resume`
+    goes on with it, and drops later records."""
     if not trainer.world.is_main:
         yield NullRecorder()
         return
     config, run = trainer.config, trainer.run
+    about = {"precision": trainer.backend.precision, "compiled": "yes" if trainer.compiled else "no"}
     with run.lock():
+        run.begin(config, resume=resume, step=trainer.state.step, **about)
         run.rewind(trainer.state.step, trainer.state.skipped)
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:
             yield Recorder(run, config, trainer.data, trackers, say, step=trainer.state.step)

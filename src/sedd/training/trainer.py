@@ -146,10 +146,7 @@ class Trainer:
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
-        if self.world.is_main:
-            about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
-            self.run.begin(config, resume=self.resume or self._owns_run, **about)
-        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
+        self.claim_run()
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
@@ -157,7 +154,8 @@ class Trainer:
             display = stack.enter_context(
                 Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
             )
-            recorder = stack.enter_context(recording(self, display.say))
+            recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
+            self._owns_run = True  # so that a second `fit` goes on where the first one stopped
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
@@ -233,8 +231,18 @@ class Trainer:
             generation = self._pretrained(network).generation
             return generate_texts(generation, generation.sample(count, length=length, seed=seed), self.world)
 
+    def claim_run(self) -> RunDirectory:
+        """Make the run's directory if it is to be named after the time; `fit` and `save` do that too.
+
+        Until then its name may still change, since another process may take it.
+        """
+        if not self.run.named:
+            self.run = self.world.broadcast_object(self.run.claim)
+        return self.run
+
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        self.claim_run()
         return write_checkpoint(self)
 
     def restore(self) -> bool:
