@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -15,6 +16,7 @@ from sedd.cli.app import app
 from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
 from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.errors import SeddError
+from sedd.processes import safe_environment
 
 __all__ = ["app", "main"]
 
@@ -29,6 +31,7 @@ for _module in _COMMANDS:
 
 def main() -> None:
     """Entry point of the command `sedd`."""
+    os.environ.update(safe_environment(os.environ))  # for every process that this one starts, or torch does
     warnings.showwarning = show_warning
     attach_logging()
     info = RankInfo.from_environment()

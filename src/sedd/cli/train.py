@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.intervals import with_error
+from sedd.processes import python_command
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
@@ -95,7 +95,7 @@ def _warn(trainer: Trainer, parameters: int) -> None:
 
 def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> int:
     """Train in several processes, again and again until it is done; returns the exit code."""
-    resumed = [sys.executable, "-m", "sedd", "train", *arguments, "--run", str(run), "--resume"]
+    resumed = python_command("-m", "sedd", "train", *arguments, "--run", str(run), "--resume")
 
     def newest() -> str | None:
         checkpoints = checkpoint.listing(run / "checkpoints")

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from sedd.distributed.group import RENDEZVOUS, RankInfo
 from sedd.distributed.signals import HANDLED, StopRequest
 from sedd.errors import LOST, ConfigError, TrainingError
+from sedd.processes import safe_environment
 
 PERMANENT_ERROR = 2
 """Exit code of errors that a restart would repeat: a wrong run file, unusable data, a run that diverges."""
@@ -127,7 +128,7 @@ class Supervisor:
         """The environment of one rank. Rendezvous is through a file, so that no free port has to be found."""
         info = RankInfo(rank, self.size, rank, self.size)
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.size))}
-        return threads | os.environ | info.to_environment() | {RENDEZVOUS: rendezvous.as_uri()}
+        return threads | safe_environment(os.environ) | info.to_environment() | {RENDEZVOUS: rendezvous.as_uri()}
 
     def _final_exit_code(self, codes: list[int | None]) -> int | None:
         """The exit code of the supervisor; None if the group should be restarted."""
