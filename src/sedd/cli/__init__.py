@@ -15,6 +15,8 @@ from rich.markup import escape
 from sedd.cli.app import app
 from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
 from sedd.distributed.group import RankInfo, rank_lost_error
+from sedd.distributed.signals import end_on_signals
+from sedd.distributed.supervise import watch_supervisor
 from sedd.errors import SeddError
 from sedd.processes import safe_environment
 
@@ -31,6 +33,8 @@ for _module in _COMMANDS:
 
 def main() -> None:
     """Entry point of the command `sedd`."""
+    end_on_signals()
+    watch_supervisor()
     os.environ.update(safe_environment(os.environ))  # for every process that this one starts, or torch does
     warnings.showwarning = show_warning
     attach_logging()

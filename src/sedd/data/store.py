@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ LENGTHS = "length_counts"
 """In the manifest: how many sequences have each length. Stores of early versions lack it."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
+HASHED_AT_ONCE = 1 << 20
+"""Bytes."""
 REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
 
 
@@ -140,11 +143,15 @@ def npy_header(count: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file."""
+def describe_file(path: Path, *, cancelled: Event | None = None) -> dict[str, Any]:
+    """Size and sha256 of a file. Raises InterruptedError soon after `cancelled` was set."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
+        while block := file.read(HASHED_AT_ONCE):
+            if cancelled is not None and cancelled.is_set():
+                raise InterruptedError
+            digest.update(block)
+    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _check_file(path: Path, expected: Mapping[str, Any], *, verify: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sedd.config.config import Config
+from sedd.config.sections import Training
 from sedd.data import Dataset
 from sedd.diffusion.process import Process
 from sedd.distributed.group import World
@@ -19,6 +20,11 @@ from sedd.training.collectives import DistributedEstimator
 
 PROBE_BATCHES = 4
 """Batches of the probe, at least."""
+
+
+def evaluation_due(training: Training, report: StepReport) -> bool:
+    """Whether the held-out bound is evaluated after this step."""
+    return not report.skipped and (report.step == training.n_iters or report.step % training.eval_every == 0)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Display:
 
     def update(self, report: StepReport) -> None:
         """Display one step."""
-        if not self.enabled:
+        if not self.enabled or not report.residues:  # an evaluation that was made up for
             return
         self.recent = (
             0.95 * self.recent[0] + report.residues,

@@ -36,6 +36,10 @@ class NullRecorder:
         """None: nothing was monitored."""
         return None
 
+    def has_bound(self, step: int) -> bool:
+        """False: nothing was recorded."""
+        return False
+
 
 class Recorder:
     """Writes and monitors the records of a run.
@@ -83,6 +87,10 @@ class Recorder:
         """The verdict of the monitor so far."""
         return self.monitor.verdict()
 
+    def has_bound(self, step: int) -> bool:
+        """Whether an evaluation at this optimizer step is recorded."""
+        return any(bound.step == step for bound in self.monitor.history.bounds)
+
 
 @contextmanager
 def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> Iterator[Recorder | NullRecorder]:
@@ -106,7 +114,7 @@ def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
     if report.skipped:
         return [SkippedRecord(report.step, report.skipped_total).to_dict()]
     records = []
-    if report.step % training.log_every == 0 or report.step == training.n_iters:
+    if report.residues and (report.step % training.log_every == 0 or report.step == training.n_iters):
         record = TrainRecord.of(report, state, trainer.data.token_counts, trainer.backend.memory())
         records.append(record.to_dict())
         trainer.state = replace(state, window=Window())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
 from sedd.config.sections import Sampling
+from sedd.distributed.signals import Interrupted, interruptible
 from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.runs.metrics import SamplesRecord
@@ -70,11 +71,18 @@ class SamplesAtSteps:
         if not generates(self._trainer.config):
             self._explain("the noise of this model is too weak to generate complete sequences (raise noise.sigma_max)")
             return []
-        path, sequences = write_step(self._trainer, options.count)
+        try:
+            path, sequences = write_step(self._trainer, options.count)
+        except Interrupted:  # the run stops; it draws them when it goes on
+            return []
         if not self._trainer.world.is_main:
             return []
         try:
-            quality = self._judge(sequences)
+            with interruptible():
+                quality = self._judge(sequences)
+        except Interrupted:
+            path.unlink(missing_ok=True)  # so that they are drawn and judged when the run goes on
+            return []
         except SeddError as error:  # too few held-out sequences, for example; training goes on
             self._explain(f"the samples in {path} are not judged: {error}")
             return []

@@ -18,6 +18,7 @@ from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
+from sedd.distributed.signals import Interrupted, interruptible
 from sedd.errors import TrainingError
 from sedd.plugins.contracts import Backend
 from sedd.runs.state import TrainState
@@ -63,12 +64,15 @@ class TrainStep:
             inputs: of the step.
             state: of the run before the step.
             began: `time.perf_counter()` when the step began, before its inputs were loaded.
+
+        Raises:
+            Interrupted: if a signal ends it before the update; nothing has changed then.
         """
         settings = Schedule(self.config).at(state.step)
         lr = state.lr_scale * settings.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
+        own_parts = self._interruptible_gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.
         *flat, grad_norm = torch.cat([own_parts.flatten(), norm.to(own_parts)[None]]).tolist()
@@ -102,6 +106,24 @@ class TrainStep:
             bins=LossProfile() if skipped else bins,
             token_counts=token_counts,
         )
+
+    def _interruptible_gradient(self, inputs: StepInputs) -> Tensor:
+        """`_gradient`, which a signal ends at once, with everything as it was before the step.
+
+        Raises:
+            Interrupted: never in a group, where the other ranks would wait in a collective.
+        """
+        gradient = self._compiled_gradient if self.compiled else self._gradient
+        if self.world.size > 1:
+            return gradient(inputs)
+        try:
+            with interruptible():
+                return gradient(inputs)
+        except Interrupted:
+            self.optimizer.zero_grad(set_to_none=True)
+            for buffer, before in zip(self.network.buffers(), self.ema.network.buffers(), strict=True):
+                buffer.copy_(before)  # such as the running means of a user's network
+            raise
 
     def _gradient(self, inputs: StepInputs) -> Tensor:
         """Accumulate the gradient of the mean loss per residue; returns this rank's `Loss.parts`, (3, sequences)."""

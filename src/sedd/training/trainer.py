@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 
 from torch import nn
@@ -19,7 +20,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import StopRequest
+from sedd.distributed.signals import SAVING, Interrupted, StopRequest
 from sedd.errors import TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
@@ -32,7 +33,7 @@ from sedd.training.checkpointing import load_checkpoint, write_checkpoint
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.ema import EmaNetwork
-from sedd.training.evaluating import Evaluator
+from sedd.training.evaluating import Evaluator, evaluation_due
 from sedd.training.loading import Loader
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
@@ -41,6 +42,7 @@ from sedd.training.recovery import recover
 from sedd.training.samples import SamplesAtSteps
 from sedd.training.setup import make_network, open_dataset
 from sedd.training.step import TrainStep, advanced
+from sedd.training.stopping import evaluated, exit_if_stopped, owed, save_if_stopped
 
 
 class Trainer:
@@ -124,6 +126,8 @@ class Trainer:
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
         self._owns_run = False
+        self.saved_state: TrainState | None = None
+        """The state in the last checkpoint that this trainer has written."""
         check_ranks_agree(self.world, config, self.data.fingerprint, sequences=self.batches.batch_sequences)
         if resume:
             self.restore()
@@ -133,7 +137,8 @@ class Trainer:
     def fit(self, *, until: int | None = None, progress: bool = True) -> Bound:
         """Train with metrics, checkpoints, trackers and a progress display; returns the last held-out bound.
 
-        Ctrl-C and SIGTERM save a checkpoint first, and so does a run that cannot go on.
+        Ctrl-C and SIGTERM save a checkpoint first, within a second or two, and so does a run that cannot go on. An
+        evaluation or samples that they cut short are made up for when the run goes on.
 
         Args:
             until: the optimizer step to stop at, with a checkpoint; another `fit` goes on from it. By default the last
@@ -149,7 +154,7 @@ class Trainer:
         self.claim_run()
         bound: Bound | None = None
         with ExitStack() as stack:
-            stop = stack.enter_context(StopRequest())
+            stop = stack.enter_context(StopRequest(SAVING if self.world.is_main else None))
             shown = progress and self.world.is_main
             display = stack.enter_context(
                 Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
@@ -159,26 +164,24 @@ class Trainer:
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
-            for report in self._steps_saved_on_error(until):
+            for report in chain(owed(self, recorder), self._steps_saved_on_error(until)):
                 bound = report.bound or bound
                 records = (*records_of(self, report), *samples(report))
                 alarms = [alarm for record in records for alarm in recorder.write(record)]
                 display.update(report)
                 # All ranks act on the alarms of the first rank and on a signal to any rank.
                 signal, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
-                if signal or self._saves_at(report, until):
+                if self._saves_at(report, until):
                     self.save()
                 for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
                     if rollback := recover(self, alarm):
                         recorder.write(rollback.to_dict())
                         break
                 if signal:
-                    stop.number = signal
-                    display.say(
-                        f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
-                    )
-                    stop.exit()
+                    break
+            save_if_stopped(self, stop, display.say)
             self.verdict = self.world.broadcast_object(recorder.verdict)
+        exit_if_stopped(self, stop)
         return bound or self.evaluate()
 
     def steps(self, *, until: int | None = None) -> Iterator[StepReport]:
@@ -194,12 +197,7 @@ class Trainer:
         last = training.n_iters if until is None else min(until, training.n_iters)
         while self.state.step < last:
             report = self._step()
-            evaluates = report.step == training.n_iters or report.step % training.eval_every == 0
-            if evaluates and not report.skipped:
-                report = self.evaluator.evaluated(report)
-                if report.bound is not None:
-                    self.state = self.state.with_bound(report.step, report.bound.nats)
-            yield report
+            yield evaluated(self, report) if evaluation_due(training, report) else report
 
     def evaluate(self) -> Bound:
         """The held-out bound of the EMA weights: always the same sequences and noise, and no curriculum.
@@ -232,10 +230,7 @@ class Trainer:
             return generate_texts(generation, generation.sample(count, length=length, seed=seed), self.world)
 
     def claim_run(self) -> RunDirectory:
-        """Make the run's directory if it is to be named after the time; `fit` and `save` do that too.
-
-        Until then its name may still change, since another process may take it.
-        """
+        """Make the run's directory if it is named after the time, as `fit` and `save` do; its name may change by it."""
         if not self.run.named:
             self.run = self.world.broadcast_object(self.run.claim)
         return self.run
@@ -243,7 +238,9 @@ class Trainer:
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
         self.claim_run()
-        return write_checkpoint(self)
+        path = write_checkpoint(self)
+        self.saved_state = self.state
+        return path
 
     def restore(self) -> bool:
         """Load the newest intact checkpoint of the run; returns False if there is none.
@@ -273,9 +270,10 @@ class Trainer:
         return report
 
     def _steps_saved_on_error(self, until: int | None) -> Iterator[StepReport]:
-        """`steps`, with a checkpoint of the last good weights if they end in an error."""
+        """`steps`, with a checkpoint of the last good weights if they end in an error. A signal may end them early."""
         try:
-            yield from self.steps(until=until)
+            with suppress(Interrupted):
+                yield from self.steps(until=until)
         except TrainingError:
             self.save()
             raise
