@@ -3,12 +3,13 @@
     python benchmarks/stopping.py [--phase NAME] [--repeats 3]
 
 Each phase would go on for minutes. SIGTERM comes a few seconds into it. Reported are the time to the first word on
-standard error, the time to the end of the process, and what is left: a checkpoint or nothing half done.
+standard error, to the word that the run is saved, and to the end of the process, and what is left: a checkpoint or nothing half done.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -74,8 +75,8 @@ def phases(folder: Path) -> dict[str, Phase]:
     }
 
 
-def stopped(phase: Phase) -> tuple[float, float, int, str]:
-    """Seconds to the first word and to the end, the exit code, and what is left."""
+def stopped(phase: Phase) -> tuple[float, float, float, int, str]:
+    """Seconds to the first word, to the word that all is saved, and to the end; the exit code, and what is left."""
     # A script without the current directory on its path, as the command `sedd` is.
     command = [sys.executable, "-P", "-m", "sedd", *phase.command]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603
@@ -87,12 +88,14 @@ def stopped(phase: Phase) -> tuple[float, float, int, str]:
     assert process.poll() is None, process.stderr.read()
     sent = time.perf_counter()
     process.send_signal(signal.SIGTERM)
-    word = next(line for line in process.stderr if "SIGTERM" in line)
-    answered = time.perf_counter() - sent
-    process.stderr.read()
+    words = {}
+    for line in process.stderr:
+        for word in ("SIGTERM", "saved at step"):
+            if word in line:
+                words.setdefault(word, time.perf_counter() - sent)
     code = process.wait()
-    assert word
-    return answered, time.perf_counter() - sent, code, phase.left()
+    saved = words.get("saved at step", math.nan)
+    return words["SIGTERM"], saved, time.perf_counter() - sent, code, phase.left()
 
 
 def write_proteins(path: Path, megabytes: int) -> None:
@@ -112,7 +115,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=600)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(f"{'phase':28} {'first word':>12} {'end':>8} {'code':>5}  left")
+    print(f"{'phase':28} {'first word':>12} {'saved':>8} {'end':>8} {'code':>5}  left")
     with TemporaryDirectory() as name:
         folder = Path(name)
         chosen = {key: phase for key, phase in phases(folder).items() if arguments.phase in (None, key)}
@@ -123,8 +126,8 @@ def main() -> None:
             subprocess.run([sys.executable, "-P", "-m", "sedd", *run], check=True, capture_output=True)  # noqa: S603
         for key, phase in chosen.items():
             for _ in range(arguments.repeats):
-                answered, ended, code, left = stopped(phase)
-                print(f"{key:28} {answered:10.2f} s {ended:6.2f} s {code:5}  {left}", flush=True)
+                answered, saved, ended, code, left = stopped(phase)
+                print(f"{key:28} {answered:10.2f} s {saved:6.2f} s {ended:6.2f} s {code:5}  {left}", flush=True)
 
 
 if __name__ == "__main__":
