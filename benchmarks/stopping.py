@@ -2,8 +2,9 @@
 
     python benchmarks/stopping.py [--phase NAME] [--repeats 3]
 
-Each phase would go on for minutes. SIGTERM comes a few seconds into it. Reported are the time to the first word on
-standard error, to the word that the run is saved, and to the end of the process, and what is left: a checkpoint or nothing half done.
+Each phase would go on for minutes. SIGTERM comes a few seconds into it. Reported are the times to the first word on
+standard error, to the word that the run is saved, and to the end of the process, and what is left: a checkpoint, or
+nothing half done.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def test_the_tensorboard_tracker_writes_events(tiny, tmp_path):
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
-def test_a_tracker_that_fails_is_left_out_and_training_goes_on(tiny, tmp_path):
+def test_a_tracker_that_fails_is_closed_once_and_training_goes_on(tiny, tmp_path):
     closed = []
 
     class Recorder(sedd.Tracker):
