@@ -130,7 +130,8 @@ class EventFiles:
     """
 
     def __init__(self, make: Callable[[int], Any]) -> None:
-        self._make, self._writer, self._last = make, None, -1
+        self._make, self._last = make, -1
+        self._writer: Any = None
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add the scalars of a step."""
