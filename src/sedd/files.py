@@ -77,10 +77,21 @@ def read_bounded(path: Path, *, most: int, follow: bool = True) -> bytes:
             raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
         if state.st_size > most:
             raise OSError(errno.EFBIG, f"{state.st_size:,} bytes, expected at most {most:,}", str(path))
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"grew beyond {most:,} bytes while it was read", str(path))
-    return data
+        return file.read(state.st_size)  # not more: the buffer is made at once
+
+
+def bounded_lines(path: Path, *, longest: int) -> Iterator[bytes]:
+    """The lines of a regular file, of at most `longest` bytes each.
+
+    Raises:
+        OSError: if it is no regular file, or a line is longer.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        while line := file.readline(longest + 1):
+            if len(line) > longest:
+                raise OSError(errno.EFBIG, f"a line of more than {longest:,} bytes", str(path))
+            yield line
 
 
 def check_regular(path: Path) -> None:

@@ -118,7 +118,7 @@ def gather(run: Path) -> Contents:
         verdict=diagnosis.verdict if diagnosis is not None else _recorded_verdict(history),
         diagnosis=diagnosis,
         curriculum_known=known,
-        config_text=directory.config_file.read_text(encoding="utf-8", errors="replace") if has_config else None,
+        config_text=directory.config_text() if has_config else None,
         exact=_exact(None if diagnosis is None else diagnosis.config, history),
         parameters=_parameters(directory.checkpoints),
         samples=read_samples(directory.samples),

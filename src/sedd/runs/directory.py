@@ -19,17 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from sedd.config.config import Config
 from sedd.config.run_file import dump
-from sedd.errors import CheckpointError
-from sedd.files import LockHeld, locked, no_symlink, temporary_of, write_atomically, write_json
+from sedd.config.yaml_bounds import MOST_BYTES
+from sedd.config.yaml_lines import parse
+from sedd.errors import CheckpointError, ConfigError
+from sedd.files import LockHeld, locked, no_symlink, read_bounded, temporary_of, write_atomically, write_json
 from sedd.runs import checkpoint
 from sedd.runs.differences import blocking_differences
 from sedd.runs.history import History, read_metrics
 from sedd.runs.metrics import DataRecord
 
+MOST_JSON = 64 << 20
+"""Bytes of a JSON file."""
 LOCK = ".lock"
 """File of a run directory that the process which trains holds."""
 
@@ -180,14 +183,19 @@ class RunDirectory:
             what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
             raise CheckpointError(f"{what}; give the directory of a run, such as runs/mine", file=self.path)
         try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            config, _ = parse(self.config_text(), self.config_file.name)
+        except ConfigError as error:
             raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
-        if not isinstance(config, dict):
-            raise CheckpointError(
-                f"expected sections such as `optim:`, got {type(config).__name__}; restore it", file=self.config_file
-            )
         return config
+
+    def config_text(self) -> str:
+        """The configuration as YAML. Raises CheckpointError if it cannot be read."""
+        try:
+            return read_bounded(self.config_file, most=MOST_BYTES).decode()
+        except OSError as error:
+            raise CheckpointError(f"cannot be read ({error.strerror or error})", file=self.config_file) from None
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
 
     def environment(self) -> dict[str, str]:
         """Versions and hardware; empty where the file is missing or damaged."""
@@ -228,8 +236,8 @@ def _numbered(path: Path) -> Iterator[Path]:
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object; empty where the file is missing or damaged."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json.loads(read_bounded(file, most=MOST_JSON))
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -14,10 +14,13 @@ from typing import IO, Any, Literal
 
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
+from sedd.files import check_regular
 from sedd.sampling.sample_batch import Sample
 
 LINE_WIDTH = 60
 """Residues per line of FASTA."""
+LONGEST_HEADER = 1 << 20
+"""Characters."""
 
 Describe = Callable[[int], Mapping[str, Any]]
 """Keys and values for the header of sample `index`."""
@@ -54,9 +57,13 @@ def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
     """
     if not path.exists():
         return 0
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise SamplingError(f"{path}: cannot continue, {error.strerror or error}", about=str(path)) from None
     count, end = 0, 0
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
-        while header := file.readline():
+        while header := file.readline(LONGEST_HEADER):
             _check_header(path, header, _start(alphabet) + _header(count, describe(count)))
             body = file.read(_size(header, alphabet))
             if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
