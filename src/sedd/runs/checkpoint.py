@@ -21,7 +21,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import safetensors.torch
@@ -30,9 +30,11 @@ from torch import Tensor
 
 from sedd.distributed.group import SINGLE_PROCESS, RankInfo, World
 from sedd.errors import CheckpointError, SeddWarning
-from sedd.files import json_bytes, sync_directory, write_synced
+from sedd.files import json_bytes, read_bounded, sync_directory, write_synced
 
 FORMAT = 1
+MOST_MANIFEST = 16 << 20
+"""Bytes."""
 PART = re.compile(r"-\d{5}-of-\d{5}$")
 """The end of the name, without extension, of a file with the shards of one process."""
 
@@ -104,13 +106,16 @@ def read(path: Path) -> Checkpoint:
     """Read and verify one checkpoint. Raises DamagedError if a file is missing, or its size or hash is not that in the
     manifest. Raises CheckpointError if it has the format of a newer version of sedd."""
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = json.loads(read_bounded(path / "manifest.json", most=MOST_MANIFEST, follow=False))
         listed = dict(manifest["files"])
         version = manifest["format"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"no readable manifest.json ({error}); the checkpoint is damaged", file=path) from error
     if version != FORMAT:
         raise CheckpointError(f"format {version}, this version of sedd reads {FORMAT}; upgrade sedd", file=path)
+    for name in listed:
+        if name != PurePath(name).name or "\\" in name:
+            raise DamagedError(f"the manifest lists {name!r}, which is no file of it", file=path)
     content = {name: _verified(path / name, entry) for name, entry in listed.items()}
     return Checkpoint(
         tensors=_joined({name: data for name, data in content.items() if name.endswith(".safetensors")}),
@@ -205,9 +210,12 @@ def _unused(path: Path) -> Path:
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     """The bytes of a file that agrees with its entry in the manifest."""
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, most=int(entry["size"]), follow=False)
     except FileNotFoundError as error:
         raise DamagedError("missing; the checkpoint is damaged", file=path) from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DamagedError(f"cannot be read ({reason}); the checkpoint is damaged", file=path) from error
     if len(data) != entry["size"]:
         raise DamagedError(f"{len(data)} bytes instead of {entry['size']}; the checkpoint is damaged", file=path)
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
