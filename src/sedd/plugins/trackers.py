@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 
 from sedd.errors import ConfigError
 from sedd.files import no_symlink, write_atomically
+from sedd.plain_text import spreadsheet_cell
 from sedd.plugins.contracts import Tracker
 from sedd.plugins.hookspecs import hookimpl
 
@@ -60,6 +61,7 @@ class CsvFile:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append rows, after those of earlier steps and of other names of this step."""
+        metrics = {spreadsheet_cell(name): value for name, value in metrics.items()}
         if step < self._last or (step == self._last and self._names & metrics.keys()):
             rows = self._read()
             self.close()

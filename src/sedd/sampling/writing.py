@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
 from sedd.files import check_regular
+from sedd.plain_text import printable
 from sedd.sampling.sample_batch import Sample
 
 LINE_WIDTH = 60
@@ -101,7 +102,12 @@ def _record(index: int, text: str, alphabet: Alphabet, origin: Mapping[str, Any]
 
 
 def _header(index: int, origin: Mapping[str, Any]) -> str:
-    return " ".join([f"sample-{index + 1}", *(f"{key}={value}" for key, value in origin.items())])
+    return " ".join([f"sample-{index + 1}", *(f"{key}={_value(value)}" for key, value in origin.items())])
+
+
+def _value(value: object) -> str:
+    """A value of a header, which is one line."""
+    return printable(str(value)).replace("\n", "\\n")
 
 
 def _start(alphabet: Alphabet) -> str:

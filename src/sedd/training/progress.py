@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sedd.evaluation.intervals import with_error
+from sedd.plain_text import SafeConsole
 from sedd.runs.step_report import StepReport
 
 
@@ -22,7 +23,7 @@ class Display:
     """
 
     def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or SafeConsole(stderr=True)
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
@@ -61,12 +62,12 @@ class Display:
             text = f"step {report.step:,}/{self.total:,}  {self._numbers(report)}"
             if "±" in text and not self.explained:
                 text, self.explained = f"{text}  (± is half of a 95 % interval)", True
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of text above the bar."""
         if self.enabled:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _numbers(self, report: StepReport) -> str:
         skipped = f"  skipped {report.skipped_total}" if report.skipped_total else ""

@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sedd.plain_text import SafeConsole
+
 DATA_LINE_SECONDS = 30.0
 """Time between two lines where there is no terminal."""
 
@@ -28,7 +30,7 @@ class DataProgress:
     """
 
     def __init__(self, console: Console | None = None, *, enabled: bool = True) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or SafeConsole(stderr=True, highlight=False, soft_wrap=True)
         self.enabled, self.live = enabled, enabled and self.console.is_terminal
         self.bar = Progress(
             TextColumn("preparing data"),
