@@ -27,7 +27,7 @@ INTO = 4.0
 SMALL = (
     "device.type=cpu", "model.n_blocks=2", "data.synthetic.sequences=30000", "training.n_iters=1000",
     "training.batch_size=8", "curriculum.preschool_time=10", "optim.warmup=2", "evaluation.sequences=8",
-    "evaluation.train_sequences=0", "training.eval_every=1000",
+    "evaluation.train_sequences=0", "training.eval_every=1000", "data.holdout=0.9",
 )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ READERS: dict[str, Reader] = {
     "mutations": lambda path: read_mutations(path, {}, PROTEIN),
     "templates": lambda path: read_templates(path, PROTEIN),
     "log": read_log,
+    "event file": lambda path: read_log(path.rename(path.parent / "events.out.tfevents.1")),
+    "cluster file of a run": lambda path: PrepareOptions(clusters=path).to_dict() and Clusters(path),
     "config.yaml": in_run("config.yaml", RunDirectory.config),
     "metrics.jsonl": in_run("metrics.jsonl", RunDirectory.read_metrics),
     "environment.json": in_run("environment.json", RunDirectory.environment),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sedd.plugins.registry import installed_entry_points
-from sedd.processes import HOME, installed_path, python_command, safe_environment
+from sedd.processes import HOME, installed_path, python_command, safe_children, safe_environment
 
 NAMES = ("random", "signal", "pickle", "json", "struct", "numpy", "torch", "yaml", "sedd", "sitecustomize", "worker")
 
@@ -73,6 +73,16 @@ def test_packages_stay_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     site = next(path for path in sys.path if path.endswith("site-packages"))
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere", site, str(tmp_path), HOME])
     assert installed_path() == ["/elsewhere", site, str(tmp_path), HOME]  # what a .pth file names comes after it
+
+
+def test_children_of_the_command_line_are_safe_and_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)
+    with safe_children():
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+        assert "" not in os.environ["PYTHONPATH"].split(os.pathsep)
+    assert "PYTHONSAFEPATH" not in os.environ
+    assert os.environ["PYTHONPATH"] == os.pathsep
 
 
 def test_the_environment_names_no_current_directory() -> None:

@@ -11,6 +11,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 HOME = str(Path(__file__).resolve().parent.parent)
@@ -31,6 +32,23 @@ def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     if HOME not in (os.path.realpath(path) for path in (*paths, *_site_directories())):
         paths.append(HOME)
     return {**environment, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
+@contextmanager
+def safe_children() -> Iterator[None]:
+    """Within it, every Python process that this one starts has a `safe_environment`, also those that torch starts."""
+    names = ("PYTHONPATH", "PYTHONSAFEPATH")
+    before = {name: os.environ.get(name) for name in names}
+    safe = safe_environment(os.environ)
+    os.environ.update({name: safe[name] for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def installed_path() -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sedd
-from sedd.distributed.signals import HANDLED, Interrupted, StopRequest, interruptible
+from sedd.distributed.signals import HANDLED, Interrupted, StopRequest, end_on_signals, interruptible
 from sedd.evaluation.estimator import Estimator
 from sedd.runs import checkpoint
 from sedd.sampling.generation import Generation
@@ -159,6 +159,22 @@ def test_a_block_has_its_grace_and_leaves_torch_and_the_alarm_as_they_were():
             assert torch.is_grad_enabled()
     assert [signal.getsignal(number) for number in (*HANDLED, signal.SIGALRM)] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_command_ends_in_good_order_and_puts_the_handlers_back(capfd):
+    before = [signal.getsignal(number) for number in HANDLED]
+    with end_on_signals():
+        pass
+    assert [signal.getsignal(number) for number in HANDLED] == before
+    try:
+        with pytest.raises(SystemExit) as ended, end_on_signals():
+            signal_and_wait()
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert "SIGTERM" in capfd.readouterr().err
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends the process at once
+    finally:
+        for number, handler in zip(HANDLED, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_outside_of_a_run_a_block_changes_nothing():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
@@ -18,7 +17,7 @@ from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.distributed.signals import end_on_signals
 from sedd.distributed.supervise import watch_supervisor
 from sedd.errors import SeddError
-from sedd.processes import safe_environment
+from sedd.processes import safe_children
 
 __all__ = ["app", "main"]
 
@@ -33,9 +32,12 @@ for _module in _COMMANDS:
 
 def main() -> None:
     """Entry point of the command `sedd`."""
-    end_on_signals()
-    watch_supervisor()
-    os.environ.update(safe_environment(os.environ))  # for every process that this one starts, or torch does
+    with end_on_signals(), safe_children():
+        watch_supervisor()
+        _run()
+
+
+def _run() -> None:
     warnings.showwarning = show_warning
     attach_logging()
     info = RankInfo.from_environment()

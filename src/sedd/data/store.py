@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sedd.data.alphabet import Alphabet, Ids
 from sedd.errors import DataError
-from sedd.files import no_symlink, read_bounded
+from sedd.files import check_regular, no_symlink, read_bounded
 
 FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
@@ -154,8 +154,9 @@ def npy_header(count: int) -> bytes:
 
 
 def describe_file(path: Path, *, cancelled: Event | None = None) -> dict[str, Any]:
-    """Size and sha256 of a file. Raises InterruptedError soon after `cancelled` was set."""
+    """Size and sha256 of a regular file. Raises OSError for another, InterruptedError soon after `cancelled` was set."""
     digest = hashlib.sha256()
+    check_regular(path)
     with path.open("rb") as file:
         while block := file.read(HASHED_AT_ONCE):
             if cancelled is not None and cancelled.is_set():

@@ -125,8 +125,9 @@ def interruptible(grace: float = 0.0) -> Iterator[None]:
         yield
 
 
-def end_on_signals() -> None:
-    """From now on a signal ends this process in good order: a word at once, then an exception, so that temporary files
+@contextmanager
+def end_on_signals() -> Iterator[None]:
+    """Within it, a signal ends this process in good order: a word at once, then an exception, so that temporary files
     are removed. A second signal ends it at once."""
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -135,9 +136,19 @@ def end_on_signals() -> None:
         say_at_once(f"{signal.Signals(number).name}: stopping")
         raise_for(number)
 
-    for number in HANDLED:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in HANDLED}
+    handled = {number: handler for number, handler in previous.items() if handler is not signal.SIG_IGN}
+    for number in handled:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            if signal.getsignal(number) is end:  # and not after a first signal
+                signal.signal(number, handler)
 
 
 def raise_for(number: int) -> NoReturn:

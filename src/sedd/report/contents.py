@@ -24,6 +24,7 @@ from sedd.diagnosis.hypotheses import HYPOTHESES
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdict import Kind, Remedy, Verdict
 from sedd.errors import CheckpointError, ConfigError, SeddError
+from sedd.files import check_regular
 from sedd.report.samples import SampleFile, read_samples
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import History
@@ -187,6 +188,7 @@ def _parameters(checkpoints: Path) -> int | None:
     """From the shapes in the newest readable checkpoint."""
     for file in sorted(checkpoints.glob("step-*/model.safetensors"), reverse=True):
         try:
+            check_regular(file)
             with safe_open(file, framework="numpy") as tensors:
                 return int(sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()))  # noqa: SIM118
         except (OSError, SafetensorError):

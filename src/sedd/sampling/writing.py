@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
-from sedd.files import check_regular
+from sedd.files import check_regular, no_symlink
 from sedd.plain_text import printable
 from sedd.sampling.sample_batch import Sample
 
@@ -27,9 +27,10 @@ Describe = Callable[[int], Mapping[str, Any]]
 """Keys and values for the header of sample `index`."""
 
 
-def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
-    """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
-    with _output(path, "w") as file:
+def write_samples(path: Path, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
+    """Write sequences to a file of a run, not through a link; `origin` goes into every header as key=value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="", opener=no_symlink) as file:
         file.writelines(_record(i, text, alphabet, origin) for i, text in enumerate(sequences))
 
 

@@ -138,6 +138,8 @@ class _Preparation:
 
     def run(self) -> None:
         """Write the stores and move them to their place; nothing stays behind if that fails."""
+        if self.partial.is_symlink():
+            self.partial.unlink()  # ours is a directory; what a link points to is none of ours
         shutil.rmtree(self.partial, ignore_errors=True)  # of a process that was killed
         try:
             alphabet = self.options.fixed_alphabet() or self._alphabet_of_text()
