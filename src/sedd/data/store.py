@@ -154,7 +154,7 @@ def npy_header(count: int) -> bytes:
 
 
 def describe_file(path: Path, *, cancelled: Event | None = None) -> dict[str, Any]:
-    """Size and sha256 of a regular file. Raises OSError for another, InterruptedError soon after `cancelled` was set."""
+    """Size and sha256 of a regular file. Raises OSError if it is another, InterruptedError soon after `cancelled`."""
     digest = hashlib.sha256()
     check_regular(path)
     with path.open("rb") as file:
