@@ -103,13 +103,13 @@ def test_the_run_and_the_curriculum_of_the_readme_are_short() -> None:
 @pytest.fixture
 def our_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if everything in plugins/ were installed: pages name those parts."""
-    entries = {entry.value: entry for entry in plugins.entry_points(group=plugins.GROUP)}
+    entries = {entry.value: entry for entry in plugins.installed_entry_points()}
     for file in ROOT.glob("plugins/*/pyproject.toml"):
         monkeypatch.syspath_prepend(str(file.parent / "src"))
         declared = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["entry-points"][plugins.GROUP]
         for name, value in declared.items():
             entries.setdefault(value, EntryPoint(name, value, plugins.GROUP))
-    monkeypatch.setattr(plugins, "entry_points", lambda group: list(entries.values()))
+    monkeypatch.setattr(plugins, "installed_entry_points", lambda: list(entries.values()))
     plugins.registry.cache_clear()
     yield
     plugins.registry.cache_clear()

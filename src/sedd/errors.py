@@ -8,12 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from sedd.plain_text import printable
+
 LOST = 75
 """EX_TEMPFAIL of sysexits.h: trying again may help."""
 
 
 class SeddError(Exception):
-    """Base class of every error that sedd raises on purpose; the command line prints it and exits with 2."""
+    """Base class of every error that sedd raises on purpose; the command line prints it and exits with 2.
+
+    Control characters in the message, which may quote a file, are written as escapes.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable(item) if isinstance(item, str) else item for item in arguments))
 
 
 class ConfigError(SeddError, ValueError):
@@ -88,4 +96,7 @@ class SamplingError(SeddError, ValueError):
 
 
 class SeddWarning(UserWarning):
-    """Something that is allowed and probably not intended."""
+    """Something that is allowed and probably not intended. Control characters are written as escapes."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable(item) if isinstance(item, str) else item for item in arguments))

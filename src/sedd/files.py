@@ -1,12 +1,18 @@
-"""Atomic writes, a lock between processes, the cache directory, and streams for messages."""
+"""Atomic writes, bounded reads, a lock between processes, the cache directory, and streams for messages.
+
+Files that sedd writes are never opened through a symbolic link: a link in a run directory or a store that was copied
+from elsewhere must not redirect a write.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import math
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +25,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+NOT_REGULAR = "not a regular file (a device, a pipe or a socket)"
 
 
 class LockHeld(Exception):  # noqa: N818  # a state of the lock, not an error; callers turn it into one
@@ -35,9 +43,18 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def no_symlink(path: str, flags: int) -> int:
+    """An `opener` of `open` that refuses a symbolic link as the last part of the path, and waits for no pipe.
+
+    Raises:
+        OSError: if `path` is a symbolic link (ELOOP).
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file and flush its content to the disk."""
-    with naming(path), path.open("wb") as file:
+    with naming(path), open(path, "wb", opener=no_symlink) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -45,7 +62,8 @@ def write_synced(path: Path, data: bytes) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that after a crash the file has its old or its new content, and never a part of it."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = temporary_of(path)
+    temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that someone put there
     try:
         write_synced(temporary, data)
         temporary.replace(path)
@@ -54,6 +72,56 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """Where `write_atomically` writes before it renames; a process that is killed meanwhile leaves it behind."""
+    return path.with_name(path.name + ".new")
+
+
+def read_bounded(path: Path, *, most: int, follow: bool = True) -> bytes:
+    """The content of a regular file of at most `most` bytes; what it is and its size are looked at before it is read.
+
+    With `follow=False`, a symbolic link is refused too.
+
+    Raises:
+        OSError: if there is no such file, it is no regular file (a device or a pipe might never end), or it is larger.
+    """
+    check_regular(path)  # before it is opened: to open some devices is an action
+    with open(path, "rb", opener=None if follow else no_symlink) as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+        if state.st_size > most:
+            raise OSError(errno.EFBIG, f"{state.st_size:,} bytes, expected at most {most:,}", str(path))
+        return file.read(state.st_size)  # not more: the buffer is made at once
+
+
+def bounded_lines(path: Path, *, longest: int) -> Iterator[bytes]:
+    """The lines of a regular file, of at most `longest` bytes each.
+
+    Raises:
+        OSError: if it is no regular file, or a line is longer.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        while line := file.readline(longest + 1):
+            if len(line) > longest:
+                raise OSError(errno.EFBIG, f"a line of more than {longest:,} bytes", str(path))
+            yield line
+
+
+def check_regular(path: Path) -> None:
+    """Check that `path` is a regular file, or a link to one.
+
+    Raises:
+        OSError: if it is not, or does not exist.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -113,7 +181,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 def _acquire(path: Path, *, wait: bool) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = no_symlink(str(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

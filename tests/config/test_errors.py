@@ -131,7 +131,7 @@ def test_an_error_in_an_override_starts_with_the_override(override: str) -> None
 @pytest.fixture
 def only_built_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if no plugin were installed: some messages list what is."""
-    monkeypatch.setattr("sedd.plugins.registry.entry_points", lambda group: [])
+    monkeypatch.setattr("sedd.plugins.registry.installed_entry_points", list)
     registry.cache_clear()
     yield
     registry.cache_clear()

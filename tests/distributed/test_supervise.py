@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -153,3 +154,44 @@ def test_a_process_that_hangs_after_another_died_is_killed(make_supervisor):
         supervisor.run()
     assert supervisor.processes[0].returncode == -signal.SIGABRT
     assert all(process.returncode is not None for process in supervisor.processes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes are passed on")
+def test_ranks_do_not_outlive_a_supervisor_that_was_killed():
+    rank = (
+        "import time; from sedd.distributed.supervise import watch_supervisor; watch_supervisor()\n"
+        "print('started', flush=True); time.sleep(600)"
+    )
+    program = (
+        "import sys; from sedd.distributed.supervise import Supervisor\n"
+        f"command = [sys.executable, '-c', {rank!r}]\n"
+        "Supervisor(command, command, size=2, newest_checkpoint=lambda: None, log=print).run()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment())
+    assert process.stdout is not None
+    with process.stdout as output:
+        assert [output.readline(), output.readline()] == [b"started\n"] * 2
+        process.kill()
+        assert output.read() == b""  # until the last rank ends, which holds the other end
+    process.wait()
+
+
+def test_a_second_signal_to_the_supervisor_does_not_kill_ranks_that_save(make_supervisor, tmp_path):
+    rank = (
+        "import pathlib, signal, sys, time\n"
+        f"saved = pathlib.Path({str(tmp_path / 'saved')!r})\n"
+        "signal.signal(2, lambda *_: (time.sleep(1.0), saved.touch(), sys.exit(130)))\n"
+        "saved.with_name('ready').touch()\n"
+        "time.sleep(600)"
+    )
+    supervisor = make_supervisor(program=rank, size=1)
+
+    def stop() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    assert while_it_runs(supervisor, stop) == 130
+    assert (tmp_path / "saved").exists()

@@ -306,3 +306,38 @@ def test_a_checkpoint_of_a_newer_format_is_an_error_and_stays_as_it_is(tmp_path)
             use(path)
         assert type(caught.value) is CheckpointError  # not a DamagedError
     assert path.is_dir()  # intact, and left where it is
+
+
+def _linked(path: Path) -> None:
+    elsewhere = path.parent.parent / f"elsewhere-{path.name}"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def _sparse(path: Path) -> None:
+    os.truncate(path, 1 << 42)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes with names")
+@pytest.mark.parametrize("harm", [_linked, _sparse, _pipe])
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
+def test_a_link_a_pipe_and_a_sparse_file_are_damage(tmp_path, name, harm):
+    path = checkpoint.write(tmp_path, 1, example())
+    harm(path / name)
+    with pytest.raises(checkpoint.DamagedError):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "a/b.json", "a\\b.json", "..", ""])
+def test_a_manifest_that_lists_files_elsewhere_is_damage(tmp_path, name):
+    path = checkpoint.write(tmp_path, 1, example())
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = manifest["files"]["state.json"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(checkpoint.DamagedError):
+        checkpoint.read(path)

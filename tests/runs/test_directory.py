@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import torch
@@ -55,10 +58,69 @@ def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp
     assert run.metrics_file.read_text().count("\n") == 3
 
 
-def test_runs_begun_in_the_same_second_have_different_names(tmp_path):
-    first = RunDirectory.fresh(tmp_path)
-    first.path.mkdir()
-    assert RunDirectory.fresh(tmp_path).path != first.path
+def test_runs_begun_in_the_same_second_have_different_directories(tmp_path):
+    names = [RunDirectory.fresh(tmp_path) for _ in range(4)]  # all before the first one is made
+    with ThreadPoolExecutor(4) as threads:
+        claimed = [run.path for run in threads.map(RunDirectory.claim, names)]
+    assert len(set(claimed)) == 4
+    assert all(path.is_dir() for path in claimed)
+    assert RunDirectory.fresh(tmp_path).path not in claimed
+
+
+def test_trainers_made_in_the_same_second_train_in_directories_of_their_own(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainers = [sedd.Trainer(tiny(f"optim.lr={lr}")) for lr in (1e-3, 1e-4)]
+    assert not (tmp_path / "runs").exists()  # nothing is written before `fit`
+    for trainer in trainers:
+        trainer.fit(progress=False)
+    assert trainers[0].run.path != trainers[1].run.path
+    for trainer in trainers:
+        assert RunDirectory(trainer.run.path).config()["optim"]["lr"] == trainer.config.optim.lr
+
+
+def test_a_directory_that_the_user_named_is_not_renamed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert RunDirectory(tmp_path / "mine").claim().path == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("left", [(".lock",), ("config.yaml.new",), (".lock", "config.yaml.new")])
+def test_what_a_begin_that_died_leaves_does_not_refuse_the_next(tiny, tmp_path, left):
+    (tmp_path / "run").mkdir()
+    for name in left:
+        (tmp_path / "run" / name).write_bytes(b"torn")
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    assert not list((tmp_path / "run").glob("*.new"))
+
+
+def test_the_lock_comes_before_the_first_write(tiny, tmp_path):
+    mine = sedd.Trainer(tiny(), run=tmp_path / "run")
+    other = RunDirectory(tmp_path / "run")
+    with other.lock(), pytest.raises(sedd.CheckpointError):
+        mine.fit(progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == []
+
+
+def test_a_run_that_another_process_has_trained_meanwhile_is_not_overwritten(tiny, tmp_path):
+    late, resumed = (sedd.Trainer(tiny(), run=tmp_path / "run", resume=resume) for resume in (False, True))
+    sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    for trainer in (late, resumed):
+        with pytest.raises(sedd.CheckpointError) as caught:
+            trainer.fit(progress=False)
+        assert caught.value.file == tmp_path / "run"
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links")
+@pytest.mark.parametrize("name", ["metrics.jsonl", ".lock", "config.yaml.new", "environment.json.new"])
+def test_a_link_in_a_run_directory_redirects_no_write(tiny, tmp_path, name):
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(precious)
+    with suppress(sedd.SeddError, OSError):
+        sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
+    assert precious.read_text() == "precious"
 
 
 def test_another_network_is_refused_when_resuming(tiny, tmp_path):
@@ -184,7 +246,7 @@ def test_the_tensorboard_tracker_writes_events(tiny, tmp_path):
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
-def test_a_tracker_that_fails_is_left_out_and_training_goes_on(tiny, tmp_path):
+def test_a_tracker_that_fails_is_closed_once_and_training_goes_on(tiny, tmp_path):
     closed = []
 
     class Recorder(sedd.Tracker):

@@ -14,7 +14,10 @@ from sedd.cli.app import app
 from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
 from sedd.devices import is_out_of_memory
 from sedd.distributed.group import RankInfo, rank_lost_error
+from sedd.distributed.signals import end_on_signals
+from sedd.distributed.supervise import watch_supervisor
 from sedd.errors import SeddError
+from sedd.processes import safe_children
 
 __all__ = ["app", "main"]
 
@@ -29,6 +32,12 @@ for _module in _COMMANDS:
 
 def main() -> None:
     """Entry point of the command `sedd`."""
+    with end_on_signals(), safe_children():
+        watch_supervisor()
+        _run()
+
+
+def _run() -> None:
     warnings.showwarning = show_warning
     attach_logging()
     info = RankInfo.from_environment()

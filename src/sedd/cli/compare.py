@@ -78,7 +78,7 @@ def _show_differences(comparison: Comparison) -> None:
         if rows:
             made = table(title, "key", *comparison.runs)
             for row in rows:
-                made.add_row(row.key, *map(_value, row.values))
+                made.add_row(escape(row.key), *map(_value, row.values))
             print_table(made)
     if not any(rows for _, rows in groups):
         out.print("\nThe configurations are equal.")

@@ -11,7 +11,6 @@ from enum import IntEnum
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,10 +19,11 @@ from rich.table import Column, Table
 from sedd.errors import LOST
 from sedd.evaluation.intervals import Z95
 from sedd.files import standard_stream
+from sedd.plain_text import SafeConsole
 
-out = Console(file=standard_stream("stdout", unfailing=False), highlight=False, soft_wrap=True)
+out = SafeConsole(file=standard_stream("stdout", unfailing=False), highlight=False, soft_wrap=True)
 """Results, on standard output."""
-err = Console(file=standard_stream("stderr", unfailing=True), stderr=True, highlight=False, soft_wrap=True)
+err = SafeConsole(file=standard_stream("stderr", unfailing=True), stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings and errors, on standard error."""
 
 
@@ -68,7 +68,7 @@ def print_saved(figure: object) -> None:
 def table(title: str, *columns: str | Column) -> Table:
     """An empty table; a column that is given by its name alone is left-aligned and wraps."""
     columns = tuple(Column(escape(name), overflow="fold") if isinstance(name, str) else name for name in columns)
-    return Table(*columns, title=f"[bold]{title}[/bold]", title_justify="left")
+    return Table(*columns, title=f"[bold]{escape(title)}[/bold]", title_justify="left")
 
 
 def number(name: str) -> Column:

@@ -29,7 +29,7 @@ def plugins() -> None:
                 description = (plugin.cls.__doc__ or "").strip().splitlines()[0]
                 own = {name: text for name, text in describe(plugin.cls).items() if shared.get(name) != text}
                 options = f"\n{_options(own)}" if own else ""
-                made.add_row(plugin.name, plugin.source, escape(description) + options)
+                made.add_row(escape(plugin.name), escape(plugin.source), escape(description) + options)
         out.print(made)
     for problem in discovered.problems:
         err.print(f"[red]broken[/red] {escape(str(problem))}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, out, print_json, print_saved
@@ -19,6 +18,7 @@ from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import blast_like
 from sedd.evaluation.quality.table import LEGEND, quality_table
+from sedd.plain_text import SafeConsole
 from sedd.pretrained import Pretrained, load
 from sedd.report.plots import require_matplotlib
 from sedd.report.quality_plot import quality_figure
@@ -57,7 +57,7 @@ def quality(
         print_json(judged.to_dict())
         return
     # Files and pipes have no width; rich would assume 80 columns, too few for this table.
-    console = out if out.is_terminal else Console(file=out.file, width=100, highlight=False)
+    console = out if out.is_terminal else SafeConsole(file=out.file, width=100, highlight=False)
     console.print(quality_table(judged), soft_wrap=False)
     for line in (judged.sentence, *judged.notes, LEGEND):
         out.print(line, markup=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.intervals import with_error
+from sedd.processes import python_command
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.training.samples import due, generates, samples_file, write_step
@@ -60,10 +60,13 @@ def train(
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
         arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
-        raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
+        raise typer.Exit(
+            _supervised(arguments, run or RunDirectory.fresh().claim().path, size=supervise, resume=resume)
+        )
     with DataProgress(err) as progress:
         dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
+    trainer.claim_run()  # before its name is printed
     parameters = sum(p.numel() for p in trainer.network.parameters())
     _warn(trainer, parameters)
     err.print(dataset.summary, markup=False)
@@ -92,7 +95,7 @@ def _warn(trainer: Trainer, parameters: int) -> None:
 
 def _supervised(arguments: list[str], run: Path, *, size: int, resume: bool) -> int:
     """Train in several processes, again and again until it is done; returns the exit code."""
-    resumed = [sys.executable, "-m", "sedd", "train", *arguments, "--run", str(run), "--resume"]
+    resumed = python_command("-m", "sedd", "train", *arguments, "--run", str(run), "--resume")
 
     def newest() -> str | None:
         checkpoints = checkpoint.listing(run / "checkpoints")

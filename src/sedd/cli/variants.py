@@ -17,6 +17,7 @@ from sedd.data.alphabet import Ids
 from sedd.errors import DataError
 from sedd.evaluation.mutations import Row, read_mutations, read_wild_types
 from sedd.evaluation.variants import VariantScore
+from sedd.plain_text import spreadsheet_cell
 from sedd.pretrained import Pretrained, load
 
 COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr")
@@ -56,7 +57,7 @@ def score_variants(
         with progress_bar("scoring", len(rows)) as show:
             scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
             for done, (row, score) in enumerate(scored, 1):
-                writer.writerow((row.name, *_cells(score)))
+                writer.writerow((spreadsheet_cell(row.name), *_cells(score)))
                 show(done)
     if to is not None:
         err.print(f"{len(rows):,} variants in {to}", markup=False)
@@ -80,4 +81,4 @@ def _scored(
 
 def _cells(score: VariantScore) -> tuple[str, ...]:
     numbers = (score.log_odds, score.bound_difference, score.stderr)
-    return (score.mutation, *("" if number is None else f"{number:.6g}" for number in numbers))
+    return (spreadsheet_cell(score.mutation), *("" if number is None else f"{number:.6g}" for number in numbers))

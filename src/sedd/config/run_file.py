@@ -13,8 +13,10 @@ import yaml
 from sedd.config.config import Config
 from sedd.config.layers import SHORT_FORMS, long_form, merged
 from sedd.config.messages import InvalidConfigError, KeyPath
+from sedd.config.yaml_bounds import MOST_BYTES
 from sedd.config.yaml_lines import parse, parse_value
 from sedd.errors import ConfigError
+from sedd.files import read_bounded
 
 
 def presets() -> dict[str, str]:
@@ -87,7 +89,7 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], 
     if str(source) in built_in and not path.is_file():
         return f"preset {source}", *parse(built_in[str(source)], f"preset {source}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bounded(path, most=MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         nearby = [entry.name for entry in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, [*built_in, *nearby], n=1)
@@ -95,7 +97,9 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], 
         raise ConfigError(
             f"{source}: there is no such file and no preset of that name.{suggestion} Presets are {', '.join(built_in)}"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read ({error.strerror or error})") from None
+    except (UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{source}: cannot be read as UTF-8 text ({error})") from None
     return str(source), *parse(text, str(source))
 

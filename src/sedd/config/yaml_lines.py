@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from sedd.config.messages import KeyPath, dotted
+from sedd.config.yaml_bounds import BoundedLoader
 from sedd.errors import ConfigError
 
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     """YAML 1.1 with the floats of YAML 1.2: PyYAML alone reads `1e-4` as a string."""
 
 
@@ -28,7 +29,7 @@ def parse_value(text: str, name: str) -> Any:
         return yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{name!r}: the value is not YAML ({_reason(error)})") from None
-    except ValueError as error:  # `!!float x` and the like
+    except (ValueError, TypeError) as error:  # `!!float x`, a key that is a list, and the like
         raise ConfigError(f"{name!r}: {error}") from None
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from sedd.data.alphabet import Alphabet, Ids
 from sedd.errors import DataError
+from sedd.files import check_regular, no_symlink, read_bounded
 
 FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
@@ -24,6 +26,10 @@ LENGTHS = "length_counts"
 """In the manifest: how many sequences have each length. Stores of early versions lack it."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
+HASHED_AT_ONCE = 1 << 20
+"""Bytes."""
+MOST_MANIFEST = 256 << 20
+"""Bytes."""
 REMEDY = "remove the directory and make it again (`sedd data prepare`; a cache is made again by itself)"
 
 
@@ -47,10 +53,11 @@ class TokenStore:
             _check_file(path / name, manifest["files"][name], verify=verify)
         alphabet = Alphabet.from_dict(manifest["alphabet"])
         try:
-            tokens = np.memmap(path / TOKENS, dtype=alphabet.dtype, mode="r")
-            offsets = np.memmap(path / OFFSETS, dtype="<i8", mode="r", offset=HEADER)
-            with (path / OFFSETS).open("rb") as file:
+            with open(path / TOKENS, "rb", opener=no_symlink) as file:
+                tokens = np.memmap(file, dtype=alphabet.dtype, mode="r")
+            with open(path / OFFSETS, "rb", opener=no_symlink) as file:
                 header = file.read(HEADER)
+                offsets = np.memmap(file, dtype="<i8", mode="r", offset=HEADER)
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be opened ({error}); {REMEDY}", file=path) from error
         # Compared and not parsed: numpy's own reader ends damaged headers in many kinds of exception.
@@ -118,10 +125,10 @@ def is_store(path: Path) -> bool:
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the store in `path`, checked for shape and version."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        manifest = json.loads(read_bounded(path / MANIFEST, most=MOST_MANIFEST, follow=False))
     except FileNotFoundError:
         raise DataError(f"no such file, so this is not a token store; {REMEDY}", file=path / MANIFEST) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot be read ({error}); {REMEDY}", file=path / MANIFEST) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(found, int) and found > FORMAT:
@@ -129,9 +136,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     needed = ("alphabet", "files", "sequences", "letter_counts", "options", "source", "tally")
     if not isinstance(found, int) or any(key not in manifest for key in needed):
         raise DataError(f"not the manifest of a token store; {REMEDY}", file=path / MANIFEST)
-    if any(name not in manifest["files"] for name in (TOKENS, OFFSETS)):
+    files = manifest["files"]
+    if not isinstance(files, dict) or not all(_describes_file(files.get(name)) for name in (TOKENS, OFFSETS)):
         raise DataError(f"does not list {TOKENS} and {OFFSETS}; {REMEDY}", file=path / MANIFEST)
     return dict(manifest)
+
+
+def _describes_file(entry: Any) -> bool:
+    known = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+    return known and type(entry.get("size")) is int and entry["size"] >= 0
 
 
 def npy_header(count: int) -> bytes:
@@ -140,14 +153,21 @@ def npy_header(count: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file."""
+def describe_file(path: Path, *, cancelled: Event | None = None) -> dict[str, Any]:
+    """Size and sha256 of a regular file. Raises OSError if it is another, InterruptedError soon after `cancelled`."""
+    digest = hashlib.sha256()
+    check_regular(path)
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
+        while block := file.read(HASHED_AT_ONCE):
+            if cancelled is not None and cancelled.is_set():
+                raise InterruptedError
+            digest.update(block)
+    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _check_file(path: Path, expected: Mapping[str, Any], *, verify: bool) -> None:
+    if path.is_symlink():
+        raise DataError("a symbolic link; put the file itself into the store", file=path)
     if not path.is_file():
         raise DataError(f"this file of the store is missing; {REMEDY}", file=path)
     if (size := path.stat().st_size) != expected["size"]:

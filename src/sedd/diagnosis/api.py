@@ -28,8 +28,9 @@ from sedd.diagnosis.logs.reading import log_in, read_log
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
 from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
+from sedd.files import bounded_lines
 from sedd.runs.directory import RunDirectory
-from sedd.runs.history import RecordError, read_metrics
+from sedd.runs.history import LONGEST_LINE, RecordError, read_metrics
 from sedd.runs.metrics import padded
 
 MOST_LINES = 5_000
@@ -226,8 +227,8 @@ def _is_run(path: Path) -> bool:
     """Whether a path is a run of this package, or its metrics file, whose first JSON line has a `kind`."""
     if path.is_dir():
         return (path / "metrics.jsonl").exists() or not log_in(path)
-    with path.open("rb") as opened:
-        for line in itertools.islice(opened, FIRST_LINES):
+    with contextlib.suppress(OSError):  # a line that is too long, for example, is not one of a run
+        for line in itertools.islice(bounded_lines(path, longest=LONGEST_LINE), FIRST_LINES):
             if line.lstrip().startswith(b"{"):
                 with contextlib.suppress(ValueError, RecursionError):
                     record = json.loads(line)

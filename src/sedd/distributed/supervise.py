@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
@@ -20,6 +23,7 @@ from tempfile import TemporaryDirectory
 from sedd.distributed.group import RENDEZVOUS, RankInfo
 from sedd.distributed.signals import HANDLED, StopRequest
 from sedd.errors import LOST, ConfigError, TrainingError
+from sedd.processes import safe_environment
 
 PERMANENT_ERROR = 2
 """Exit code of errors that a restart would repeat: a wrong run file, unusable data, a run that diverges."""
@@ -27,6 +31,10 @@ MAX_FAILURES = 3
 """Failures in a row without a new checkpoint after which the supervisor gives up."""
 GRACE_SECONDS = 10.0
 """After one process ended with an error, the others get this long to report their own error before they are killed."""
+PIPE = "SEDD_SUPERVISOR"
+"""Environment variable of a rank: the file descriptor of a pipe whose other end is closed when the supervisor ends."""
+ORPHAN_SECONDS = 60.0
+"""How long a rank may take to save itself after its supervisor was killed."""
 
 
 def reject_torchrun() -> None:
@@ -40,6 +48,35 @@ def reject_torchrun() -> None:
             "--supervise starts the processes itself, and torchrun has started this one (RANK and WORLD_SIZE are set); "
             "use one of the two"
         )
+
+
+def watch_supervisor() -> None:
+    """In a rank, see to it that it does not outlive its supervisor, even one that was killed: the rank then ends as
+    after SIGTERM, with a checkpoint, or after `ORPHAN_SECONDS` in any case."""
+    pipe = os.environ.pop(PIPE, None)
+    if pipe is not None:
+        threading.Thread(target=_end_after, args=(int(pipe),), daemon=True).start()
+
+
+def _end_after(pipe: int) -> None:
+    os.read(pipe, 1)  # returns when nobody has the other end any more
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(LOST)
+
+
+@contextmanager
+def _watched() -> Iterator[tuple[int, ...]]:
+    """The file descriptors to pass to ranks, so that they notice when this process ends; none on Windows."""
+    if os.name == "nt":
+        yield ()
+        return
+    ends = os.pipe()
+    try:
+        yield ends[:1]
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 @dataclass
@@ -59,7 +96,9 @@ class Supervisor:
     size: int
     newest_checkpoint: Callable[[], str | None]
     log: Callable[[str], None]
-    stop: StopRequest = field(default_factory=StopRequest, init=False)
+    stop: StopRequest = field(
+        default_factory=lambda: StopRequest("stopping all processes after a checkpoint"), init=False
+    )
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
     """The running processes, in rank order."""
 
@@ -91,13 +130,16 @@ class Supervisor:
 
     def _run_once(self, command: Sequence[str]) -> list[int | None]:
         """Run the group once; returns the exit codes in rank order, None for processes that had to be killed."""
-        with TemporaryDirectory(prefix="sedd-") as folder:
+        with TemporaryDirectory(prefix="sedd-") as folder, _watched() as pipes:
             self.processes = []
             try:
                 for rank in range(self.size):
                     # In sessions of their own: Ctrl-C reaches the supervisor alone, which forwards it.
                     environment = self._environment(rank, Path(folder) / "rendezvous")
-                    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  # our own
+                    environment |= {PIPE: str(pipes[0])} if pipes else {}
+                    process = subprocess.Popen(  # noqa: S603  # our own
+                        command, env=environment, start_new_session=True, pass_fds=pipes
+                    )
                     self.processes.append(process)
                 self._wait()
             finally:
@@ -127,7 +169,7 @@ class Supervisor:
         """The environment of one rank. Rendezvous is through a file, so that no free port has to be found."""
         info = RankInfo(rank, self.size, rank, self.size)
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.size))}
-        return threads | os.environ | info.to_environment() | {RENDEZVOUS: rendezvous.as_uri()}
+        return threads | safe_environment(os.environ) | info.to_environment() | {RENDEZVOUS: rendezvous.as_uri()}
 
     def _final_exit_code(self, codes: list[int | None]) -> int | None:
         """The exit code of the supervisor; None if the group should be restarted."""

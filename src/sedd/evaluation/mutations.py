@@ -18,8 +18,11 @@ from sedd.data.alphabet import Ids
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
+from sedd.files import read_bounded
 
-POINT = re.compile(r"(\D)(\d+)(\D)")
+POINT = re.compile(r"(\D)(\d{1,9})(\D)")
+MOST_BYTES = 1 << 28
+"""Of a file of mutations."""
 MUTATION_COLUMNS = ("mutation", "mutations", "mutant", "variant")
 ID_COLUMNS = ("id", "sequence", "sequence_id", "name", "protein")
 
@@ -150,7 +153,7 @@ def read_mutations(path: Path, wild: Mapping[str, Ids], alphabet: Alphabet) -> l
 def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
     """Line number, mutation and id of each row; the id is None without a column of ids."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_bounded(path, most=MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError:

@@ -16,6 +16,7 @@ from sedd.data.prepare.readers import read_fasta
 from sedd.data.prepare.text import read_text
 from sedd.errors import DataError
 from sedd.evaluation.likelihood import SequenceBound
+from sedd.plain_text import spreadsheet_cell
 
 COLUMNS = ("id", "residues", "nats", "stderr", "bits", "perplexity")
 
@@ -45,7 +46,7 @@ def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[Callable
                 name = str(number) if named is None else next((name for i, name in named if i == number), None)
                 if name is None:
                     raise DataError(f"sequence {number:,} is missing: the file changed while it was read; start again")
-                writer.writerow((name, bound.residues, *cells))
+                writer.writerow((spreadsheet_cell(name), bound.residues, *cells))
             file.flush()
 
         yield write

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Literal, get_args, get_origin
 
 import pluggy
@@ -21,6 +21,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from sedd.errors import PluginError
 from sedd.plugins import backends, curricula, hookspecs, noises, trackers
 from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Tracker
+from sedd.processes import installed_path
 
 GROUP = "sedd"
 
@@ -93,7 +94,7 @@ def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
     manager.add_hookspecs(hookspecs)
     by_name: dict[tuple[str, str], Plugin] = {}
     problems: list[PluginError] = []
-    for load, source in _sources(entry_points(group=GROUP) if installed is None else installed):
+    for load, source in _sources(installed_entry_points() if installed is None else installed):
         try:
             plugins = _parts_of(manager, load, source)
         except PluginError as problem:
@@ -101,6 +102,15 @@ def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
             continue
         problems += filter(None, (_add(plugin, by_name) for plugin in plugins))
     return Registry(tuple(by_name.values()), tuple(problems))
+
+
+def installed_entry_points() -> list[EntryPoint]:
+    """The entry points of group ``sedd`` of installed distributions. A ``*.dist-info`` that merely lies in the current
+    directory is not installed, although `importlib.metadata.entry_points` would find it there."""
+    first: dict[str, Distribution] = {}  # on the path, the first distribution of a name hides later ones
+    for distribution in distributions(path=installed_path()):
+        first.setdefault(distribution.name, distribution)
+    return [entry for found in first.values() for entry in found.entry_points if entry.group == GROUP]
 
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:

@@ -24,6 +24,7 @@ from sedd.diagnosis.hypotheses import HYPOTHESES
 from sedd.diagnosis.predictors import Predictor
 from sedd.diagnosis.verdict import Kind, Remedy, Verdict
 from sedd.errors import CheckpointError, ConfigError, SeddError
+from sedd.files import check_regular
 from sedd.report.samples import SampleFile, read_samples
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import History
@@ -118,7 +119,7 @@ def gather(run: Path) -> Contents:
         verdict=diagnosis.verdict if diagnosis is not None else _recorded_verdict(history),
         diagnosis=diagnosis,
         curriculum_known=known,
-        config_text=directory.config_file.read_text(encoding="utf-8", errors="replace") if has_config else None,
+        config_text=directory.config_text() if has_config else None,
         exact=_exact(None if diagnosis is None else diagnosis.config, history),
         parameters=_parameters(directory.checkpoints),
         samples=read_samples(directory.samples),
@@ -187,6 +188,7 @@ def _parameters(checkpoints: Path) -> int | None:
     """From the shapes in the newest readable checkpoint."""
     for file in sorted(checkpoints.glob("step-*/model.safetensors"), reverse=True):
         try:
+            check_regular(file)
             with safe_open(file, framework="numpy") as tensors:
                 return int(sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()))  # noqa: SIM118
         except (OSError, SafetensorError):

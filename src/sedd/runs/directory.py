@@ -2,7 +2,8 @@
 
     config.yaml  environment.json  metrics.jsonl  checkpoints/  samples/
 
-All of it is written and read here. What is read is plain data, so no plugin has to be installed to look at a run.
+A process that trains holds the lock `.lock` from before its first write to its last. All of it is written and read
+here. What is read is plain data, so no plugin has to be installed to look at a run.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ import json
 import platform
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from sedd.config.config import Config
 from sedd.config.run_file import dump
-from sedd.errors import CheckpointError
-from sedd.files import LockHeld, locked, naming, write_atomically, write_json
+from sedd.config.yaml_bounds import MOST_BYTES
+from sedd.config.yaml_lines import parse
+from sedd.errors import CheckpointError, ConfigError
+from sedd.files import LockHeld, locked, naming, no_symlink, read_bounded, temporary_of, write_atomically, write_json
 from sedd.runs import checkpoint
 from sedd.runs.differences import blocking_differences
 from sedd.runs.history import History, read_metrics
@@ -31,17 +34,23 @@ from sedd.runs.metrics import DataRecord
 
 IDENTITY = "run"
 """The key of the identity in `environment.json`."""
+MOST_JSON = 64 << 20
+"""Bytes of a JSON file."""
+LOCK = ".lock"
+"""File of a run directory that the process which trains holds."""
 
 
 class RunDirectory:
     """The files of one run.
 
     Args:
-        path: the directory; `begin` makes it.
+        path: the directory; `claim` or `lock` makes it.
+        named: whether the user named it; the name of another one changes if a process is faster to take it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, named: bool = True) -> None:
         self.path = path
+        self.named = named
         self.config_file = path / "config.yaml"
         self.environment_file = path / "environment.json"
         self.metrics_file = path / "metrics.jsonl"
@@ -50,10 +59,23 @@ class RunDirectory:
 
     @staticmethod
     def fresh(folder: Path = Path("runs")) -> RunDirectory:
-        """Return a run directory that does not exist yet, named after the current time."""
+        """A run directory that does not exist yet, named after the current time; nothing is made before `claim`."""
         name = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-        names = (name, *(f"{name}-{count}" for count in range(2, 10_000)))
-        return RunDirectory(next(folder / name for name in names if not (folder / name).exists()))
+        return RunDirectory(next(path for path in _numbered(folder / name) if not path.exists()), named=False)
+
+    def claim(self) -> RunDirectory:
+        """Make the directory, so that no other process takes it; returns it, or the one with the next free name.
+
+        A directory that the user named is returned as it is: `check` and `lock` decide whether it may be used.
+        """
+        if self.named:
+            return self
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for path in _numbered(self.path):
+            with suppress(FileExistsError):
+                path.mkdir()  # only one process can make it
+                return RunDirectory(path)
+        raise AssertionError("unreachable: the names do not end")
 
     @staticmethod
     def newest(folder: Path = Path("runs")) -> Path | None:
@@ -69,7 +91,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError("this is a file; choose a directory for the run", file=self.path)
         if not self.config_file.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(path.name not in self._left_over for path in self.path.iterdir()):
                 raise CheckpointError("neither empty nor a run; choose another directory", file=self.path)
             return
         if not self.checkpoints.exists() and not self.metrics_file.exists():
@@ -89,23 +111,54 @@ class RunDirectory:
                 file=self.path,
             )
 
-    def begin(self, config: Config, *, resume: bool, identity: str | None = None, **environment: str) -> None:
-        """`check`, then make the directory and write the configuration and the environment, with additions to it.
+    def begin(
+        self, config: Config, *, resume: bool, step: int = 0, identity: str | None = None, **environment: str
+    ) -> None:
+        """Write the configuration and the environment, with additions to it. The caller holds the lock.
 
         The identity of the run is the one that it has, else `identity`, else a new one.
+
+        Args:
+            config: of the run.
+            resume: whether the directory may hold a run of this configuration.
+            step: the optimizer step that training goes on from.
+            identity: of the run, if the directory may have lost it.
+            environment: more keys for the file of the environment.
+
+        Raises:
+            CheckpointError: as for `check`, which is repeated, since the directory may have changed in the meantime; or
+                if another process has trained this run beyond `step`.
         """
         self.check(config, resume=resume)
+        beyond = [path for path in checkpoint.listing(self.checkpoints) if checkpoint.step_of(path) > step]
+        if beyond:
+            raise CheckpointError(
+                f"another process has trained this run to {beyond[-1].name} in the meantime, and this one is at step "
+                f"{step:,}; start again with --resume (resume=True in Python)",
+                file=self.path,
+            )
         self.path.mkdir(parents=True, exist_ok=True)
+        for file in (self.config_file, self.environment_file, self.metrics_file):
+            temporary_of(file).unlink(missing_ok=True)  # of a process that was killed
         write_atomically(self.config_file, dump(config).encode())
         known = {IDENTITY: self.identity() or identity or uuid.uuid4().hex}
         write_json(self.environment_file, current_environment() | environment | known)
 
+    @property
+    def _left_over(self) -> set[str]:
+        """Names of what a process leaves that was killed before it had written the configuration."""
+        return {LOCK, temporary_of(self.config_file).name}
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in this directory. Raises CheckpointError if another process is training
-        in it."""
+        """Keep other processes from training in this directory, which is made. Raises CheckpointError if another
+        process is training in it, or it is a file."""
         try:
-            with locked(self.path / ".lock", wait=False):
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise CheckpointError("this is a file; choose a directory for the run", file=self.path) from None
+        try:
+            with locked(self.path / LOCK, wait=False):
                 yield
         except LockHeld:
             message = "another process is training this run; wait for it or stop it"
@@ -119,7 +172,7 @@ class RunDirectory:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
-        with naming(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
+        with naming(self.metrics_file), open(self.metrics_file, "a", encoding="utf-8", opener=no_symlink) as file:
             file.write(json.dumps(record) + "\n")
 
     def rewind(self, step: int, skipped: int, *, aside: str | None = None) -> None:
@@ -145,14 +198,19 @@ class RunDirectory:
             what = "not a run directory (it has no config.yaml)" if self.path.is_dir() else "not a directory"
             raise CheckpointError(f"{what}; give the directory of a run, such as runs/mine", file=self.path)
         try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            config, _ = parse(self.config_text(), self.config_file.name)
+        except ConfigError as error:
             raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
-        if not isinstance(config, dict):
-            raise CheckpointError(
-                f"expected sections such as `optim:`, got {type(config).__name__}; restore it", file=self.config_file
-            )
         return config
+
+    def config_text(self) -> str:
+        """The configuration as YAML. Raises CheckpointError if it cannot be read."""
+        try:
+            return read_bounded(self.config_file, most=MOST_BYTES).decode()
+        except OSError as error:
+            raise CheckpointError(f"cannot be read ({error.strerror or error})", file=self.config_file) from None
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"damaged ({error}); restore it, or start a new run", file=self.config_file) from None
 
     def environment(self) -> dict[str, str]:
         """Versions and hardware; empty where the file is missing or damaged."""
@@ -190,11 +248,16 @@ class RunDirectory:
         return checkpoint.latest(self.checkpoints, set_aside=True)
 
 
+def _numbered(path: Path) -> Iterator[Path]:
+    """`path`, then the names that follow it: `NAME-2`, `NAME-3`, ..."""
+    return chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
+
+
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object; empty where the file is missing or damaged."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json.loads(read_bounded(file, most=MOST_JSON))
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

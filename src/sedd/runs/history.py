@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sedd.errors import CheckpointError
+from sedd.files import bounded_lines
 from sedd.runs.metrics import (
     STRIDE,
     BoundRecord,
@@ -21,6 +22,9 @@ from sedd.runs.metrics import (
 
 _TRAIN = f'{{"kind": "{TrainRecord.kind}"'.encode()
 """How a train line begins, as `RunDirectory.append` writes it."""
+
+LONGEST_LINE = 64 << 20
+"""Bytes; the longest lines have a number for each of thousands of sequences."""
 
 
 class RecordError(ValueError):
@@ -115,12 +119,13 @@ def read_metrics(file: Path, *, most: int | None = None) -> list[dict[str, Any]]
         CheckpointError: if there is no such file, or another line is damaged; names the line.
     """
     try:
-        with file.open("rb") as opened:
-            is_train = [line.startswith(_TRAIN) for line in opened]
-        with file.open("rb") as opened:
-            return list(_records(opened, dict(_chosen(is_train, most)), len(is_train), file))
+        is_train = [line.startswith(_TRAIN) for line in bounded_lines(file, longest=LONGEST_LINE)]
+        lines = bounded_lines(file, longest=LONGEST_LINE)
+        return list(_records(lines, dict(_chosen(is_train, most)), len(is_train), file))
     except FileNotFoundError:
         raise CheckpointError("no such file; a run has one from its first logged step on", file=file) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror or error})", file=file) from None
 
 
 def _records(lines: Iterable[bytes], chosen: Mapping[int, int], count: int, file: Path) -> Iterator[dict[str, Any]]:
@@ -131,7 +136,7 @@ def _records(lines: Iterable[bytes], chosen: Mapping[int, int], count: int, file
             record = json.loads(line.decode())
         except UnicodeDecodeError as error:
             raise CheckpointError(f"not a text file ({error})", file=file) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             if number + 1 < count:
                 raise CheckpointError("not JSON; repair or remove this line", file=file, line=number + 1) from None
             continue

@@ -15,6 +15,8 @@ from sedd.errors import DataError, SamplingError
 from sedd.randomness import generator
 from sedd.sampling.sample_batch import Ids
 
+MOST_BYTES = 1 << 28
+"""Of a file of templates."""
 MARKS = ("_", "?", ".")
 """Symbols for a residue to draw, besides `<mask>` and the alphabet's own mask symbol. Those that are symbols of the
 alphabet (`.` in `esm`, `?` in a text) are read as such."""
@@ -132,7 +134,7 @@ def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
         raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
     try:
         if alphabet.name == "text":
-            lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            lines = enumerate(ByteStream(path).content(most=MOST_BYTES).decode("utf-8").splitlines(), 1)
             templates = [(f"line-{number}", line) for number, line in lines if line]
         else:
             templates = list(_records(path))
@@ -146,7 +148,7 @@ def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
 def _records(path: Path) -> Iterator[tuple[str, str]]:
     """FASTA, compressed or not. The reader of training data would take the `>` of `<mask>` for a header."""
     name, pieces = "", list[str]()
-    lines = b"".join(ByteStream(path).blocks()).decode("utf-8", "backslashreplace").splitlines()
+    lines = ByteStream(path).content(most=MOST_BYTES).decode("utf-8", "backslashreplace").splitlines()
     for number, line in enumerate(map(str.strip, lines), 1):
         if line.startswith(">"):
             if name:

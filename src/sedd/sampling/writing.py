@@ -14,18 +14,23 @@ from typing import IO, Any, Literal
 
 from sedd.data import Alphabet
 from sedd.errors import SamplingError
+from sedd.files import check_regular, no_symlink
+from sedd.plain_text import printable
 from sedd.sampling.sample_batch import Sample
 
 LINE_WIDTH = 60
 """Residues per line of FASTA."""
+LONGEST_HEADER = 1 << 20
+"""Characters."""
 
 Describe = Callable[[int], Mapping[str, Any]]
 """Keys and values for the header of sample `index`."""
 
 
-def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
-    """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
-    with _output(path, "w") as file:
+def write_samples(path: Path, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
+    """Write sequences to a file of a run, not through a link; `origin` goes into every header as key=value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="", opener=no_symlink) as file:
         file.writelines(_record(i, text, alphabet, origin) for i, text in enumerate(sequences))
 
 
@@ -54,9 +59,13 @@ def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
     """
     if not path.exists():
         return 0
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise SamplingError(f"{path}: cannot continue, {error.strerror or error}", about=str(path)) from None
     count, end = 0, 0
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
-        while header := file.readline():
+        while header := file.readline(LONGEST_HEADER):
             _check_header(path, header, _start(alphabet) + _header(count, describe(count)))
             body = file.read(_size(header, alphabet))
             if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
@@ -94,7 +103,12 @@ def _record(index: int, text: str, alphabet: Alphabet, origin: Mapping[str, Any]
 
 
 def _header(index: int, origin: Mapping[str, Any]) -> str:
-    return " ".join([f"sample-{index + 1}", *(f"{key}={value}" for key, value in origin.items())])
+    return " ".join([f"sample-{index + 1}", *(f"{key}={_value(value)}" for key, value in origin.items())])
+
+
+def _value(value: object) -> str:
+    """A value of a header, which is one line."""
+    return printable(str(value)).replace("\n", "\\n")
 
 
 def _start(alphabet: Alphabet) -> str:

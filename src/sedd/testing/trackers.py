@@ -30,10 +30,10 @@ def _empty_run() -> Iterator[Path]:
             os.chdir(before)
 
 
-def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS) -> None:
+def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = _METRICS, *, first: int = 0) -> None:
     session = call_method(part, "", "a session", "open", run, dict(_CONFIG))
     try:
-        for step in range(steps):
+        for step in range(first, first + steps):
             call_method(part, f"step {step}", "nothing", "log", session, step, metrics)
     finally:
         call_method(part, "", "nothing", "close", session)
@@ -56,7 +56,7 @@ def a_resumed_run_is_opened_again(part: Tracker, draw: Draw) -> None:
     with _empty_run() as run:
         _track(part, run, steps=2)
         before = {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}
-        _track(part, run, steps=1)
+        _track(part, run, steps=1, first=2)
         for path, size in before.items():
             if not path.exists() or path.stat().st_size < size:
                 fail(part, "", f"opened again, it shortened {path.relative_to(run)}", "earlier steps to be kept")

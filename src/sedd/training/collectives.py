@@ -5,9 +5,10 @@ Sums are exact and do not depend on the number of ranks: each element is nonzero
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,11 +17,14 @@ from sedd.data.batch import Batch
 from sedd.data.micro_batches import MicroBatch
 from sedd.diffusion.parametrization import Network
 from sedd.distributed.group import SINGLE_PROCESS, World
+from sedd.distributed.signals import Interrupted, interruptible
 from sedd.errors import ConfigError, DistributedError
 from sedd.evaluation.bound import Contributions
 from sedd.evaluation.estimator import Estimator
 from sedd.runs.differences import blocking_differences
 from sedd.sampling.generation import Generation, Request
+
+Result = TypeVar("Result")
 
 
 def all_reduce_parts(
@@ -64,18 +68,45 @@ class DistributedEstimator(Estimator):
         return islice(super()._batches(chosen, ranks), self.world.rank, None, self.world.size)
 
     def _contributions(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Contributions:
-        part = super()._contributions(network, chosen, ranks)  # zeros for sequences that other ranks evaluated
+        own = super()._contributions
+        part = interruptible_together(self.world, lambda: own(network, chosen, ranks))  # zeros where others evaluated
         names = ("residues", "values", "by_bin", "drawn", "trained")
         return replace(part, **{name: self.world.all_reduce_sum(getattr(part, name)) for name in names})
+
+
+def interruptible_together(world: World, compute: Callable[[], Result]) -> Result:
+    """The result of `compute`, which a signal may cut short: on all ranks, if it does so on one. Called by all ranks.
+
+    Args:
+        world: the ranks.
+        compute: has no collective.
+
+    Raises:
+        Interrupted: on all ranks, when each has finished or was interrupted.
+    """
+    results = []
+    try:
+        with interruptible():
+            results.append(compute())
+    except Interrupted:
+        results.clear()
+    if not results or world.size > 1:
+        [interrupted] = world.all_reduce_max(not results)
+        if interrupted:
+            raise Interrupted
+    return results[0]
 
 
 def generate_texts(generation: Generation, request: Request, world: World) -> list[str]:
     """All samples of a request as text; batches are distributed over the ranks, and every rank gets all samples."""
     size, count = request.options.batch_size, len(request.templates)
-    texts: dict[int, str] = {}
-    for first in range(world.rank * size, count, world.size * size):
-        for sample in islice(generation.draw(request, first=first), size):
-            texts[sample.index] = generation.alphabet.decode(sample.tokens)
+
+    def own_texts() -> dict[int, str]:
+        firsts = range(world.rank * size, count, world.size * size)
+        samples = (sample for first in firsts for sample in islice(generation.draw(request, first=first), size))
+        return {sample.index: generation.alphabet.decode(sample.tokens) for sample in samples}
+
+    texts = interruptible_together(world, own_texts)
     gathered = {index: text for part in world.all_gather_object(texts) for index, text in part.items()}
     return [gathered[index] for index in range(count)]
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sedd.config.config import Config
 from sedd.evaluation.intervals import with_error
 from sedd.files import standard_stream
+from sedd.plain_text import SafeConsole
 from sedd.runs.step_report import StepReport
 
 
@@ -24,7 +25,7 @@ class Display:
     """
 
     def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
-        self.console = console or Console(file=standard_stream("stderr", unfailing=True))
+        self.console = console or SafeConsole(file=standard_stream("stderr", unfailing=True))
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
@@ -54,7 +55,7 @@ class Display:
 
     def update(self, report: StepReport) -> None:
         """Display one step."""
-        if not self.enabled:
+        if not self.enabled or not report.residues:  # an evaluation that was made up for
             return
         self.recent = (
             0.95 * self.recent[0] + report.residues,
@@ -68,12 +69,12 @@ class Display:
             text = f"step {report.step:,}/{self.total:,}  {self._numbers(report)}"
             if "±" in text and not self.explained:
                 text, self.explained = f"{text}  (± is half of a 95 % interval)", True
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of text above the bar."""
         if self.enabled:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _numbers(self, report: StepReport) -> str:
         skipped = f"  skipped {report.skipped_total}" if report.skipped_total else ""

@@ -17,6 +17,7 @@ from sedd.diffusion.graphs import make_graph
 from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.step_report import StepReport
+from sedd.training.checkpointing import begin_options
 from sedd.training.tracking import TrackerSessions
 
 if TYPE_CHECKING:
@@ -83,13 +84,15 @@ class Recorder:
 
 
 @contextmanager
-def recording(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Recorder | NullRecorder]:
-    """Record a run from its current step on: the first rank locks the run directory and drops later records."""
+def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> Iterator[Recorder | NullRecorder]:
+    """Record a run from its current step on: the first rank locks the run directory, begins the run, or with `resume`
+    goes on with it, and drops later records."""
     if not trainer.world.is_main:
         yield NullRecorder()
         return
     config, run = trainer.config, trainer.run
     with run.lock():
+        run.begin(config, resume=resume, step=trainer.state.step, **begin_options(trainer))
         run.clean()
         run.rewind(*trainer.state.recorded_until)
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:

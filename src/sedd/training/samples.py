@@ -6,12 +6,14 @@ Sampling has random generators of its own, so samples do not change the training
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
 from sedd.config.sections import Sampling
+from sedd.distributed.signals import interruptible
 from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.runs.metrics import SamplesRecord
@@ -63,7 +65,11 @@ class SamplesAtSteps:
         self._explained = False
 
     def __call__(self, report: StepReport) -> list[dict[str, Any]]:
-        """The record for the metrics file, if samples are due and can be judged."""
+        """The record for the metrics file, if samples are due and can be judged.
+
+        Raises:
+            Interrupted: if a signal cuts it short; the run draws the samples again when it goes on.
+        """
         options = self._trainer.config.sampling
         if report.skipped or not due(options, report.step):
             return []
@@ -74,7 +80,9 @@ class SamplesAtSteps:
         if not self._trainer.world.is_main:
             return []
         try:
-            quality = self._judge(sequences)
+            # The other ranks wait for this one.
+            with interruptible() if self._trainer.world.size == 1 else nullcontext():
+                quality = self._judge(sequences)
         except SeddError as error:  # too few held-out sequences, for example; training goes on
             self._explain(f"the samples in {path} are not judged: {error}")
             return []

@@ -1,27 +1,120 @@
-"""The trackers of a run while it trains. A tracker that fails is closed with a warning, and training goes on."""
+"""The trackers of a run while it trains. Whatever happens to one, training goes on, and the tracker is tried again.
+
+Nothing is lost meanwhile: the metrics file has every number.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sedd.errors import SeddWarning
+from sedd.distributed.signals import Interrupted, interruptible
+from sedd.errors import SeddError, SeddWarning
 from sedd.plugins.contracts import Tracker
+
+GRACE_SECONDS = 1.0
+"""How long a tracker may take for a record, or to close, after a signal has asked the run to stop."""
+RETRY_SECONDS = 30.0
+"""Time between two attempts, from the second failure in a row on: each may wait for a service that does not answer."""
+FAILURES = (Exception, SystemExit)
+"""What a tracker raises must not end days of training, whatever it is."""
+logger = logging.getLogger(__name__)
+
+
+class TrackerSession:
+    """One tracker: opened, again if need be, given the numbers of records, and closed."""
+
+    def __init__(self, tracker: Tracker, run: Path, config: Mapping[str, Any]) -> None:
+        self.tracker, self._run, self._config = tracker, run, config
+        self._session: Any = None
+        self._is_open = False
+        self._failures = 0
+        """In a row."""
+        self._retry_at = 0.0
+        self._late = False
+        """Whether it has not answered in time after a signal has asked the run to stop."""
+
+    def open(self) -> None:
+        """Open the tracker; a failure is a warning.
+
+        Raises:
+            SeddError: if the configuration of the tracker cannot be used, for example without another package.
+        """
+        try:
+            with interruptible(GRACE_SECONDS):
+                self._session = self.tracker.open(self._run, self._config)
+            self._is_open = True
+        except SeddError:
+            raise
+        except Interrupted:
+            self._late = True  # and the run stops
+        except FAILURES as error:
+            self._failed("open", error)
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Pass the numbers of a record, unless the tracker has just failed."""
+        if self._late or time.monotonic() < self._retry_at:
+            return
+        try:
+            if not self._is_open:
+                self.open()
+            if not self._is_open:
+                return
+            with interruptible(GRACE_SECONDS):
+                self.tracker.log(self._session, step, dict(numbers))
+        except Interrupted:
+            self._late = True
+            return
+        except FAILURES as error:
+            self._failed("log", error)
+            return
+        if self._failures:
+            logger.info("tracker %r works again, at step %s", self.tracker.part_name(), f"{step:,}")
+        self._failures = 0
+
+    def close(self) -> None:
+        """Close the tracker, if it is open; a failure is a warning."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            with interruptible(GRACE_SECONDS):
+                self.tracker.close(self._session)
+        except Interrupted:
+            logger.info("tracker %r did not close in time", self.tracker.part_name())
+        except FAILURES as error:
+            self._warn("close", error)
+
+    def _failed(self, action: str, error: BaseException) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            self._warn(action, error)
+        else:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _warn(self, action: str, error: BaseException) -> None:
+        after = "" if action == "close" else "; it is tried again, and metrics.jsonl has every number meanwhile"
+        warnings.warn(
+            f"tracker {self.tracker.part_name()!r} failed to {action} ({type(error).__name__}: {error}){after}",
+            SeddWarning,
+            stacklevel=4,
+        )
 
 
 class TrackerSessions:
     """Opens all trackers, passes the numbers of every record to each, and closes each once."""
 
     def __init__(self, trackers: Sequence[Tracker], run: Path, config: Mapping[str, Any]) -> None:
-        self._trackers, self._run, self._config = trackers, run, config
-        self._open: list[tuple[Tracker, Any]] = []
+        self._sessions = [TrackerSession(tracker, run, config) for tracker in _distinct(trackers)]
 
     def __enter__(self) -> Self:
         try:
-            for tracker in self._trackers:
-                self._open.append((tracker, tracker.open(self._run, self._config)))
+            for session in self._sessions:
+                session.open()
         except BaseException:
             self._close()
             raise
@@ -33,30 +126,21 @@ class TrackerSessions:
     def log(self, record: Mapping[str, Any]) -> None:
         """Pass the numbers of a record to every tracker."""
         numbers = {key: value for key, value in record.items() if isinstance(value, int | float) and key != "step"}
-        for tracker, session in list(self._open):
-            try:
-                tracker.log(session, record["step"], numbers)
-            except Exception as error:  # a tracker may fail in any way; days of training must not end with it
-                self._open.remove((tracker, session))
-                _warn(tracker, "log", error)
-                _close(tracker, session)
+        for session in self._sessions:
+            session.log(record["step"], numbers)
 
     def _close(self) -> None:
-        for tracker, session in self._open:
-            _close(tracker, session)
-        self._open = []
+        for session in self._sessions:
+            session.close()
 
 
-def _close(tracker: Tracker, session: Any) -> None:
-    try:
-        tracker.close(session)
-    except Exception as error:  # a failing tracker must not end training
-        _warn(tracker, "close", error)
-
-
-def _warn(tracker: Tracker, action: str, error: Exception) -> None:
-    warnings.warn(
-        f"tracker {tracker.part_name()!r} failed to {action} and was closed ({type(error).__name__}: {error})",
-        SeddWarning,
-        stacklevel=4,
-    )
+def _distinct(trackers: Sequence[Tracker]) -> list[Tracker]:
+    """The trackers without repetitions, which would write everything twice."""
+    distinct: list[Tracker] = []
+    for tracker in trackers:
+        if tracker in distinct:
+            name = tracker.part_name()
+            warnings.warn(f"trackers: {name!r} is given twice with the same options; it is used once", SeddWarning, 4)
+        else:
+            distinct.append(tracker)
+    return distinct

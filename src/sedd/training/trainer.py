@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from torch import nn
@@ -19,7 +19,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import StopRequest
+from sedd.distributed.signals import SAVING, Interrupted, StopRequest
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
@@ -29,7 +29,6 @@ from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
 from sedd.training.checkpointing import (
     Saved,
-    begin_options,
     load_checkpoint,
     newest_checkpoint,
     saves_at,
@@ -51,6 +50,7 @@ from sedd.training.recovery import recover
 from sedd.training.samples import SamplesAtSteps
 from sedd.training.setup import make_batches, make_network, open_dataset
 from sedd.training.step import TrainStep, advanced
+from sedd.training.stopping import exit_if_stopped, save_if_stopped
 
 
 class Trainer:
@@ -132,6 +132,8 @@ class Trainer:
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
         self._owns_run = False
+        self.saved_state: TrainState | None = None
+        """The state in the last checkpoint that this trainer has written."""
         check_ranks_agree(self.world, config, self.data.fingerprint, sequences=self.batches.batch_sequences)
         if self.world.broadcast_object(lambda: found is not None):
             load_checkpoint(self, found)
@@ -143,7 +145,7 @@ class Trainer:
         """Train with metrics, checkpoints, trackers and a progress display; returns the last held-out bound.
 
         Whatever ends it (Ctrl-C, SIGTERM, an error of any kind) saves the last consistent state first and says where.
-        Another `fit` goes on from there, and repeats what was left half done.
+        A signal does so within a second or two. Another `fit` goes on from there, and repeats what was cut short.
 
         Args:
             until: the optimizer step to stop at, with a checkpoint; another `fit` goes on from it. By default the last
@@ -158,40 +160,38 @@ class Trainer:
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
-        if self.world.is_main:
-            self.run.begin(config, resume=self.resume or self._owns_run, **begin_options(self))
-        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
+        self.claim_run()
         settle(self)
         bound: Bound | None = None
         with ExitStack() as stack:
-            stop = stack.enter_context(StopRequest())
+            stop = stack.enter_context(StopRequest(SAVING if self.world.is_main else None))
             display = stack.enter_context(Display.of(config, enabled=progress and self.world.is_main))
-            recorder = stack.enter_context(recording(self, display.say))
+            recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
+            self._owns_run = True  # so that a second `fit` goes on where the first one stopped
             stack.enter_context(saved_on_failure(self, display.say))
             samples = SamplesAtSteps(self, display.say)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
-            for report in self._pending_steps(until):
-                bound = report.bound or bound
-                records = (*pending_records(self, report), *samples(report))
-                alarms = [alarm for record in records for alarm in recorder.write(record)]
-                self.state = self.state.recorded(ends_window=ends_window(self, report))
-                display.update(report)
-                # All ranks act on the alarms of the first rank and on a signal to any rank.
-                signal, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
-                if signal or saves_at(self, report, until):
-                    self.save()
-                for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
-                    if rollback := recover(self, alarm):
-                        recorder.write(rollback.to_dict())
+            with suppress(Interrupted):  # what a signal cuts short is pending, and repeated when the run goes on
+                for report in self._pending_steps(until):
+                    bound = report.bound or bound
+                    records = (*pending_records(self, report), *samples(report))
+                    alarms = [alarm for record in records for alarm in recorder.write(record)]
+                    self.state = self.state.recorded(ends_window=ends_window(self, report))
+                    display.update(report)
+                    # All ranks act on the alarms of the first rank and on a signal to any rank.
+                    signal, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
+                    if saves_at(self, report, until):
+                        self.save()
+                    for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
+                        if rollback := recover(self, alarm):
+                            recorder.write(rollback.to_dict())
+                            break
+                    if signal:
                         break
-                if signal:
-                    stop.number = signal
-                    display.say(
-                        f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
-                    )
-                    stop.exit()
+            save_if_stopped(self, stop, display.say)
             self.verdict = self.world.broadcast_object(recorder.verdict)
+        exit_if_stopped(self, stop)
         return bound or self.evaluate()
 
     def steps(self, *, until: int | None = None) -> Iterator[StepReport]:
@@ -240,8 +240,15 @@ class Trainer:
             generation = self._pretrained(network).generation
             return generate_texts(generation, generation.sample(count, length=length, seed=seed), self.world)
 
+    def claim_run(self) -> RunDirectory:
+        """Make the run's directory if it is named after the time, as `fit` and `save` do; its name may change by it."""
+        if not self.run.named:
+            self.run = self.world.broadcast_object(self.run.claim)
+        return self.run
+
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        self.claim_run()
         settle(self)
         return write_checkpoint(self)
 

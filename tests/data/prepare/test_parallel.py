@@ -1,19 +1,27 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sedd.data.prepare.parallel import cores, map_in_order
 from sedd.errors import DataError
 
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let other processes import `tests`: the current directory is not on their path."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+
 
 class Square:
-    """Has to be found by other processes, which `tests` is: they look where this one does."""
+    """Has to be found by other processes."""
 
     def __call__(self, number: int) -> tuple[int, int]:
         if number in (37, 38):
@@ -43,13 +51,17 @@ def test_the_first_failure_map_in_order_is_raised_after_the_results_before_it(wo
         assert str(caught.value) == message
 
 
-def test_stopping_early_leaves_no_process_behind() -> None:
-    before = set(multiprocessing.active_children())
+def test_stopping_early_leaves_no_process_behind(crews) -> None:
     results = map_in_order(Square(), numbers(30), workers=2)
     assert next(results)[0] == 0
-    assert set(multiprocessing.active_children()) - before
+    (crew,) = crews
+    assert [process.poll() for process in crew.processes] == [None, None]
     results.close()
-    assert set(multiprocessing.active_children()) == before
+    assert None not in [process.poll() for process in crew.processes]
+
+
+def test_what_a_worker_prints_does_not_come_between_the_results() -> None:
+    assert list(map_in_order(print, ["one", "two"], workers=2)) == [None, None]
 
 
 def test_few_items_are_read_ahead() -> None:

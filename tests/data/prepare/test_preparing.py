@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -297,20 +296,21 @@ def test_errors_are_the_same_with_workers_and_the_earliest_wins(
     assert messages[0] == messages[1]
 
 
-def test_a_killed_worker_is_an_error_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_an_error_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crews
+) -> None:
     monkeypatch.setattr(readers, "CHUNK", 50)
     source = write_fasta(tmp_path / "in.fasta", 1000)
-    before = set(multiprocessing.active_children())
 
     def kill_workers(done: int, total: int, count: int) -> None:
         if count > 100:
-            for process in set(multiprocessing.active_children()) - before:
+            for process in crews[0].processes:
                 process.kill()
 
     with pytest.raises(DataError) as caught:
         prepare(source, tmp_path / "out", options=PrepareOptions(), progress=kill_workers, workers=2)
     assert isinstance(caught.value.__cause__, ChildProcessError)
-    assert set(multiprocessing.active_children()) == before
+    assert None not in [process.poll() for process in crews[0].processes]
     assert list(tmp_path.iterdir()) == [source]
 
 

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,10 @@ class _Path:
     @property
     def st_size(self) -> int:
         return len(self.content)
+
+    @property
+    def st_mode(self) -> int:
+        return stat.S_IFREG
 
 
 def test_a_long_preamble_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

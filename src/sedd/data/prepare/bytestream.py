@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from isal import igzip_lib
 
 from sedd.errors import DataError
+from sedd.files import check_regular
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -26,6 +27,9 @@ BLOCK = 1 << 20
 """Bytes read at once."""
 LARGEST_BLOCK = 4 << 20
 """Bytes after decompression: bounds memory, whatever the compression ratio."""
+
+MOST_MEMORY = 1 << 30
+"""Bytes that a decompressor may take; `xz -9` needs 65 MB."""
 
 
 class Decompressor(Protocol):
@@ -51,7 +55,7 @@ class Compression(NamedTuple):
 COMPRESSIONS = (
     Compression("gzip", (b"\x1f\x8b",), lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
     Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
-    Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY)),
     # The second is a skippable frame, with which pzstd begins.
     Compression("zstd", (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"), zstd.ZstdDecompressor),
 )
@@ -71,6 +75,7 @@ class ByteStream:
         self.line = 1
         """Line in which the last block begins."""
         try:
+            check_regular(path)
             self.total = path.stat().st_size
             with path.open("rb") as file:
                 head = file.read(LONGEST_MAGIC)
@@ -93,6 +98,19 @@ class ByteStream:
             for block in self._plain(file) if self.compression is None else self._decompressed(file, self.compression):
                 yield block
                 self.line += block.count(b"\n")
+
+    def content(self, *, most: int) -> bytes:
+        """All of the content. Raises DataError as `blocks`, or if it is more than `most` bytes."""
+        too_much = DataError(f"more than {most >> 20:,} MiB of content; is this the right file?", file=self.path)
+        if self.compression is None and self.total > most:
+            raise too_much
+        parts, size = list[bytes](), 0
+        for block in self.blocks():
+            parts.append(block)
+            size += len(block)
+            if size > most:
+                raise too_much
+        return b"".join(parts)
 
     def _plain(self, file: BinaryIO) -> Generator[bytes]:
         while block := self._read(file):

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.errors import DataError
 
+LONGEST_LINE = 1 << 20
+"""Bytes."""
+
 
 class Clusters:
     """`clusters[id]` is a number that the members of a cluster share; KeyError for an id that is not listed."""
@@ -61,6 +64,8 @@ def _rows(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
     pending, number = b"", 0
     for block in chain(ByteStream(path).blocks(), [b"\n"]):
         *lines, pending = (pending + block).split(b"\n")
+        if len(pending) > LONGEST_LINE:
+            raise DataError(f"a line of more than {LONGEST_LINE:,} bytes", file=path, line=number + len(lines) + 1)
         for line in lines:
             number += 1
             words = [word.strip() for word in line.split(b"\t")[:2]]

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sedd.data.alphabet import Alphabet, text_alphabet
@@ -137,6 +138,8 @@ class _Preparation:
 
     def run(self) -> None:
         """Write the stores and move them to their place; nothing stays behind if that fails."""
+        if self.partial.is_symlink():
+            self.partial.unlink()  # ours is a directory; what a link points to is none of ours
         shutil.rmtree(self.partial, ignore_errors=True)  # of a process that was killed
         try:
             alphabet = self.options.fixed_alphabet() or self._alphabet_of_text()
@@ -190,11 +193,19 @@ class _Preparation:
     def _finish(self, split: SplitWriter) -> None:
         if _state_of(self.source) != self.state:
             raise DataError("changed while it was read; start again", file=self.source)
+        cancelled, stores = Event(), split.stores()
         with ThreadPoolExecutor() as threads:  # most of it is hashing, which releases the interpreter lock
-            source = self.state | threads.submit(describe_file, self.source).result()
-            about = {"options": self.options_identity, "source": source, "tally": split.tally.to_dict()}
-            stores = split.stores()
-            list(threads.map(lambda name: stores[name].finish({"split": name, **about}), stores))
+            try:
+                source = self.state | threads.submit(describe_file, self.source, cancelled=cancelled).result()
+                about = {"options": self.options_identity, "source": source, "tally": split.tally.to_dict()}
+                finish = [
+                    threads.submit(store.finish, {"split": name, **about}, cancelled=cancelled)
+                    for name, store in stores.items()
+                ]
+                for future in finish:
+                    future.result()
+            finally:
+                cancelled.set()  # after Ctrl-C nobody waits until gigabytes are hashed
 
     def _publish(self) -> None:
         if self.out.exists():

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sedd.files import standard_stream
+from sedd.plain_text import SafeConsole
 
 DATA_LINE_SECONDS = 30.0
 """Time between two lines where there is no terminal."""
@@ -30,7 +31,7 @@ class DataProgress:
     """
 
     def __init__(self, console: Console | None = None, *, enabled: bool = True) -> None:
-        self.console = console or Console(
+        self.console = console or SafeConsole(
             file=standard_stream("stderr", unfailing=True), highlight=False, soft_wrap=True
         )
         self.enabled, self.live = enabled, enabled and self.console.is_terminal

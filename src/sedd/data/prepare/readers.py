@@ -61,34 +61,46 @@ def read_chunks(stream: ByteStream) -> Iterator[Chunk]:
 
 
 def _find_first_header(stream: ByteStream, blocks: Iterator[bytes]) -> _Start:
-    data, more = b"", True
-    while more:
-        block = next(blocks, b"")
-        data, more = data + block, bool(block)
-        if (len(data) >= ENOUGH or not more) and (start := _skip_to_header(stream, data)):
-            return start
-    content = "holds only blank lines and comments" if data else "is empty"
-    line = max(1, data.count(b"\n"))
-    raise DataError(f"the file {content}; expected FASTA records", file=stream.path, line=line)
-
-
-def _skip_to_header(stream: ByteStream, data: bytes) -> _Start | None:
-    """Skip blank lines and comments; None where `data` has nothing else."""
-    repairs = []
-    at, line = 0, 1
+    """Skip a byte order mark, blank lines and comments, each of them once."""
+    data = b""
+    while len(data) < ENOUGH and (block := next(blocks, b"")):
+        data += block
     # CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space.
     newline = b"\r" if b"\r" in data and b"\n" not in data else b"\n"
-    if data.startswith(BOM):
-        at = len(BOM)
-        repairs.append("byte_order_mark")
+    empty, line = not data, 1
+    repairs = dict.fromkeys(["byte_order_mark"] if data.startswith(BOM) else [])
+    data = data.removeprefix(BOM)
+    block = b"more"
+    while block:
+        complete = data.rfind(newline) + 1
+        found, line = _skip_to_header(stream, data[:complete], line, newline, repairs)
+        if found is None:
+            block = next(blocks, b"")
+            data = data[complete:] + block
+        if found is None and not block:  # the last line has no line end
+            found, line = _skip_to_header(stream, data, line, newline, repairs)
+        if found is not None:
+            return data[found + 1 :], line, newline, tuple(repairs)
+        if len(data) > records.LONGEST_RECORD:
+            message = f"a line of more than {len(data):,} bytes before the first record"
+            raise DataError(message, file=stream.path, line=line)
+    content = "is empty" if empty else "holds only blank lines and comments"
+    raise DataError(f"the file {content}; expected FASTA records", file=stream.path, line=max(1, line - 1))
+
+
+def _skip_to_header(
+    stream: ByteStream, data: bytes, line: int, newline: bytes, repairs: dict[str, None]
+) -> tuple[int | None, int]:
+    """Where the first header is in lines that begin with number `line`, None if there is none, and the line there."""
+    at = 0
     while at < len(data):
         end = data.find(newline, at)
         end = len(data) if end < 0 else end
         text = data[at:end].strip()
         if text.startswith(b">"):
-            return data[data.index(b">", at) + 1 :], line, newline, tuple(repairs)
+            return data.index(b">", at), line
         if text.startswith(b";"):
-            repairs.append("comments")
+            repairs["comments"] = None
         elif text:
             raise DataError(
                 f"expected a FASTA header that starts with '>', got {_shown(text)}. For plain text set "
@@ -97,7 +109,7 @@ def _skip_to_header(stream: ByteStream, data: bytes) -> _Start | None:
                 line=line,
             )
         at, line = end + 1, line + 1
-    return None
+    return None, line
 
 
 def _complete_records(pending: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:

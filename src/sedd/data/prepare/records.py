@@ -76,17 +76,23 @@ def _parse_clean(part: bytes, line: int) -> Record | None:
 
 
 def _parse_dirty(path: Path, part: bytes, line: int, newline: bytes, repairs: tuple[str, ...]) -> Iterator[Record]:
-    header, _, body = part.partition(newline)
-    if b"\r" in header[:-1]:
-        raise DataError("a bare carriage return in a header; the file mixes line ends", file=path, line=line)
-    body, glued, rest = body.partition(b">")
-    sequence, own = _repaired_sequence(body, newline)
-    if header.endswith(b"\r") and "carriage_returns" not in own:
-        own = ("carriage_returns", *own)
-    yield Record(_name(header), sequence, line, (*repairs, *own))
-    if glued:
+    begin, end = 0, len(part)
+    while begin <= end:
+        first_line = part.find(newline, begin)
+        first_line = end if first_line < 0 else first_line
+        header = part[begin:first_line]
+        if b"\r" in header[:-1]:
+            raise DataError("a bare carriage return in a header; the file mixes line ends", file=path, line=line)
         # Concatenating files without a final newline puts the next header behind a sequence.
-        yield from _parse_dirty(path, rest, line + 1 + body.count(newline), newline, ("glued_header",))
+        glued = part.find(b">", first_line + 1)
+        body = part[first_line + 1 : end if glued < 0 else glued]
+        sequence, own = _repaired_sequence(body, newline)
+        if header.endswith(b"\r") and "carriage_returns" not in own:
+            own = ("carriage_returns", *own)
+        yield Record(_name(header), sequence, line, (*repairs, *own))
+        if glued < 0:
+            return
+        begin, line, repairs = glued + 1, line + 1 + body.count(newline), ("glued_header",)
 
 
 def _repaired_sequence(body: bytes, newline: bytes) -> tuple[bytes, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ class StoreWriter:
         values, counts = np.unique(lengths, return_counts=True)
         self._length_counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Make both files durable and write the manifest: its own entries, their hashes, and those of `manifest`."""
+    def finish(self, manifest: dict[str, Any], *, cancelled: Event | None = None) -> None:
+        """Make both files durable and write the manifest: its own entries, their hashes, and those of `manifest`.
+        Raises InterruptedError soon after `cancelled` was set."""
         self._offset_file.seek(0)
         self._offset_file.write(npy_header(self.sequences + 1))
         for file in (self._token_file, self._offset_file):
@@ -57,7 +59,7 @@ class StoreWriter:
             "residues": self.tokens,
             "letter_counts": self._token_counts.tolist(),
             LENGTHS: {str(length): count for length, count in sorted(self._length_counts.items())},
-            "files": {name: describe_file(self.directory / name) for name in (TOKENS, OFFSETS)},
+            "files": {name: describe_file(self.directory / name, cancelled=cancelled) for name in (TOKENS, OFFSETS)},
         }
         write_json(self.directory / MANIFEST, own | manifest)
 

@@ -12,6 +12,9 @@ from sedd.diagnosis.logs.log import Log, Row, Value, is_missing
 from sedd.diagnosis.logs.names import loss_rank
 from sedd.errors import DataError
 
+DEEPEST = 20
+"""Nesting of records."""
+
 
 def read_json(file: Path, text: str) -> Log | None:
     """A file that is one JSON document; None where it is something else.
@@ -90,12 +93,12 @@ def _log(
     return Log(file, form, tuple(names), rows, notes=notes)
 
 
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Nested records as one, with names such as `train/loss`; lists and nulls are left out."""
+def _flat(record: Mapping[str, Any], prefix: str = "", *, deepest: int = DEEPEST) -> dict[str, Value]:
+    """Nested records as one, with names such as `train/loss`; lists, nulls and what is too deep are left out."""
     values: dict[str, Value] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
-            values |= _flat(value, f"{prefix}{name}/")
+            values |= _flat(value, f"{prefix}{name}/", deepest=deepest - 1) if deepest else {}
         elif isinstance(value, str) and not is_missing(value):
             values[prefix + str(name)] = value
         elif isinstance(value, int | float) and not isinstance(value, bool):

@@ -14,6 +14,8 @@ Line = tuple[int, str]
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MOST_BYTES = 1 << 30
+"""Of a log."""
 BINARY = "a binary file, not a log that can be read; export the log as CSV"
 
 
@@ -25,7 +27,7 @@ def read_text(file: Path) -> str:
     """
     if not file.exists():
         raise DataError("no such file", file=file)
-    raw = b"".join(ByteStream(file).blocks())
+    raw = ByteStream(file).content(most=MOST_BYTES)
     if raw.startswith(_UTF16):
         try:
             return raw.decode("utf-16")

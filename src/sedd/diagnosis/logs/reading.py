@@ -68,7 +68,7 @@ def open_log(path: Path, *, loss: str | None = None) -> Log:
     if not files:
         raise DataError(f"no log in this directory; give {FORMATS}", file=path)
     file = files[0]
-    if is_event_file(file) and file.exists():
+    if is_event_file(file) and file.is_file():
         return read_events(files)
     text = read_text(file)
     log = read_json(file, text)
