@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 
 import pytest
 from rich.console import Console
 
+from sedd import cli
 from sedd.cli.console import attach_logging
 from sedd.data.prepare import progress
 from sedd.data.prepare.progress import DataProgress, duration
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_one_message_and_exit_code_2(monkeypatch, capfd, error) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` replaces it
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert "out of memory" in capfd.readouterr().err
 
 
 class Clock:

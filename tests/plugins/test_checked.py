@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ class Impure(sedd.Curriculum):
     """Returns another number at each call."""
 
     difficulty_ramp: Literal["impure"] = "impure"
-    calls: list[int] = []
+    calls: ClassVar[list[int]] = []
 
     def difficulty(self, step: int) -> float:
         self.calls.append(step)

@@ -23,7 +23,7 @@ from sedd.runs.step_report import StepReport
 from sedd.training import trainer as trainer_module
 from sedd.training.deferral import signals_deferred
 from tests.conftest import TINY
-from tests.training.test_trainer import contents, lines
+from tests.training.test_trainer import Brittle, contents, lines
 
 QUICK = ("sampling.at_steps=[5]", "sampling.count=2", "evaluation.sequences=8", "evaluation.train_sequences=4")
 
@@ -160,6 +160,26 @@ def test_the_weights_and_buffers_of_a_users_network_are_restored(tiny, monkeypat
     assert [report.loss for report in other.steps()][-len(reports) :] == [report.loss for report in reports]
     for mine, theirs in zip(trainer.network.state_dict().values(), other.network.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_skipped_step_whose_record_was_interrupted_is_recorded_once(tiny, tmp_path, monkeypatch, after):
+    config = tiny("training.log_every=1", "training.eval_every=1000")
+    runs = []
+    for name, call in (("straight", 0), ("interrupted", 5)):  # the call writes the record of the skipped step
+        torch.manual_seed(0)
+        trainer = sedd.Trainer(config, model=Brittle({3}), run=tmp_path / name)
+        if call:
+            with monkeypatch.context() as patched:
+                Interrupter(KeyboardInterrupt(), call, after=after).patch(patched, RunDirectory, "append")
+                with pytest.raises(KeyboardInterrupt):
+                    trainer.fit(progress=False)
+            assert trainer.state.pending is not None
+            assert trainer.state.pending.skipped
+        trainer.fit(progress=False)
+        runs.append(tmp_path / name)
+    assert lines(runs[0]) == lines(runs[1])
+    assert contents(runs[0]) == contents(runs[1])
 
 
 def test_ctrl_c_during_an_update_waits_for_its_end(tiny, monkeypatch):

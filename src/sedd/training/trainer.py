@@ -131,13 +131,10 @@ class Trainer:
         self.saved: Saved | None = None  # the checkpoint that was written or loaded last
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
-        self._owns_run = False
-        self.saved_state: TrainState | None = None
-        """The state in the last checkpoint that this trainer has written."""
         check_ranks_agree(self.world, config, self.data.fingerprint, sequences=self.batches.batch_sequences)
-        if self.world.broadcast_object(lambda: found is not None):
+        self._owns_run = self.world.broadcast_object(lambda: found is not None)
+        if self._owns_run:
             load_checkpoint(self, found)
-            self._owns_run = True
 
     # Training ------------------------------------------------------------------------------------------------------
 
