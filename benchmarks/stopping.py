@@ -65,14 +65,14 @@ def phases(folder: Path) -> dict[str, Phase]:
         )
 
     return {
-        "training, short steps": train("short"),
-        "training, one long step": train("long", "training.batch_size=20000"),
-        "training, evaluation": train("evaluation", "training.eval_every=1", "evaluation.sequences=20000"),
-        "training, samples": train("samples", "sampling.at_steps=[1]", "sampling.count=100000"),
+        "short-steps": train("short"),
+        "long-step": train("long", "training.batch_size=20000"),
+        "evaluation": train("evaluation", "training.eval_every=1", "evaluation.sequences=20000"),
+        "samples": train("samples", "sampling.at_steps=[1]", "sampling.count=100000"),
         "evaluate": of_run("evaluate", "--sequences", "20000", "--masks", "64"),
         "sample": of_run("sample", "-n", "100000", "--out", str(folder / "samples.fasta")),
-        "prepare, 1 process": prepare(1),
-        "prepare, 2 processes": prepare(2),
+        "prepare-1": prepare(1),
+        "prepare-2": prepare(2),
     }
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=600)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(f"{'phase':28} {'first word':>12} {'saved':>8} {'end':>8} {'code':>5}  left")
+    print("| phase | first word | saved | end | exit code | left |\n|---|---|---|---|---|---|")
     with TemporaryDirectory() as name:
         folder = Path(name)
         chosen = {key: phase for key, phase in phases(folder).items() if arguments.phase in (None, key)}
@@ -128,7 +128,8 @@ def main() -> None:
         for key, phase in chosen.items():
             for _ in range(arguments.repeats):
                 answered, saved, ended, code, left = stopped(phase)
-                print(f"{key:28} {answered:10.2f} s {saved:6.2f} s {ended:6.2f} s {code:5}  {left}", flush=True)
+                known = f"{saved:.2f} s" if math.isfinite(saved) else "-"
+                print(f"| {key} | {answered:.2f} s | {known} | {ended:.2f} s | {code} | {left} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ COMMANDS = [
     "flat.py --toy",
     "gpu.py --toy",
     "kill_ranks.py --kills 1 --longest 1 --steps 40",
+    "stopping.py --phase evaluation",
     "sampling.py --toy --graph uniform 2 1",
     "users_table.py FASTA --seeds 1 --steps 20",
     "attribution.py --toy",

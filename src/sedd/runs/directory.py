@@ -112,7 +112,7 @@ class RunDirectory:
             )
 
     def begin(
-        self, config: Config, *, resume: bool, step: int = 0, identity: str | None = None, **environment: str
+        self, config: Config, *, resume: bool, step: int | None = None, identity: str | None = None, **environment: str
     ) -> None:
         """Write the configuration and the environment, with additions to it. The caller holds the lock.
 
@@ -121,7 +121,7 @@ class RunDirectory:
         Args:
             config: of the run.
             resume: whether the directory may hold a run of this configuration.
-            step: the optimizer step that training goes on from.
+            step: the optimizer step that training goes on from; None: it is not compared.
             identity: of the run, if the directory may have lost it.
             environment: more keys for the file of the environment.
 
@@ -130,7 +130,8 @@ class RunDirectory:
                 if another process has trained this run beyond `step`.
         """
         self.check(config, resume=resume)
-        beyond = [path for path in checkpoint.listing(self.checkpoints) if checkpoint.step_of(path) > step]
+        found = checkpoint.listing(self.checkpoints)
+        beyond = [path for path in found if step is not None and checkpoint.step_of(path) > step]
         if beyond:
             raise CheckpointError(
                 f"another process has trained this run to {beyond[-1].name} in the meantime, and this one is at step "
