@@ -114,7 +114,9 @@ def _of_file(model: Pretrained, run: Path, name: str) -> EvaluatedData:
     return store, _names(model, name), None if record is None else np.array(record.token_counts)
 
 
-def _names(model: Pretrained, name: str) -> Iterator[str] | None:
+def _names(model: Pretrained, name: str | tuple[str, ...]) -> Iterator[str] | None:
+    if not isinstance(name, str):
+        return None
     path = Path(name).expanduser()
     return sequence_names(path, model.config.data, model.alphabet) if path.is_file() else None
 
