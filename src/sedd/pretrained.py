@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sedd.config.config import Config
@@ -52,12 +54,14 @@ class Pretrained:
     """Optimizer steps that the weights were trained for."""
     trained_on: Mapping[str, Any]
     """`Dataset.fingerprint` of the training data."""
+    token_counts: NDArray[np.int64] | None = None
+    """(n,): how often each symbol occurs in the training data, where it is known; others are never sampled."""
 
     @property
     def generation(self) -> Generation:
         """Draws samples one by one, with their costs and in constant memory; `sedd sample` uses it."""
         model = (self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths)
-        return Generation(*model)
+        return Generation(*model, token_counts=self.token_counts)
 
     def sample(self, count: int, *, length: int | None = None, seed: int = 0, **options: Unpack[Choices]) -> list[str]:
         """Generate sequences from nothing.
@@ -255,7 +259,11 @@ def load(
     network.eval().requires_grad_(False).to(place)
     lengths = LengthDistribution.from_dict(saved.state["lengths"])
     step = int(saved.state["train"]["step"])
-    return Pretrained(config, network, process, alphabet, lengths, backend, place, step, saved.state["data"])
+    counts = saved.state.get("token_counts")
+    token_counts = None if counts is None else np.array(counts, np.int64)
+    return Pretrained(
+        config, network, process, alphabet, lengths, backend, place, step, saved.state["data"], token_counts
+    )
 
 
 def _config(saved: Mapping[str, Any], device: str) -> Config:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sedd.errors import CheckpointError
 from sedd.runs import checkpoint
 from sedd.runs.state import TrainState
@@ -28,6 +30,7 @@ def write_checkpoint(trainer: Trainer) -> Path:
             "ema_updates": trainer.ema.updates,
             "alphabet": trainer.data.alphabet.to_dict(),
             "lengths": trainer.lengths.to_dict(),
+            "token_counts": np.asarray(trainer.data.token_counts).tolist(),
             "data": trainer.data.fingerprint,
         },
         config=trainer.config.to_dict(),
