@@ -1,17 +1,26 @@
-"""Atomic writes, a lock between processes, and the cache directory."""
+"""Atomic writes, compressed output, a lock between processes, and the cache directory."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import json
+import lzma
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal, cast
 
 from sedd.errors import SeddWarning
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 try:
     import fcntl
@@ -52,6 +61,26 @@ def json_bytes(data: Any) -> bytes:
 def finite_or_none(value: float) -> float | None:
     """The number for JSON, which has no NaN and no infinity."""
     return float(value) if math.isfinite(value) else None
+
+
+def open_output(path: Path, *, append: bool = False) -> IO[str]:
+    """Open a file for text in UTF-8, in a directory that is made if necessary; line ends stay as they are written.
+
+    The content is compressed where the name ends in `.gz`, `.bz2`, `.xz` or `.zst`. What is appended to a compressed
+    file is a member of its own, which all programs read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode: Literal["at", "wt"] = "at" if append else "wt"
+    match path.suffix:
+        case ".gz":
+            return cast("IO[str]", gzip.open(path, mode, encoding="utf-8", newline=""))
+        case ".bz2":
+            return bz2.open(path, mode, encoding="utf-8", newline="")
+        case ".xz":
+            return lzma.open(path, mode, encoding="utf-8", newline="")
+        case ".zst":
+            return cast("IO[str]", zstd.open(path, mode, encoding="utf-8", newline=""))
+    return path.open(mode, encoding="utf-8", newline="")
 
 
 def sync_directory(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Temperature, top-p and symbols that must not be drawn, which change the distribution.
 
-All of them act on p(x0 | the other positions), the network's distribution of a clean residue, for either graph; the scores
-that belong to the changed distribution follow in closed form. So they mean the same for every predictor.
+All of them act on p(x0 | the other positions), the network's distribution of a clean residue, for either graph; the
+scores that belong to the changed distribution follow in closed form. So they mean the same for every predictor.
 """
 
 from __future__ import annotations
