@@ -66,6 +66,51 @@ def test_evaluate_writes_a_row_for_each_sequence_with_the_ids_of_the_file(run, t
     assert mean == pytest.approx(overall["nats"], abs=1e-4)
 
 
+@pytest.fixture
+def of_file(tiny, tmp_path) -> Path:
+    (tmp_path / "train.fasta").write_text(
+        "".join(f">t{i}\n{'MKVLAAGIVG'[i % 10 :]}{'ACDEFGHIKL' * 2}\n" for i in range(40))
+    )
+    config = tiny(f"data.train={tmp_path / 'train.fasta'}", "data.holdout=0.2", "model.length=24")
+    sedd.Trainer(config, run=tmp_path / "run").fit(progress=False)
+    return tmp_path / "run"
+
+
+DIRTY = FASTA + f">bad\nMKX\n>low\nmkvl\n>tiny\nM\n>known\nMKVLAAGIVG{'ACDEFGHIKL' * 2}\n>other\nG{'ACDEFGHIKL' * 2}\n"
+
+
+def test_what_was_dropped_repaired_cropped_and_trained_on_is_said_everywhere(of_file, tmp_path):
+    (tmp_path / "some.fasta").write_text(DIRTY)
+    common = ("evaluate", of_file, tmp_path / "some.fasta", "--device", "cpu", "--no-controls")
+    read = json.loads(sedd_(*common, "--json"))["input"]
+    assert (read["read"], read["kept"], read["cropped"]) == (8, 6, 2)
+    assert read["in_training"] in (1, 2)  # the others may be in the held-out part
+    assert {kind: found[0] for kind, found in read["dropped"].items()} == {"ambiguous": 1, "short": 1}
+    printed = sedd_(*common, "--per-sequence", tmp_path / "each.csv")
+    assert "8 read, 6 kept, 2 dropped" in printed
+    assert f"{read['in_training']} of 6 sequences are in the training set" in printed
+    assert "2 of 6 sequences are longer than 24 residues" in printed
+    found = rows(tmp_path / "each.csv")
+    assert [row["id"] for row in found] == ["a", "b", "c", "bad", "low", "tiny", "known", "other"]
+    assert [bool(row["nats"]) for row in found] == [True, True, True, False, True, False, True, True]
+    remarks = {row["id"]: row["remark"] for row in found}
+    assert remarks["bad"].startswith("dropped: ")
+    assert remarks["low"]
+    assert not remarks["a"]
+    assert "cropped from 32 to 24" in remarks["c"]
+    assert ("in the training set" in remarks["known"]) + ("in the training set" in remarks["other"]) == read[
+        "in_training"
+    ]
+
+
+def test_that_the_training_set_is_gone_is_said(of_file, tmp_path):
+    (tmp_path / "some.fasta").write_text(FASTA)
+    (tmp_path / "train.fasta").unlink()
+    common = ("evaluate", of_file, tmp_path / "some.fasta", "--device", "cpu", "--no-controls")
+    assert json.loads(sedd_(*common, "--json"))["input"]["in_training"] is None
+    assert "unknown" in sedd_(*common)
+
+
 def test_all_sequences_are_in_the_table_and_those_without_names_have_numbers(absorb, tmp_path):
     sedd_("evaluate", absorb, "--device", "cpu", "--per-sequence", tmp_path / "each.csv", "--no-controls")
     assert [row["id"] for row in rows(tmp_path / "each.csv")] == [str(number) for number in range(1, 257)]

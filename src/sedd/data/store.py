@@ -77,6 +77,15 @@ class TokenStore:
         """`lengths[indices]`, without computing the others."""
         return np.asarray(self._offsets[indices + 1] - self._offsets[indices])
 
+    def starts_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some sequences begin in `tokens`."""
+        return np.asarray(self._offsets[indices])
+
+    @property
+    def tokens(self) -> Ids:
+        """The ids of all sequences, one after the other."""
+        return self._tokens
+
     @property
     def token_counts(self) -> NDArray[np.int64]:
         """How often each of the n symbols occurs."""

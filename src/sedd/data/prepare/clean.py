@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sedd.data.alphabet import Alphabet
 from sedd.data.prepare.nucleotides import is_nucleotides
 from sedd.data.prepare.records import Record
-from sedd.data.prepare.tally import MOST_CHARACTERS, Tally, count
+from sedd.data.prepare.tally import DROPS, MOST_CHARACTERS, REPAIRS, Tally, count, remark
 from sedd.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ _ANNOTATION = re.compile(r"(ss|sa|aa)_|.*onsensus")
 class _Dropped(Exception):  # noqa: N818  # control flow within this file, never an error that anyone sees
     def __init__(self, kind: str, characters: str = "") -> None:
         self.kind, self.characters = kind, characters
+
+
+class Outcome(NamedTuple):
+    """What became of a record."""
+
+    sequences: list[bytes]
+    """Empty if it was dropped."""
+    remark: str
+    """Why it was dropped, or what was repaired; empty if it was kept as it is."""
 
 
 class Cleaner:
@@ -51,6 +60,10 @@ class Cleaner:
     def __call__(self, record: Record) -> list[bytes]:
         """The sequences of `record` after cleaning; an empty list if it is dropped. Raises DataError with file and
         line, if the policy is `error`."""
+        return self.outcome(record).sequences
+
+    def outcome(self, record: Record) -> Outcome:
+        """`__call__`, with what was done to the record."""
         tally = self.tally
         tally.read += 1
         repairs: list[str] = []
@@ -63,13 +76,13 @@ class Cleaner:
             fragments = self._cleaned(record, repairs)
         except _Dropped as dropped:
             count(tally.dropped, dropped.kind, record.location(self.source), characters=dropped.characters)
-            return []
+            return Outcome([], remark(DROPS, [dropped.kind], dropped.characters))
         for kind in repairs:
             count(tally.repaired, kind, record.location(self.source))
         tally.kept += 1
         tally.sequences += len(fragments)
         tally.residues += sum(map(len, fragments))
-        return fragments
+        return Outcome(fragments, remark(REPAIRS, repairs))
 
     def _cleaned(self, record: Record, repairs: list[str]) -> list[bytes]:
         sequence = record.sequence

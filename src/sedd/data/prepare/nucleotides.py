@@ -15,7 +15,7 @@ NUCLEOTIDES = b"ACGTUN"
 CODES = NUCLEOTIDES + b"RYSWKMBDHV"
 """Nucleotides and the ambiguity codes of IUPAC."""
 SURELY = 20
-"""A sequence at least this long, of these letters alone, is no protein: of natural proteins fewer than one in 5,000
+"""A sequence at least this long, of nothing but these, is no protein: of natural proteins fewer than one in 5,000
 begins with 20 residues without E, F, I, L, P and Q, and hardly any of them is rich in nucleotide letters."""
 LEAST_SHARE = 0.8
 """Share of `NUCLEOTIDES` among the letters; the others are ambiguity codes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,9 +97,15 @@ class Tally:
         for title, words in zip(GROUPS, (REPAIRS, DROPS, NOTES), strict=True):
             group: dict[str, Kind] = getattr(self, title)
             for name, kind in sorted(group.items(), key=lambda item: -item[1].records):
-                because = f": {', '.join(map(repr, kind.characters))}" if kind.characters else ""
-                lines.append(f"  {title:8} {kind.records:>11,}  {words.get(name, name)}{because} (first: {kind.first})")
+                text = remark({name: words.get(name, name)}, [name], kind.characters)
+                lines.append(f"  {title:8} {kind.records:>11,}  {text} (first: {kind.first})")
         return "\n".join(lines)
+
+
+def remark(words: Mapping[str, str], kinds: Iterable[str], characters: str = "") -> str:
+    """The kinds of repairs (or drops) of one record in words, with the characters that were the reason."""
+    because = f": {', '.join(map(repr, characters))}" if characters else ""
+    return "; ".join(words[kind] for kind in kinds) + because
 
 
 def count(group: dict[str, Kind], name: str, first: str, *, number: int = 1, characters: str = "") -> None:
