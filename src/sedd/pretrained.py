@@ -22,6 +22,7 @@ from sedd.evaluation.bound import Bound
 from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
+from sedd.evaluation.notation import NotScoredError
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
@@ -196,16 +197,21 @@ class Pretrained:
 
         Args:
             sequence: the wild type, in symbols of the alphabet, at most `model.length` residues.
-            mutations: such as `A42G`, positions from 1; several at once joined with `:` or `,`.
+            mutations: such as `A42G` or `p.Ala42Gly`, positions from 1; several at once joined with `:`, `,` or `;`;
+                `p.=` or `_wt` for the wild type, which scores 0.
             masks: noise levels for the difference of the bounds; more of them lower its standard error.
             bound: whether to compute that difference, which takes `masks` evaluations for each variant.
             seed: keys the noise.
 
         Raises:
-            DataError: if a mutation cannot be read or does not fit the sequence, or the sequence is too long.
+            DataError: if a mutation cannot be read, is no substitution or does not fit the sequence, or the sequence is
+                too long.
         """
         wild = wild_type(sequence, self.alphabet, self.config.model.length)
-        parsed = [parse(text, wild, self.alphabet) for text in mutations]
+        try:
+            parsed = [parse(text, wild, self.alphabet) for text in mutations]
+        except NotScoredError as error:
+            raise DataError(f"a mutation is {error}; leave it out, there is no score for it") from None
         # bfloat16 leaves two or three digits of a log-probability: enough for a mean over residues, too few for one.
         precise = self.backend.model_copy(update={"precision": "float32"})
         estimator = replace(self._estimator([wild], masks, 1, seed), backend=precise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -153,8 +154,25 @@ def test_score_variants_writes_a_row_for_each_mutation(run, tmp_path):
     assert float(found[1]["log_odds"]) == pytest.approx(score.log_odds, rel=1e-4)
     assert float(found[1]["bound_difference"]) == pytest.approx(score.bound_difference, rel=1e-4)
     printed = sedd_("score-variants", *common, "--no-bound").splitlines()
-    assert printed[0] == "id,mutation,log_odds,bound_difference,stderr"
-    assert printed[1].endswith(",,")
+    assert printed[0] == "id,mutation,log_odds,bound_difference,stderr,remark"
+    assert printed[1].endswith(",,,")
+
+
+def test_score_variants_reads_hgvs_says_what_has_no_score_and_makes_all_changes(absorb, tmp_path):
+    (tmp_path / "wild.fasta").write_text(">a\nMKVL\n")
+    (tmp_path / "some.csv").write_text("hgvs_pro;score\np.Met1Ala;0,1\np.Lys2Ter;-1\np.=;0\n")
+    common = ("score-variants", absorb, tmp_path / "wild.fasta", "--device", "cpu", "--no-bound")
+    sedd_(*common, tmp_path / "some.csv", "--out", tmp_path / "to.csv")
+    found = rows(tmp_path / "to.csv")
+    assert [row["mutation"] for row in found] == ["p.Met1Ala", "p.Lys2Ter", "p.="]
+    assert [bool(row["remark"]) for row in found] == [False, True, False]
+    assert found[1]["log_odds"] == ""
+    assert float(found[2]["log_odds"]) == 0.0
+    sedd_(*common, "--all-singles", "--out", tmp_path / "all.csv.gz")
+    text = gzip.decompress((tmp_path / "all.csv.gz").read_bytes()).decode().splitlines()
+    assert len(text) == 1 + 4 * 19
+    assert [row["log_odds"] for row in csv.DictReader(text) if row["mutation"] == "M1A"] == [found[0]["log_odds"]]
+    assert "--all-singles" in error(*common)
 
 
 def test_score_variants_checks_its_input_before_it_writes(absorb, tmp_path):
