@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +145,15 @@ def _synthetic(data: Data, seed: int) -> Dataset:
 
 
 def _open(data: Data, given: Files, options: PrepareOptions, progress: Progress | None) -> Prepared:
+    prepared = _found(data, given, options, progress)
+    for store in (prepared.train, prepared.valid):
+        # Of several processes on one machine the first one is enough.
+        if store is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+            store.verify()
+    return prepared
+
+
+def _found(data: Data, given: Files, options: PrepareOptions, progress: Progress | None) -> Prepared:
     if isinstance(given, str) and (path := Path(given).expanduser()).is_dir() and _holds_store(path):
         return _open_store(path, options)
     source = find(given)

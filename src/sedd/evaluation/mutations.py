@@ -120,8 +120,8 @@ def _not_in(alphabet: Alphabet) -> str:
 def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, Ids]:
     """The sequences of a file by their ids, (L,) token ids each.
 
-    Lower case is read as upper case, and a stop (*) at the end is removed; both are logged. Nothing else is repaired, because positions
-    would shift: a DataError with file and line if a sequence is invalid or an id is repeated.
+    Lower case is read as upper case, and a stop (*) at the end is removed; both are logged. Nothing else is repaired,
+    because positions would shift: a DataError with file and line if a sequence is invalid or an id is repeated.
     """
     wild_types: dict[str, Ids] = {}
     repaired: list[str] = []
