@@ -104,6 +104,14 @@ def test_what_was_dropped_repaired_cropped_and_trained_on_is_said_everywhere(of_
     ]
 
 
+def test_a_column_of_a_table_is_evaluated(absorb, tmp_path):
+    (tmp_path / "some.csv").write_text("id,seq\na,MKVLAAGIVG\nb,MKKLLPTAAA\n")
+    common = ("evaluate", absorb, tmp_path / "some.csv", "--device", "cpu", "--no-controls")
+    assert "--column seq" in error(*common)
+    sedd_(*common, "--column", "seq", "--per-sequence", tmp_path / "each.csv")
+    assert [row["id"] for row in rows(tmp_path / "each.csv")] == ["a", "b"]
+
+
 def test_that_the_training_set_is_gone_is_said(of_file, tmp_path):
     (tmp_path / "some.fasta").write_text(FASTA)
     (tmp_path / "train.fasta").unlink()

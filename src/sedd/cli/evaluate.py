@@ -15,7 +15,7 @@ from rich.markup import escape
 from sedd.cli.app import AsJson, RunPath, Weights, Which, app
 from sedd.cli.console import margin, number, out, print_json, print_table, progress_bar, table
 from sedd.cli.quality import own_data, quality
-from sedd.cli.user_file import UserFile
+from sedd.cli.user_file import Column, UserFile
 from sedd.data import Sequences
 from sedd.data.prepare.source_records import SourceRecord, source_records
 from sedd.data.prepare.sources import find
@@ -54,6 +54,7 @@ def evaluate(
     per_sequence: Annotated[
         Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV).")
     ] = None,
+    column: Column = None,
     weights: Weights = "ema",
     which: Which = "best",
     controls: Annotated[
@@ -67,10 +68,10 @@ def evaluate(
 ) -> None:
     """The likelihood bound of a trained model, nats per residue, beside controls."""
     if samples is not None:
-        quality(run, reference=data, samples=samples, device=device, as_json=as_json)
+        quality(run, reference=data, samples=samples, column=column, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    file = None if data is None else UserFile.of_model(model, data)
+    file = None if data is None else UserFile.of_model(model, data, column)
     store, records, token_counts = _held_out(model, run) if file is None else _of_file(file, run)
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))

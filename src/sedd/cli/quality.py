@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, out, print_json, print_saved
-from sedd.cli.user_file import UserFile, opened
+from sedd.cli.user_file import Column, UserFile, opened, with_column
 from sedd.config.sections import Data, Residues
 from sedd.data import ESM, PROTEIN, Alphabet, Dataset, Sequences, open_data
 from sedd.data.overlap import found_in
@@ -40,6 +40,7 @@ def quality(
     train: Annotated[
         str | None, typer.Option(help="Training sequences, for novelty; default for a run: its training set.")
     ] = None,
+    column: Column = None,
     samples: Annotated[int, typer.Option(min=1, help="Of a run: how many sequences to sample.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples and same numbers.")] = 0,
     align: Annotated[
@@ -54,7 +55,9 @@ def quality(
         require_matplotlib()
     if align:
         blast_like()
-    judged, files, tally = _judge(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    judged, files, tally = _judge(
+        subject, reference, train, column, samples=samples, seed=seed, align=align, device=device
+    )
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
         quality_figure(judged).savefig(plot)
@@ -86,7 +89,15 @@ class _Judged(NamedTuple):
 
 
 def _judge(
-    subject: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
+    subject: Path,
+    reference: str | None,
+    train: str | None,
+    column: str | None,
+    *,
+    samples: int,
+    seed: int,
+    align: bool,
+    device: str,
 ) -> _Judged:
     """Judge a FASTA of samples, or a run by `samples` sequences drawn from it."""
     model = load(subject, device=device) if subject.is_dir() else None
@@ -103,8 +114,9 @@ def _judge(
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     else:
-        sequences, tally, alphabet = read_samples(subject)
+        sequences, tally, alphabet = read_samples(subject, column)
         options, longest = Data(min_length=1, alphabet="esm" if alphabet is ESM else "protein"), None
+    options = with_column(options, column)
     files: dict[str, UserFile] = {}
     if train is not None:
         training = opened(options, train, alphabet)
@@ -135,7 +147,7 @@ def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
     return dataset
 
 
-def read_samples(file: Path) -> tuple[list[str], Tally, Alphabet]:
+def read_samples(file: Path, column: str | None) -> tuple[list[str], Tally, Alphabet]:
     """The samples in a file of sequences, how they were read, and their alphabet.
 
     The alphabet is that of ESM if a sample has one of its ambiguous amino acids (X, B, U, Z, O), which models with that
@@ -144,7 +156,7 @@ def read_samples(file: Path) -> tuple[list[str], Tally, Alphabet]:
     if not file.exists() and not is_pipe(file):
         raise DataError(f"{file}: neither a run nor a FASTA file of samples")
     with regular_file(file) as path:
-        form = SequenceFile.of(path)
+        form = SequenceFile.of(path, column=column)
         letters = {letter for record in form.read() for letter in bytes(record.sequence).upper()}  # type: ignore[arg-type]
         alphabet = ESM if letters & set(b"XBUZO") else PROTEIN
         clean = Cleaner(alphabet, Residues(), min_length=1, source=file.name, alignment=form.alignment)

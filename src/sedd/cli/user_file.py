@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from sedd.cli.console import err, out
@@ -20,6 +21,8 @@ from sedd.data.prepare.sources import find
 from sedd.data.prepare.tally import Tally
 from sedd.errors import DataError
 from sedd.pretrained import Pretrained
+
+Column = Annotated[str | None, typer.Option(help="Of a table: the column that holds the sequences.")]
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,14 @@ class UserFile:
     """(sequences,): which are in the training set; None if that is not known."""
 
     @staticmethod
-    def of_model(model: Pretrained, name: str) -> UserFile:
+    def of_model(model: Pretrained, name: str, column: str | None = None) -> UserFile:
         """Open a file with the data options of a run, and compare it with the run's training set if that is there.
 
-        Raises:
-            DataError: if the file cannot be read.
+        `column` is that of the sequences, in place of the run's. Raises DataError if the file cannot be read.
         """
-        store = opened(model.config.data, name, model.alphabet)
-        trained = trained_on(model, store)
-        return UserFile(name, model.config.data, model.alphabet, store, model.config.model.length, trained)
+        data = with_column(model.config.data, column)
+        store = opened(data, name, model.alphabet)
+        return UserFile(name, data, model.alphabet, store, model.config.model.length, trained_on(model, store))
 
     @property
     def tally(self) -> Tally:
@@ -92,6 +94,11 @@ class UserFile:
                 "is measured on them says nothing about new sequences.",
                 markup=False,
             )
+
+
+def with_column(data: Data, column: str | None) -> Data:
+    """The options with another column of sequences, if one is named."""
+    return data if column is None else data.model_copy(update={"column": column})
 
 
 def opened(data: Data, name: str, alphabet: Alphabet) -> TokenStore:

@@ -16,6 +16,8 @@ import numpy as np
 from sedd.data import Alphabet
 from sedd.data.alphabet import PROTEIN, Ids
 from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.records import Record
+from sedd.data.prepare.sources import regular_file
 from sedd.errors import DataError
 from sedd.evaluation.notation import Change, NotScoredError, changes, is_variant
 
@@ -125,7 +127,7 @@ def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, I
     """
     wild_types: dict[str, Ids] = {}
     repaired: list[str] = []
-    for record in SequenceFile.of(path).read():
+    for record in _records(path):
         where = f"{path}:{record.line}"
         text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("latin-1")
         if text != text.removesuffix("*").upper():
@@ -142,6 +144,11 @@ def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, I
             path, len(repaired), len(wild_types), repaired[0],
         )  # fmt: skip
     return wild_types
+
+
+def _records(path: Path) -> Iterator[Record]:
+    with regular_file(path) as file:
+        yield from SequenceFile.of(file).read()
 
 
 def read_mutations(path: Path, wild: Mapping[str, Ids], alphabet: Alphabet) -> list[Row]:

@@ -75,7 +75,11 @@ def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
     ids = _ids(text, alphabet, name)
     if not (ids == alphabet.mask_id).any():
         marks = " or ".join(_marks(alphabet))
-        raise SamplingError(f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn", about=name)
+        raise SamplingError(
+            f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn, or name the symbol that "
+            "marks them: --mark X",
+            about=name,
+        )
     return ids
 
 

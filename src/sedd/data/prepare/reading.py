@@ -100,7 +100,7 @@ def _column_needed(path: Path, found: str) -> DataError:
     shown = ", ".join(map(repr, titles[:20])) + (", ..." if len(titles) > 20 else "")
     return DataError(
         f"this is {formats.TABLES[found]} with the columns {shown}; name the one that holds the sequences: "
-        f"data.column={likely or 'COLUMN'}",
+        f"data.column={likely or 'COLUMN'} (`sedd evaluate` and `sedd quality`: --column {likely or 'COLUMN'})",
         file=path,
     )
 
