@@ -1,4 +1,5 @@
-"""Atomic writes, bounded reads, a lock between processes, the cache directory, and streams for messages.
+"""Atomic writes, bounded reads, compressed output, a lock between processes, the cache directory, and streams for
+messages.
 
 Files that sedd writes are never opened through a symbolic link: a link in a run directory or a store that was copied
 from elsewhere must not redirect a write.
@@ -6,10 +7,13 @@ from elsewhere must not redirect a write.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import errno
+import gzip
 import io
 import json
+import lzma
 import math
 import os
 import stat
@@ -17,9 +21,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TextIO, cast
+from typing import IO, Any, Literal, TextIO, cast
 
 from sedd.errors import SeddWarning
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 try:
     import fcntl
@@ -137,6 +146,26 @@ def json_bytes(data: Any) -> bytes:
 def finite_or_none(value: float) -> float | None:
     """The number for JSON, which has no NaN and no infinity."""
     return float(value) if math.isfinite(value) else None
+
+
+def open_output(path: Path, *, append: bool = False) -> IO[str]:
+    """Open a file for text in UTF-8, in a directory that is made if necessary; line ends stay as they are written.
+
+    The content is compressed where the name ends in `.gz`, `.bz2`, `.xz` or `.zst`. What is appended to a compressed
+    file is a member of its own, which all programs read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode: Literal["at", "wt"] = "at" if append else "wt"
+    match path.suffix:
+        case ".gz":
+            return cast("IO[str]", gzip.open(path, mode, encoding="utf-8", newline=""))
+        case ".bz2":
+            return bz2.open(path, mode, encoding="utf-8", newline="")
+        case ".xz":
+            return lzma.open(path, mode, encoding="utf-8", newline="")
+        case ".zst":
+            return cast("IO[str]", zstd.open(path, mode, encoding="utf-8", newline=""))
+    return path.open(mode, encoding="utf-8", newline="")
 
 
 def sync_directory(path: Path) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sedd.config.config import Config
@@ -21,6 +23,7 @@ from sedd.evaluation.bound import Bound
 from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
+from sedd.evaluation.notation import NotScoredError
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
@@ -53,12 +56,14 @@ class Pretrained:
     """Optimizer steps that the weights were trained for."""
     trained_on: Mapping[str, Any]
     """`Dataset.fingerprint` of the training data."""
+    token_counts: NDArray[np.int64] | None = None
+    """(n,): how often each symbol occurs in the training data, where it is known; others are never sampled."""
 
     @property
     def generation(self) -> Generation:
         """Draws samples one by one, with their costs and in constant memory; `sedd sample` uses it."""
         model = (self.config, self.network, self.process, self.backend, self.device, self.alphabet, self.lengths)
-        return Generation(*model)
+        return Generation(*model, token_counts=self.token_counts)
 
     def sample(self, count: int, *, length: int | None = None, seed: int = 0, **options: Unpack[Choices]) -> list[str]:
         """Generate sequences from nothing.
@@ -193,16 +198,21 @@ class Pretrained:
 
         Args:
             sequence: the wild type, in symbols of the alphabet, at most `model.length` residues.
-            mutations: such as `A42G`, positions from 1; several at once joined with `:` or `,`.
+            mutations: such as `A42G` or `p.Ala42Gly`, positions from 1; several at once joined with `:`, `,` or `;`;
+                `p.=` or `_wt` for the wild type, which scores 0.
             masks: noise levels for the difference of the bounds; more of them lower its standard error.
             bound: whether to compute that difference, which takes `masks` evaluations for each variant.
             seed: keys the noise.
 
         Raises:
-            DataError: if a mutation cannot be read or does not fit the sequence, or the sequence is too long.
+            DataError: if a mutation cannot be read, is no substitution or does not fit the sequence, or the sequence is
+                too long.
         """
         wild = wild_type(sequence, self.alphabet, self.config.model.length)
-        parsed = [parse(text, wild, self.alphabet) for text in mutations]
+        try:
+            parsed = [parse(text, wild, self.alphabet) for text in mutations]
+        except NotScoredError as error:
+            raise DataError(f"a mutation is {error}; leave it out, there is no score for it") from None
         # bfloat16 leaves two or three digits of a log-probability: enough for a mean over residues, too few for one.
         precise = self.backend.model_copy(update={"precision": "float32"})
         estimator = replace(self._estimator([wild], masks, 1, seed), backend=precise)
@@ -254,7 +264,11 @@ def load(
     network.eval().requires_grad_(False).to(place)
     lengths = LengthDistribution.from_dict(saved.state["lengths"])
     step = int(saved.state["train"]["step"])
-    return Pretrained(config, network, process, alphabet, lengths, backend, place, step, saved.state["data"])
+    counts = saved.state.get("token_counts")
+    token_counts = None if counts is None else np.array(counts, np.int64)
+    return Pretrained(
+        config, network, process, alphabet, lengths, backend, place, step, saved.state["data"], token_counts
+    )
 
 
 def _config(saved: Mapping[str, Any], device: str) -> Config:

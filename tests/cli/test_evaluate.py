@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -66,6 +67,59 @@ def test_evaluate_writes_a_row_for_each_sequence_with_the_ids_of_the_file(run, t
     assert mean == pytest.approx(overall["nats"], abs=1e-4)
 
 
+@pytest.fixture
+def of_file(tiny, tmp_path) -> Path:
+    (tmp_path / "train.fasta").write_text(
+        "".join(f">t{i}\n{'MKVLAAGIVG'[i % 10 :]}{'ACDEFGHIKL' * 2}\n" for i in range(40))
+    )
+    config = tiny(f"data.train={tmp_path / 'train.fasta'}", "data.holdout=0.2", "model.length=24")
+    sedd.Trainer(config, run=tmp_path / "run").fit(progress=False)
+    return tmp_path / "run"
+
+
+DIRTY = FASTA + f">bad\nMKX\n>low\nmkvl\n>tiny\nM\n>known\nMKVLAAGIVG{'ACDEFGHIKL' * 2}\n>other\nG{'ACDEFGHIKL' * 2}\n"
+
+
+def test_what_was_dropped_repaired_cropped_and_trained_on_is_said_everywhere(of_file, tmp_path):
+    (tmp_path / "some.fasta").write_text(DIRTY)
+    common = ("evaluate", of_file, tmp_path / "some.fasta", "--device", "cpu", "--no-controls")
+    read = json.loads(sedd_(*common, "--json"))["input"]
+    assert (read["read"], read["kept"], read["cropped"]) == (8, 6, 2)
+    assert read["in_training"] in (1, 2)  # the others may be in the held-out part
+    assert {kind: found[0] for kind, found in read["dropped"].items()} == {"ambiguous": 1, "short": 1}
+    printed = sedd_(*common, "--per-sequence", tmp_path / "each.csv")
+    assert "8 read, 6 kept, 2 dropped" in printed
+    assert f"{read['in_training']} of 6 sequences are in the training set" in printed
+    assert "2 of 6 sequences are longer than 24 residues" in printed
+    found = rows(tmp_path / "each.csv")
+    assert [row["id"] for row in found] == ["a", "b", "c", "bad", "low", "tiny", "known", "other"]
+    assert [bool(row["nats"]) for row in found] == [True, True, True, False, True, False, True, True]
+    remarks = {row["id"]: row["remark"] for row in found}
+    assert remarks["bad"].startswith("dropped: ")
+    assert remarks["low"]
+    assert not remarks["a"]
+    assert "cropped from 32 to 24" in remarks["c"]
+    assert ("in the training set" in remarks["known"]) + ("in the training set" in remarks["other"]) == read[
+        "in_training"
+    ]
+
+
+def test_a_column_of_a_table_is_evaluated(absorb, tmp_path):
+    (tmp_path / "some.csv").write_text("id,seq\na,MKVLAAGIVG\nb,MKKLLPTAAA\n")
+    common = ("evaluate", absorb, tmp_path / "some.csv", "--device", "cpu", "--no-controls")
+    assert "--column seq" in error(*common)
+    sedd_(*common, "--column", "seq", "--per-sequence", tmp_path / "each.csv")
+    assert [row["id"] for row in rows(tmp_path / "each.csv")] == ["a", "b"]
+
+
+def test_that_the_training_set_is_gone_is_said(of_file, tmp_path):
+    (tmp_path / "some.fasta").write_text(FASTA)
+    (tmp_path / "train.fasta").unlink()
+    common = ("evaluate", of_file, tmp_path / "some.fasta", "--device", "cpu", "--no-controls")
+    assert json.loads(sedd_(*common, "--json"))["input"]["in_training"] is None
+    assert "unknown" in sedd_(*common)
+
+
 def test_all_sequences_are_in_the_table_and_those_without_names_have_numbers(absorb, tmp_path):
     sedd_("evaluate", absorb, "--device", "cpu", "--per-sequence", tmp_path / "each.csv", "--no-controls")
     assert [row["id"] for row in rows(tmp_path / "each.csv")] == [str(number) for number in range(1, 257)]
@@ -108,8 +162,25 @@ def test_score_variants_writes_a_row_for_each_mutation(run, tmp_path):
     assert float(found[1]["log_odds"]) == pytest.approx(score.log_odds, rel=1e-4)
     assert float(found[1]["bound_difference"]) == pytest.approx(score.bound_difference, rel=1e-4)
     printed = sedd_("score-variants", *common, "--no-bound").splitlines()
-    assert printed[0] == "id,mutation,log_odds,bound_difference,stderr"
-    assert printed[1].endswith(",,")
+    assert printed[0] == "id,mutation,log_odds,bound_difference,stderr,remark"
+    assert printed[1].endswith(",,,")
+
+
+def test_score_variants_reads_hgvs_says_what_has_no_score_and_makes_all_changes(absorb, tmp_path):
+    (tmp_path / "wild.fasta").write_text(">a\nMKVL\n")
+    (tmp_path / "some.csv").write_text("hgvs_pro;score\np.Met1Ala;0,1\np.Lys2Ter;-1\np.=;0\n")
+    common = ("score-variants", absorb, tmp_path / "wild.fasta", "--device", "cpu", "--no-bound")
+    sedd_(*common, tmp_path / "some.csv", "--out", tmp_path / "to.csv")
+    found = rows(tmp_path / "to.csv")
+    assert [row["mutation"] for row in found] == ["p.Met1Ala", "p.Lys2Ter", "p.="]
+    assert [bool(row["remark"]) for row in found] == [False, True, False]
+    assert found[1]["log_odds"] == ""
+    assert float(found[2]["log_odds"]) == 0.0
+    sedd_(*common, "--all-singles", "--out", tmp_path / "all.csv.gz")
+    text = gzip.decompress((tmp_path / "all.csv.gz").read_bytes()).decode().splitlines()
+    assert len(text) == 1 + 4 * 19
+    assert [row["log_odds"] for row in csv.DictReader(text) if row["mutation"] == "M1A"] == [found[0]["log_odds"]]
+    assert "--all-singles" in error(*common)
 
 
 def test_score_variants_checks_its_input_before_it_writes(absorb, tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 import sedd
+from sedd.data.prepare.bytestream import ByteStream
 from tests.cli.commands import assert_printed, failed, sedd_
 from tests.conftest import TINY
 
@@ -31,7 +35,9 @@ def test_a_header_names_the_origin_of_a_sample_and_its_evaluations(run, tmp_path
     sample(run, "-n", "2", "--seed", "3", "--length", "7", "--predictor", "first_hitting", "-o", tmp_path / "a.fasta")
     headers = re.findall("^>.*", (tmp_path / "a.fasta").read_text(), re.MULTILINE)
     step = sedd.load(run, device="cpu").step
-    assert headers[1] == f">sample-2 run={run} step={step} seed=3 predictor=first_hitting length=7 nfe=7"
+    assert re.sub("-[0-9a-f]{8}-", "-#-", headers[1]) == (
+        f">sample-#-2 run={run} step={step} seed=3 predictor=first_hitting length=7 nfe=7"
+    )
     sample(run, "-n", "1", "--temperature", "0.5", "--steps", "5", "-o", tmp_path / "b.fasta")
     assert " steps=5 temperature=0.5 length=" in (tmp_path / "b.fasta").read_text()
 
@@ -47,7 +53,7 @@ def test_an_interrupted_file_is_continued_to_the_same_file(run, tmp_path, cut):
     common = ("-n", "11", "--batch-size", "4", "--seed", "5")
     sample(run, *common, "-o", tmp_path / "whole.fasta")
     whole = (tmp_path / "whole.fasta").read_bytes()
-    at = whole.index(b">sample-7 ")
+    at = re.search(rb">sample-\w+-7 ", whole).start()
     length = {"header": at + 12, "body": at - 3, "between": at, "nothing": 0}[cut]
     (tmp_path / "part.fasta").write_bytes(whole[:length])
     printed = sample(run, *common, "-o", tmp_path / "part.fasta", "--resume")
@@ -71,6 +77,51 @@ def test_a_file_of_another_command_is_not_continued_and_not_touched(run, tmp_pat
     printed = refused(monkeypatch, capsys, run, "-o", tmp_path / "a.fasta", "--resume", "--device", "cpu")
     assert str(tmp_path / "a.fasta") in printed
     assert (tmp_path / "a.fasta").read_text() == content
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_file_is_compressed_by_its_name_and_can_be_continued(run, tmp_path, suffix):
+    sample(run, "-n", "5", "-o", tmp_path / "whole.fasta")
+    packed = tmp_path / f"x.fasta{suffix}"
+    sample(run, "-n", "3", "-o", packed)
+    assert not packed.read_bytes().startswith(b">")
+    sample(run, "-n", "5", "-o", packed, "--resume")
+    assert b"".join(ByteStream(packed).blocks()) == (tmp_path / "whole.fasta").read_bytes()
+    packed.write_bytes(packed.read_bytes()[:-9])
+    sample(run, "-n", "5", "-o", packed, "--resume")
+    assert b"".join(ByteStream(packed).blocks()) == (tmp_path / "whole.fasta").read_bytes()
+
+
+def test_ids_differ_between_jobs_and_not_between_equal_ones(run, tmp_path):
+    (tmp_path / "t.fasta").write_text(">a\nMK__\n")
+    (tmp_path / "u.fasta").write_text(">a\nMKA_\n")
+    jobs = [["--seed", "1"], ["--seed", "2"], ["--length", "9"], ["--steps", "3", "--predictor", "ancestral"]]
+    jobs = [["-n", "3", *job] for job in jobs] + [["--template", tmp_path / f"{name}.fasta"] for name in "tu"]
+    printed = [re.findall(r"^>(\S+)", sample(run, *job), re.M) for job in jobs]
+    assert len({name for names in printed for name in names}) == 14
+    assert re.findall(r"^>(\S+)", sample(run, *jobs[0]), re.M) == printed[0]
+
+
+def test_a_file_is_not_written_over_unless_that_is_asked_for(run, tmp_path, monkeypatch, capsys):
+    to = tmp_path / "a.fasta"
+    to.write_text("precious")
+    printed = refused(monkeypatch, capsys, run, "-o", to)
+    assert "--force" in printed
+    assert to.read_text() == "precious"
+    sample(run, "-n", "2", "-o", to, "--force")
+    assert to.read_text().count(">") == 2
+
+
+def test_templates_come_from_a_pipe_and_with_a_mark_of_ones_own(run, tmp_path, monkeypatch, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = b"# by hand\n>one\nMKXXacx\n"
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(content),))
+    writer.start()
+    assert re.search("^MK[A-Z]{2}AC[A-Z]$", sample(run, "--template", pipe, "--mark", "X"), re.M)
+    writer.join()
+    (tmp_path / "t.fasta").write_bytes(content)
+    assert "--mark X" in refused(monkeypatch, capsys, run, "--template", tmp_path / "t.fasta")
 
 
 def test_another_seed_is_another_command(run, tmp_path, monkeypatch, capsys):

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sedd.config.run_file import load_config
 from sedd.config.sections import Data, Residues, Synthetic
 from sedd.data import PROTEIN, Dataset, open_data, open_whole, text_alphabet
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare
-from sedd.errors import DataError
+from sedd.errors import ConfigError, DataError
 
 FASTA = "".join(f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 20] * (i % 7 + 2)}KWx\n" for i in range(100)).replace("x", "")
 
@@ -57,6 +59,39 @@ def test_a_fasta_file_is_prepared_once_into_the_cache(fasta: Path, cache: Path) 
     assert len(list(cache.iterdir())) == 2
     fasta.write_text(FASTA * 2)
     assert len(opened(train=str(fasta)).train) > len(first.train)
+
+
+def test_a_replaced_file_of_equal_size_and_time_is_not_served_from_the_cache(fasta: Path) -> None:
+    first = opened(train=str(fasta))
+    state = fasta.stat()
+    fasta.write_text(FASTA.replace("KW", "WK"))
+    os.utime(fasta, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert opened(train=str(fasta)).fingerprint != first.fingerprint
+
+
+def test_several_files_may_be_named_in_every_way(fasta: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more.fasta"
+    other.write_text(">x\nMKVLA\n>y\nMKLLA\n")
+    for train in ([str(fasta), str(other)], str(tmp_path / "*.fasta")):
+        data = opened(train=train, valid=str(other))
+        assert (len(data.train), len(data.valid)) == (102, 2)
+
+
+@pytest.mark.parametrize("name", ["20240115", "1.5", "on", "2024-01-15", "007"])
+def test_a_name_that_yaml_would_read_as_something_else_is_a_name(
+    fasta: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fasta.rename(name)
+    config = load_config({}, f"data.train={name}", f"data.valid=[{name!r}, '{name}']")
+    assert (config.data.train, config.data.valid) == (name, (name, name))
+    assert len(open_data(config.data, seed=0).train) == 100
+
+
+def test_a_name_in_a_run_file_may_look_like_a_number() -> None:
+    assert load_config({"data": {"train": 20240115}}).data.train == "20240115"
+    with pytest.raises(ConfigError):
+        load_config({"data": {"train": True}})
 
 
 def test_the_cache_can_be_elsewhere(fasta: Path, tmp_path: Path, cache: Path) -> None:
@@ -148,7 +183,7 @@ def test_a_character_outside_a_given_alphabet_is_named_with_file_and_line(tmp_pa
         ({"train": "{}/nowhere/x.fasta"}, "the directory .*nowhere does not exist either"),
         ({"train": "{}/zzz"}, "zzz: no such file in "),
         ({"train": "{}/notes.txt"}, "set data.alphabet=text"),
-        ({"train": "{}"}, "a directory without a token store"),
+        ({"train": "{}/empty"}, "a directory without a token store"),
         ({"train": "/dev/null"}, "neither a file nor a directory"),
         ({"train": "{}/proteins.fasta", "valid": "{}/missing"}, "missing: no such file"),
         ({"train": "{}/proteins.fasta", "clusters": "{}/missing"}, "missing: cannot be read: No such file"),
@@ -160,6 +195,7 @@ def test_what_cannot_be_opened_is_an_error_that_says_what_to_do(
     fasta: Path, tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=message):
         opened(**{key: value.format(tmp_path) for key, value in options.items()})
 

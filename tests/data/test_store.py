@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sedd.config.sections import Data
 from sedd.data.alphabet import PROTEIN, Alphabet, text_alphabet
-from sedd.data.dataset import Dataset
+from sedd.data.dataset import Dataset, open_data
 from sedd.data.order import Batches, lengths_of
+from sedd.data.prepare.options import PrepareOptions
+from sedd.data.prepare.preparing import prepare
 from sedd.data.prepare.writer import StoreWriter
 from sedd.data.statistics import DataStatistics
 from sedd.data.store import TokenStore
@@ -198,3 +202,60 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> Non
     with pytest.raises(DataError) as caught:
         TokenStore.open(tmp_path / "s")
     assert caught.value.file == tmp_path / "s/manifest.json"
+
+
+def damaged(path: Path, name: str, at: int, value: bytes) -> None:
+    with (path / name).open("r+b") as file:
+        file.seek(at, 0 if at >= 0 else 2)
+        file.write(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [
+        ("tokens.bin", 0, b"\x14"),
+        ("tokens.bin", 0, b"\xff"),
+        ("offsets.npy", 136, (-5).to_bytes(8, "little", signed=True)),
+        ("offsets.npy", 136, (10**9).to_bytes(8, "little")),
+        ("offsets.npy", 128, (7).to_bytes(8, "little")),
+    ],
+)
+def test_a_read_of_damaged_data_is_an_error_that_names_the_check(
+    tmp_path: Path, name: str, at: int, value: bytes
+) -> None:
+    write(tmp_path / "s", SEQUENCES)
+    damaged(tmp_path / "s", name, at, value)
+    store = TokenStore.open(tmp_path / "s")
+    with pytest.raises(DataError, match="sedd data verify"):
+        store[0]
+
+
+def read_after_verifying(store: TokenStore, at_once: int) -> None:
+    store.verify(at_once=at_once)
+    for thread in threading.enumerate():
+        if thread.name == "verify store":
+            thread.join()
+    store[2]
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "offsets.npy"])
+@pytest.mark.parametrize("at_once", [0, 1 << 20])
+def test_damage_that_no_read_can_see_is_found_by_the_hash(tmp_path: Path, name: str, at_once: int) -> None:
+    store = write(tmp_path / "s", SEQUENCES)
+    store.verify(at_once=at_once)
+    old = (tmp_path / "s" / name).read_bytes()
+    at, value = (1, bytes([old[1] ^ 1])) if name == "tokens.bin" else (136, (2).to_bytes(8, "little"))
+    damaged(tmp_path / "s", name, at, value)
+    store = TokenStore.open(tmp_path / "s")
+    with pytest.raises(DataError, match="sha256"):
+        read_after_verifying(store, at_once)
+
+
+def test_a_run_does_not_open_a_store_with_another_letter_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.fasta").write_text("".join(f">{i}\nMKV{'ACDEFG'[i % 6] * (i + 1)}\n" for i in range(9)))
+    prepare(tmp_path / "a.fasta", tmp_path / "s", options=PrepareOptions())
+    data = Data(train=str(tmp_path / "s"))
+    open_data(data, seed=0)
+    damaged(tmp_path / "s/train", "tokens.bin", 3, bytes([(tmp_path / "s/train/tokens.bin").read_bytes()[3] ^ 1]))
+    with pytest.raises(DataError, match="sha256"):
+        open_data(data, seed=0)

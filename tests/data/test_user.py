@@ -62,3 +62,34 @@ def test_a_path_or_a_generator_is_no_data():
     assert caught.value.file == Path("my.fasta")
     with pytest.raises(DataError):
         user_dataset((word for word in ["MK", "VL"]), Data(), seed=0)
+
+
+class Column:
+    """A filtered column of a table, as pandas has it: `[]` takes labels, `iloc` positions."""
+
+    ndim = 1
+
+    def __init__(self, items: dict[int, str]) -> None:
+        self.items, self.iloc = items, list(items.values())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, label: int) -> str:
+        return self.items[label]
+
+
+class Table(Column):
+    ndim, columns = 2, ("id", "sequence")
+
+
+def test_a_filtered_column_of_a_table_is_read_by_position():
+    made = user_dataset(Column({0: "MKV", 4: "ACD", 7: "WYF"}), Data(holdout=0.3), seed=0)
+    decoded = {made.alphabet.decode(part[i]) for part in (made.train, made.valid) for i in range(len(part))}
+    assert decoded == {"MKV", "ACD", "WYF"}
+
+
+@pytest.mark.parametrize("source", [Table({0: "a"}), {"a": "MKV", "b": "ACD"}])
+def test_a_table_or_a_dictionary_is_refused_with_what_to_give(source: object):
+    with pytest.raises(DataError, match="give"):
+        user_dataset(source, Data(), seed=0)

@@ -17,6 +17,8 @@ from sedd.config.sections import Data, Residues
 from sedd.data import PROTEIN, SyntheticSource, open_whole
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
+from sedd.data.prepare.source_records import SourceRecord, source_records
+from sedd.data.prepare.sources import find
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Network, Parametrization
@@ -24,7 +26,7 @@ from sedd.evaluation.controls import Shuffled, composition, count_tokens, smooth
 from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.intervals import half_width
 from sedd.evaluation.likelihood import MASK_RATES, SequenceBound, likelihood
-from sedd.evaluation.sequence_table import sequence_names, sequence_table
+from sedd.evaluation.sequence_table import sequence_table
 from sedd.evaluation.statistics import mask_variance, pair_variance
 from tests.evaluation.test_bound import CPU, KINDS, real_case, toy_estimator
 from tests.learners import Bag, compositions
@@ -293,26 +295,32 @@ FASTA = ">one some words\nMKVL\n>two\nAC\nDE\n>bad\nM1K\n>three\nMKVLXXACDEF\n>\
 
 
 @pytest.mark.parametrize("policy", ["drop", "split"])
-def test_names_follow_the_order_of_the_store(tmp_path, policy: str) -> None:
+def test_records_follow_the_order_of_the_store(tmp_path, policy: str) -> None:
     path = tmp_path / "some.fasta"
     path.write_text(FASTA)
     data = Data(train=str(path), residues=Residues(ambiguous=policy))
-    with_split = {"split": ["three/1", "three/2"], "drop": []}[policy]
-    names = list(sequence_names(path, data, PROTEIN))
-    unnamed = f"sequence_{3 + len(with_split)}"
-    assert names == ["one", "two", *with_split, unnamed, "last"]
+    records = list(source_records(find(path), data, PROTEIN))
+    split = 2 * (policy == "split")
+    assert [record.sequences for record in records] == [1, 1, 0, split, 1, 0, 1]
+    names = [name for record in records for name in record.names()]
+    assert names == ["one", "two", *["three/1", "three/2"][:split], f"sequence_{3 + split}", "last"]
+    assert [bool(record.remark) for record in records] == [False, False, True, True, False, True, False]
+    assert "'1'" in records[2].remark
     assert len(open_whole(data, str(path), PROTEIN)) == len(names)
 
 
-def test_the_table_has_names_and_a_file_that_changed_is_an_error(tmp_path) -> None:
+def test_the_table_has_names_and_remarks_and_a_file_that_changed_is_an_error(tmp_path) -> None:
     rows = [SequenceBound(1, 10, 2.0, 0.1), SequenceBound(3, 5, 1.0, math.nan)]
-    with sequence_table(tmp_path / "deep" / "some.csv", iter("abcd")) as write:
+    records = [SourceRecord("a", 1), SourceRecord("x", 0, "short"), SourceRecord("b", 1, "gaps"), SourceRecord("c", 2)]
+    with sequence_table(tmp_path / "deep" / "some.csv", iter([*records, records[1]]), lambda i: [f"at {i}"]) as write:
         write(rows)
     read = list(csv.DictReader((tmp_path / "deep" / "some.csv").read_text().splitlines()))
-    assert [row["id"] for row in read] == ["b", "d"]
-    assert (read[0]["nats"], read[0]["stderr"], read[1]["stderr"]) == ("2", "0.1", "")
+    assert [(row["id"], row["remark"]) for row in read] == [
+        ("x", "dropped: short"), ("b", "gaps; at 1"), ("c/2", "at 3"), ("x", "dropped: short"),
+    ]  # fmt: skip
+    assert [(row["nats"], row["stderr"]) for row in read] == [("", ""), ("2", "0.1"), ("1", ""), ("", "")]
     with sequence_table(tmp_path / "some.csv", None) as write:
         write(rows)
     assert [row["id"] for row in csv.DictReader((tmp_path / "some.csv").read_text().splitlines())] == ["2", "4"]
-    with sequence_table(tmp_path / "some.csv", iter("ab")) as write, pytest.raises(sedd.DataError):
+    with sequence_table(tmp_path / "some.csv", iter(records[:3])) as write, pytest.raises(sedd.DataError):
         write(rows)

@@ -449,9 +449,21 @@ def test_the_command_judges_a_fasta(tmp_path):
     assert {row["name"]: row["samples"] for row in found["rows"]}["novelty"] == 0.0
 
 
+def test_samples_that_are_dropped_are_said_and_those_of_the_alphabet_of_esm_are_read(tmp_path):
+    samples = proteins(12)
+    (tmp_path / "s.fasta").write_text("".join(f">s{i}\n{text}X\n" for i, text in enumerate(samples)) + ">bad\nM1K\n")
+    command = ["quality", tmp_path / "s.fasta", "--reference", fasta(tmp_path / "h.fasta", [*proteins(20), "mkv"])]
+    printed = sedd_(*command)
+    assert "13 read, 12 kept, 1 dropped" in printed
+    assert "lower case read as upper case" in printed
+    found = json.loads(sedd_(*command, "--json"))["input"]
+    assert found["samples"]["dropped"]["illegal"][0] == 1
+    assert found["reference"]["repaired"]["lowercase"][0] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(">a\nACD\n>b\nACB\n", "s.fasta:3: b:"), ("", "s.fasta"), (">a\n", "a is empty")],
+    [(">a\nA1D\n>b\nACJ\n", "'1'"), ("", "s.fasta"), (">a\n", "no residues")],
 )
 def test_an_error_in_a_file_of_samples_names_the_record(tmp_path, text, words):
     (tmp_path / "s.fasta").write_text(text)

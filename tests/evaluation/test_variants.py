@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import sedd
-from sedd.data import PROTEIN, Alphabet
+from sedd.data import ESM, PROTEIN, Alphabet
 from sedd.diffusion.parametrization import Network
 from sedd.evaluation.estimator import Estimator
-from sedd.evaluation.mutations import Mutation, parse, read_mutations, read_wild_types, wild_type
+from sedd.evaluation.mutations import Mutation, all_singles, parse, read_mutations, read_wild_types, wild_type
+from sedd.evaluation.notation import NotScoredError
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.plugins.backends import Cpu
 from sedd.plugins.noises import Linear
@@ -197,7 +198,7 @@ def test_mutations_are_read_from_1_and_kept_in_order_of_position() -> None:
     assert list(WILD) == [0, 1, 2]
 
 
-WRONG = ["B1A", "A4B", "A0B", "A1Z", "Z1A", "A1", "", "A1B:A1C", "A1B;B2C"]
+WRONG = ["B1A", "A4B", "A0B", "A1Z", "Z1A", "A1", "", "A1B:A1C", "A1B/B2C"]
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -205,6 +206,59 @@ def test_a_mutation_that_does_not_fit_is_an_error_that_quotes_it(text: str) -> N
     with pytest.raises(sedd.DataError) as raised:
         parse(text, WILD, ABC)
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("p.Met1Ala", "M1A"),
+        ("p.(Met1Ala)", "M1A"),
+        ("Met1Ala", "M1A"),
+        ("p.M1A", "M1A"),
+        ("NP_000001.1:p.Met1Ala", "M1A"),
+        ("p.[Met1Ala;Lys2Arg]", "M1A:K2R"),
+        ("p.[(Met1Ala;Lys2Arg)]", "M1A:K2R"),
+        ("M1A;K2R", "M1A:K2R"),
+        ("p.Met1=", "M1M"),
+        *((name, None) for name in ("_wt", "WT", "p.=", "p.(=)", "_sy", "wild type")),
+    ],
+)
+def test_hgvs_and_wild_types_are_read(text: str, wanted: str | None) -> None:
+    wild = PROTEIN.encode("MKVL")
+    found = parse(text, wild, PROTEIN)
+    assert found.text == text
+    expected = ((), ()) if wanted is None else (lambda one: (one.positions, one.tokens))(parse(wanted, wild, PROTEIN))
+    assert (found.positions, found.tokens) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p.Met1Ter", "M1*", "p.Met1*", "p.Lys2del", "p.Lys2_Val3del", "p.Lys2fs", "p.Lys2_Val3insAla", "p.?", "p.0"],
+)
+def test_what_is_no_substitution_has_no_score_and_says_why(tmp_path: Path, text: str) -> None:
+    wild = {"one": PROTEIN.encode("MKVL")}
+    with pytest.raises(NotScoredError):
+        parse(text, wild["one"], PROTEIN)
+    (tmp_path / "some.csv").write_text(f"{text}\nM1A\n")
+    first, second = read_mutations(tmp_path / "some.csv", wild, PROTEIN)
+    assert first.mutation is None
+    assert first.remark
+    assert second.mutation is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bound", [True, False])
+def test_the_wild_type_scores_zero_among_others(kind: str, bound: bool) -> None:
+    _, estimator, network = world(kind)
+    found = [score.log_odds for score in scored(estimator, network, "_wt", "A1B", "p.=", bound=bound)]
+    assert (found[0], found[2]) == (0.0, 0.0)
+    assert found[1] == scored(estimator, network, "A1B", bound=bound)[0].log_odds != 0.0
+
+
+def test_all_single_changes_are_those_of_every_position() -> None:
+    rows = list(all_singles("x", ESM.encode("MKX"), ESM))
+    assert len(rows) == len({row.text for row in rows}) == 19 + 19 + 20
+    assert rows[0].text == "M1A"
 
 
 def test_a_wild_type_residue_that_differs_is_named_with_its_position() -> None:
@@ -216,7 +270,7 @@ def files(tmp_path: Path, fasta: str, table: str) -> list[tuple[str, str]]:
     (tmp_path / "wild.fasta").write_text(fasta)
     (tmp_path / "some.csv").write_text(table)
     wild = read_wild_types(tmp_path / "wild.fasta", PROTEIN, 20)
-    return [(row.name, row.mutation.text) for row in read_mutations(tmp_path / "some.csv", wild, PROTEIN)]
+    return [(row.name, row.text) for row in read_mutations(tmp_path / "some.csv", wild, PROTEIN)]
 
 
 ONE, TWO = ">one words\nMKVL\n", ">one\nMKVL\n>two\nmkll*\n"
@@ -231,6 +285,9 @@ ONE, TWO = ">one words\nMKVL\n", ">one\nMKVL\n>two\nmkll*\n"
         (ONE, "mutant,DMS_score\nM1A,0.3\n", [("one", "M1A")]),
         (TWO, "id,mutation\none,M1A\ntwo,M1A\n", [("one", "M1A"), ("two", "M1A")]),
         (TWO, "mutation\tid\nL3V\ttwo\n", [("two", "L3V")]),
+        (TWO, "\ufeffmutant;id;score\nL3V;two;0,1\n", [("two", "L3V")]),
+        (ONE, "# MaveDB\naccession,hgvs_nt,hgvs_pro\nx#1,c.1A>G,p.Met1Ala\n", [("one", "p.Met1Ala")]),
+        (ONE, "M1A;K2R\n_wt\np.=\n", [("one", "M1A;K2R"), ("one", "_wt"), ("one", "p.=")]),
     ],
 )
 def test_mutations_come_with_and_without_a_header(tmp_path, fasta: str, table: str, wanted) -> None:

@@ -93,6 +93,25 @@ def test_samples_follow_the_law_of_the_steps(kind: str, predictor: str) -> None:
     assert chi_square(found, 30_000 * toy.p.flatten()) < 1e-3, "the test would not see that order is lost"
 
 
+@pytest.mark.parametrize("options", [{}, {"noise_removal": False}, {"temperature": 0.7, "top_p": 0.95}, {"steps": 1}])
+@pytest.mark.parametrize(("kind", "predictor"), EVERY)
+@pytest.mark.parametrize("head", ["normalised", "score"])
+def test_symbols_that_no_training_sequence_has_are_never_drawn(
+    kind: str, predictor: str, head: str, options: dict[str, object]
+) -> None:
+    toy = Toy.random(5, 4, seed=2, contrast=1.0)
+    never = torch.tensor([False, True, False, True, False])
+    sampler = replace(toy_sampler(toy, kind, head=head, predictor=predictor, **{"steps": 12} | options), never=never)
+    network = toy.network(sampler.process.graph, sampler.process.parametrization)
+    templates = [np.full(4, toy.n)] * 300 + [np.array([1, toy.n, 3, toy.n])] * 300
+    tokens = np.stack([sample.tokens for sample in sampler(network, templates, seed=1)])
+    real = tokens < toy.n
+    assert not np.isin(tokens[:300], [1, 3]).any()
+    assert (tokens[300:, [0, 2]] == [1, 3]).all(), "what is fixed stays"
+    assert not np.isin(tokens[300:, [1, 3]], [1, 3]).any()
+    assert set(tokens[real].tolist()) >= {0, 2, 4}
+
+
 EXACT = [
     {},
     {"batch_size": 999},

@@ -13,13 +13,15 @@ import typer
 from rich.markup import escape
 
 from sedd.cli.app import AsJson, RunPath, Weights, Which, app
-from sedd.cli.console import err, margin, number, out, print_json, print_table, progress_bar, table
+from sedd.cli.console import margin, number, out, print_json, print_table, progress_bar, table
 from sedd.cli.quality import own_data, quality
-from sedd.data import Sequences, open_whole
-from sedd.data.prepare.progress import DataProgress
+from sedd.cli.user_file import Column, UserFile
+from sedd.data import Sequences
+from sedd.data.prepare.source_records import SourceRecord, source_records
+from sedd.data.prepare.sources import find
 from sedd.evaluation.intervals import Z95
 from sedd.evaluation.likelihood import Likelihood
-from sedd.evaluation.sequence_table import sequence_names, sequence_table
+from sedd.evaluation.sequence_table import sequence_table
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
 
@@ -34,8 +36,8 @@ CONTROLS = {
 """What the prediction of each control is based on."""
 
 
-EvaluatedData = tuple[Sequences, Iterator[str] | None, np.ndarray | None]
-"""Sequences, their names where a file has them, and the token counts of the training data where they are known."""
+EvaluatedData = tuple[Sequences, Iterator[SourceRecord] | None, np.ndarray | None]
+"""Sequences, the records of their file where there is one, and the token counts of the training data where known."""
 
 
 @app.command()
@@ -52,6 +54,7 @@ def evaluate(
     per_sequence: Annotated[
         Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV).")
     ] = None,
+    column: Column = None,
     weights: Weights = "ema",
     which: Which = "best",
     controls: Annotated[
@@ -65,14 +68,18 @@ def evaluate(
 ) -> None:
     """The likelihood bound of a trained model, nats per residue, beside controls."""
     if samples is not None:
-        quality(run, reference=data, samples=samples, device=device, as_json=as_json)
+        quality(run, reference=data, samples=samples, column=column, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    store, names, token_counts = _held_out(model, run) if data is None else _of_file(model, run, data)
+    file = None if data is None else UserFile.of_model(model, data, column)
+    store, records, token_counts = _held_out(model, run) if file is None else _of_file(file, run)
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
-        write_rows = None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, names))
+        write_rows = None
+        if per_sequence is not None:
+            remarks = () if file is None else (file.remarks,)
+            write_rows = stack.enter_context(sequence_table(per_sequence, records, *remarks))
         show = stack.enter_context(progress_bar("evaluating", count))
         done = 0
 
@@ -92,31 +99,28 @@ def evaluate(
             on_sequences=on_sequences,
         )
     if as_json:
-        print_json({"step": model.step, **likelihood.to_dict()})
+        print_json({"step": model.step, **likelihood.to_dict(), **({} if file is None else {"input": file.to_dict()})})
         return
     _show(likelihood, model, available=available)
+    if file is not None:
+        file.show("Data")
     if per_sequence is not None:
-        ids = "" if names is not None else "; ids are numbers in the order of the data, which has no names"
+        ids = "" if records is not None else "; ids are numbers in the order of the data, which has no names"
         _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
 def _held_out(model: Pretrained, run: Path) -> EvaluatedData:
     dataset = own_data(model, run, instead="name the file to evaluate: sedd evaluate RUN FASTA")
-    names = None if model.config.data.valid is None else _names(model, model.config.data.valid)
-    return dataset.valid, names, dataset.token_counts
+    valid = model.config.data.valid
+    is_file = isinstance(valid, str) and Path(valid).expanduser().is_file()
+    records = source_records(find(valid), model.config.data, model.alphabet) if valid and is_file else None
+    return dataset.valid, records, dataset.token_counts
 
 
-def _of_file(model: Pretrained, run: Path, name: str) -> EvaluatedData:
-    with DataProgress(err) as progress:
-        store = open_whole(model.config.data, name, model.alphabet, progress=progress)
+def _of_file(file: UserFile, run: Path) -> EvaluatedData:
     folder = run.parent.parent if (run / "manifest.json").exists() else run
     record = RunDirectory(folder).data_record()
-    return store, _names(model, name), None if record is None else np.array(record.token_counts)
-
-
-def _names(model: Pretrained, name: str) -> Iterator[str] | None:
-    path = Path(name).expanduser()
-    return sequence_names(path, model.config.data, model.alphabet) if path.is_file() else None
+    return file.store, file.records(), None if record is None else np.array(record.token_counts)
 
 
 def _show(likelihood: Likelihood, model: Pretrained, *, available: int) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import numpy as np
 import typer
 
 from sedd.cli.app import AsJson, app
 from sedd.cli.console import err, out, print_json, print_saved
-from sedd.config.sections import Data
-from sedd.data import PROTEIN, Alphabet, Dataset, Sequences, open_data, open_whole
-from sedd.data.prepare.bytestream import ByteStream
+from sedd.cli.user_file import Column, UserFile, opened, with_column
+from sedd.config.sections import Data, Residues
+from sedd.data import ESM, PROTEIN, Alphabet, Dataset, Sequences, open_data
+from sedd.data.overlap import found_in
+from sedd.data.prepare.clean import Cleaner
 from sedd.data.prepare.progress import DataProgress
-from sedd.data.prepare.readers import read_fasta
+from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.sources import is_pipe, regular_file
+from sedd.data.prepare.tally import Tally
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import blast_like
@@ -35,6 +40,7 @@ def quality(
     train: Annotated[
         str | None, typer.Option(help="Training sequences, for novelty; default for a run: its training set.")
     ] = None,
+    column: Column = None,
     samples: Annotated[int, typer.Option(min=1, help="Of a run: how many sequences to sample.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples and same numbers.")] = 0,
     align: Annotated[
@@ -49,31 +55,58 @@ def quality(
         require_matplotlib()
     if align:
         blast_like()
-    judged = _judge(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    judged, files, tally = _judge(
+        subject, reference, train, column, samples=samples, seed=seed, align=align, device=device
+    )
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
         quality_figure(judged).savefig(plot)
     if as_json:
-        print_json(judged.to_dict())
+        inputs = {name: file.to_dict() for name, file in files.items()}
+        inputs |= {} if tally is None else {"samples": {"file": str(subject), **tally.to_dict()}}
+        print_json(judged.to_dict() | ({"input": inputs} if inputs else {}))
         return
     # Files and pipes have no width; rich would assume 80 columns, too few for this table.
     console = out if out.is_terminal else SafeConsole(file=out.file, width=100, highlight=False)
     console.print(quality_table(judged), soft_wrap=False)
     for line in (judged.sentence, *judged.notes, LEGEND):
         out.print(line, markup=False)
+    if tally is not None and (tally.lost or tally.repaired or tally.noted):
+        out.print(f"Samples, {subject}: {tally}", markup=False)
+    for name, file in files.items():
+        file.show(f"{name.capitalize()} sequences")
     if plot is not None:
         print_saved(plot)
 
 
+class _Judged(NamedTuple):
+    """A judgement, and what there is to say of the files that it read, by the name of their part."""
+
+    quality: Quality
+    files: dict[str, UserFile]
+    samples: Tally | None
+    """How the samples were read, if from a file."""
+
+
 def _judge(
-    subject: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
-) -> Quality:
+    subject: Path,
+    reference: str | None,
+    train: str | None,
+    column: str | None,
+    *,
+    samples: int,
+    seed: int,
+    align: bool,
+    device: str,
+) -> _Judged:
     """Judge a FASTA of samples, or a run by `samples` sequences drawn from it."""
     model = load(subject, device=device) if subject.is_dir() else None
     natural: Sequences | None = None
     training: Sequences | None = None
+    tally: Tally | None = None
     if model is not None:
         alphabet, options, longest = model.alphabet, model.config.data, model.config.model.length
+        sequences = list[str]()
         if reference is None or train is None:
             instead = "name natural and training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
             dataset = own_data(model, subject, instead=instead)
@@ -81,18 +114,23 @@ def _judge(
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     else:
-        alphabet, options, longest = PROTEIN, Data(min_length=1), None
-    sequences = [] if model is not None else _read(subject, alphabet)
-    with DataProgress(err) as progress:
-        if reference is not None:
-            natural = open_whole(options, reference, alphabet, progress=progress)
-        if train is not None:
-            training = open_whole(options, train, alphabet, progress=progress)
+        sequences, tally, alphabet = read_samples(subject, column)
+        options, longest = Data(min_length=1, alphabet="esm" if alphabet is ESM else "protein"), None
+    options = with_column(options, column)
+    files: dict[str, UserFile] = {}
+    if train is not None:
+        training = opened(options, train, alphabet)
+        files["training"] = UserFile(train, options, alphabet, training, None, np.zeros(len(training), bool))
+    if reference is not None:
+        natural = opened(options, reference, alphabet)
+        known = np.zeros(len(natural), bool) if training is None else found_in(training, natural)
+        files["reference"] = UserFile(reference, options, alphabet, natural, longest, known)
     if model is not None:
         sequences = model.sample(samples, seed=seed)
     assert natural is not None  # noqa: S101  # the run's own, where none is named
     index = None if training is None else TrainingIndex.of(training, alphabet)
-    return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+    judged = judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+    return _Judged(judged, files, tally)
 
 
 def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
@@ -109,18 +147,20 @@ def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
     return dataset
 
 
-def _read(file: Path, alphabet: Alphabet) -> list[str]:
-    """Samples of a FASTA file. Nothing is repaired: a residue outside the alphabet is a fault of the sampler."""
-    if not file.exists():
+def read_samples(file: Path, column: str | None) -> tuple[list[str], Tally, Alphabet]:
+    """The samples in a file of sequences, how they were read, and their alphabet.
+
+    The alphabet is that of ESM if a sample has one of its ambiguous amino acids (X, B, U, Z, O), which models with that
+    alphabet draw. Raises DataError if there is no such file, or it cannot be read.
+    """
+    if not file.exists() and not is_pipe(file):
         raise DataError(f"{file}: neither a run nor a FASTA file of samples")
-    sequences = []
-    for record in read_fasta(ByteStream(file)):
-        text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("ascii", "replace")
-        try:
-            alphabet.encode(text)
-        except DataError as error:
-            raise DataError(f"{file}:{record.line}: {record.name}: {error}") from None
-        if not text:
-            raise DataError(f"{file}:{record.line}: {record.name} is empty; expected at least one residue")
-        sequences.append(text)
-    return sequences
+    with regular_file(file) as path:
+        form = SequenceFile.of(path, column=column)
+        letters = {letter for record in form.read() for letter in bytes(record.sequence).upper()}  # type: ignore[arg-type]
+        alphabet = ESM if letters & set(b"XBUZO") else PROTEIN
+        clean = Cleaner(alphabet, Residues(), min_length=1, source=file.name, alignment=form.alignment)
+        sequences = [sequence.decode() for record in form.read() for sequence in clean(record)]
+    if not sequences:
+        raise DataError(f"no sample is left.\n{clean.tally}", file=file)
+    return sequences, clean.tally, alphabet

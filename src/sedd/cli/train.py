@@ -15,7 +15,7 @@ from sedd.cli.console import err, out
 from sedd.config.run_file import load_config
 from sedd.data import open_data
 from sedd.data.prepare.progress import DataProgress
-from sedd.data.statistics import DataStatistics
+from sedd.data.statistics import DataStatistics, share_longer
 from sedd.devices import choose
 from sedd.diagnosis.diagnosis import verdict_lines
 from sedd.diagnosis.foresight import DataFacts, foresee
@@ -70,6 +70,12 @@ def train(
     parameters = sum(p.numel() for p in trainer.network.parameters())
     _warn(trainer, parameters)
     err.print(dataset.summary, markup=False)
+    if cropped := share_longer(dataset.train, longest=loaded.model.length):
+        err.print(
+            f"{cropped:.1%} of the training sequences are longer than model.length={loaded.model.length:,} residues: "
+            "each step trains on a random part of them",
+            markup=False,
+        )
     processes = f" x {trainer.world.size} processes" if trainer.world.size > 1 else ""
     precision = f"{trainer.backend.precision}{', compiled' if trainer.compiled else ''}"
     err.print(

@@ -15,12 +15,13 @@ from sedd.cli.app import RunPath, Weights, Which, app
 from sedd.cli.console import err, progress_bar
 from sedd.data.alphabet import Ids
 from sedd.errors import DataError
-from sedd.evaluation.mutations import Row, read_mutations, read_wild_types
+from sedd.evaluation.mutations import Row, all_singles, read_mutations, read_wild_types
 from sedd.evaluation.variants import VariantScore
+from sedd.files import open_output
 from sedd.plain_text import spreadsheet_cell
 from sedd.pretrained import Pretrained, load
 
-COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr")
+COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr", "remark")
 WINDOW = 1_024
 """Variants that are scored before they are written."""
 
@@ -29,7 +30,12 @@ WINDOW = 1_024
 def score_variants(
     run: RunPath,
     wildtype: Annotated[Path, typer.Argument(help="FASTA of the sequence, or of several.")],
-    mutations: Annotated[Path, typer.Argument(help="CSV with a mutation such as A42G (or A42G:L50P) on each line.")],
+    mutations: Annotated[
+        Path | None, typer.Argument(help="CSV with a mutation such as A42G, A42G:L50P or p.Ala42Gly on each line.")
+    ] = None,
+    singles: Annotated[
+        bool, typer.Option("--all-singles", help="Instead of a file: every change of one residue to another.")
+    ] = False,
     to: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; default: print.")] = None,
     masks: Annotated[int, typer.Option(min=1, help="Noise levels for the difference of the bounds.")] = 32,
     bound: Annotated[
@@ -48,37 +54,45 @@ def score_variants(
             "model that was trained with data.alphabet=protein or esm"
         )
     wild = read_wild_types(wildtype, model.alphabet, model.config.model.length)
-    rows = read_mutations(mutations, wild, model.alphabet)
-    if to is not None:
-        to.parent.mkdir(parents=True, exist_ok=True)
-    with nullcontext(sys.stdout) if to is None else to.open("w", encoding="utf-8", newline="") as file:
+    if (mutations is None) != singles:
+        raise DataError("give either a file of mutations, or --all-singles for every change of one residue")
+    if mutations is None:
+        rows = [row for name, sequence in wild.items() for row in all_singles(name, sequence, model.alphabet)]
+    else:
+        rows = read_mutations(mutations, wild, model.alphabet)
+    with nullcontext(sys.stdout) if to is None else open_output(to) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         with progress_bar("scoring", len(rows)) as show:
             scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
             for done, (row, score) in enumerate(scored, 1):
-                writer.writerow((spreadsheet_cell(row.name), *_cells(score)))
+                writer.writerow((spreadsheet_cell(row.name), spreadsheet_cell(row.text), *_cells(score), row.remark))
                 show(done)
     if to is not None:
         err.print(f"{len(rows):,} variants in {to}", markup=False)
+    unscored = [row for row in rows if row.mutation is None]
+    if unscored:
+        first = f"{unscored[0].text}: {unscored[0].remark}"
+        err.print(f"{len(unscored):,} of {len(rows):,} variants have no score (first: {first})", markup=False)
 
 
 def _scored(
     model: Pretrained, wild: dict[str, Ids], rows: Sequence[Row], *, masks: int, bound: bool, seed: int
-) -> Iterator[tuple[Row, VariantScore]]:
-    """Rows in the order of the file with their scores; within a window, rows of one wild type are scored together."""
+) -> Iterator[tuple[Row, VariantScore | None]]:
+    """Rows in the order of the file with their scores, None for those without. Within a window, rows of one wild type
+    are scored together."""
     for first in range(0, len(rows), WINDOW):
         window = rows[first : first + WINDOW]
         scores: dict[int, VariantScore] = {}
         for name in dict.fromkeys(row.name for row in window):
-            indices = [index for index, row in enumerate(window) if row.name == name]
-            mutations = [window[index].mutation.text for index in indices]
+            indices = [index for index, row in enumerate(window) if row.name == name and row.mutation is not None]
+            mutations = [window[index].text for index in indices]
             sequence = model.alphabet.decode(wild[name])
             own = model.score_variants(sequence, mutations, masks=masks, bound=bound, seed=seed)
             scores |= dict(zip(indices, own, strict=True))
-        yield from ((row, scores[index]) for index, row in enumerate(window))
+        yield from ((row, scores.get(index)) for index, row in enumerate(window))
 
 
-def _cells(score: VariantScore) -> tuple[str, ...]:
-    numbers = (score.log_odds, score.bound_difference, score.stderr)
-    return (spreadsheet_cell(score.mutation), *("" if number is None else f"{number:.6g}" for number in numbers))
+def _cells(score: VariantScore | None) -> tuple[str, ...]:
+    numbers = (None,) * 3 if score is None else (score.log_odds, score.bound_difference, score.stderr)
+    return tuple("" if number is None else f"{number:.6g}" for number in numbers)

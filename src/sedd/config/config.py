@@ -17,7 +17,7 @@ from sedd.config import sections
 from sedd.config.layers import long_form, merged
 from sedd.config.messages import InvalidConfigError, problems
 from sedd.config.plugin_sections import Installed
-from sedd.config.sections import Section
+from sedd.config.section import Section
 from sedd.errors import SeddWarning
 from sedd.plugins.backends import Auto
 from sedd.plugins.checked import checked_difficulty

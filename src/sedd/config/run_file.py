@@ -61,6 +61,10 @@ def load_config(source: str | Path | Mapping[str, Any], *overrides: str, **secti
         raise InvalidConfigError.of(error.problems, lambda path: _origin(_long(path), origins)) from None
 
 
+NAMES = {"data.train", "data.valid", "data.clusters", "data.cache", "data.column"}
+"""Keys whose overrides are names: text as it was written, also where YAML would read a number, a date or a boolean."""
+
+
 def parse_override(assignment: str) -> tuple[KeyPath, Any]:
     """Split ``a.b=value``; the value is YAML. Raises ConfigError if it is not a string, there is no ``=``, or the value
     is not YAML."""
@@ -69,6 +73,8 @@ def parse_override(assignment: str) -> tuple[KeyPath, Any]:
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(f"{assignment!r} is not an override; write section.key=value, such as optim.lr=3e-4")
+    if path in NAMES and not text.lstrip().startswith(("[", "'", '"')) and text.strip() not in ("", "null", "~"):
+        return tuple(path.split(".")), text
     return tuple(path.split(".")), parse_value(text, assignment)
 
 

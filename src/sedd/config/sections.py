@@ -10,23 +10,11 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from sedd.plugins.contracts import Fraction, Steps, reject_bools
+from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
+from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
-
-Count = Annotated[int, Interval(ge=1, le=10**9)]
-Rate = Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)]
-Beta = Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)]
-Decay = Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """Base class of all sections: frozen, strict about unknown keys, finite in every number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    _no_bools = model_validator(mode="before")(reject_bools)
 
 
 class Residues(Section):
@@ -44,6 +32,11 @@ class Residues(Section):
     with an error. With `split`, a sequence that has digits or punctuation is dropped."""
     gaps: Literal["remove", "drop", "error"] = "remove"
     """`-` and `.` of alignments: remove them, drop the sequence, or stop with an error."""
+    chains: Literal["drop", "split", "error"] = "drop"
+    """`/`, `:` and `|` between the chains of a complex: drop the sequence, make a sequence of each chain, or stop with
+    an error."""
+    nucleotides: Literal["refuse", "keep"] = "refuse"
+    """A file of which nearly all sequences are DNA or RNA: refuse it, or train on it as if they were proteins."""
 
 
 class Synthetic(Section):
@@ -68,17 +61,24 @@ class Synthetic(Section):
 class Data(Section):
     """The training and held-out sequences, and how they are read."""
 
-    train: Annotated[str, Effect.LOCATION] = "synthetic"
-    """`synthetic`, a FASTA or text (`.txt`) file, plain or compressed, or a store made by `sedd data prepare`."""
-    valid: Annotated[str | None, Effect.LOCATION] = None
-    """File of held-out sequences; without it, the share `holdout` of the training sequences is held out."""
+    train: Annotated[Name | tuple[Name, ...], Effect.LOCATION] = "synthetic"
+    """`synthetic`; a file of sequences or text, plain or compressed, a folder of files, a pattern such as
+    `shards/*.fasta.gz`, or a list of these; or a store made by `sedd data prepare`."""
+    valid: Annotated[Name | tuple[Name, ...] | None, Effect.LOCATION] = None
+    """Held-out sequences, named like `train`; without them, the share `holdout` of the training sequences is held
+    out."""
     alphabet: Literal["protein", "esm", "text"] = "protein"
     """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `text`: the characters that occur in the data."""
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of the sequences that is held out, chosen by a hash of the sequence (or of its cluster)."""
-    clusters: Annotated[str | None, Effect.LOCATION] = None
-    """A TSV file (plain or compressed) of `sequence id <tab> cluster id`: complete clusters are held out, so that no
-    relative of a held-out sequence is trained on."""
+    clusters: Annotated[Name | None, Effect.LOCATION] = None
+    """A file of clusters, plain or compressed: lines of `sequence id <tab> cluster id`, a table of MMseqs2, or a
+    `.clstr` file of CD-HIT. Complete clusters are held out: no relative of a held-out sequence is trained on."""
+    column: Name | None = None
+    """Tables (CSV, TSV, JSON lines, Parquet): title of the column that holds the sequences, or its number from 1."""
+    format: Literal["auto", "lines"] = "auto"
+    """`lines`: a file of bare residues, without headers, is one sequence per line. All other formats are told by the
+    content of the file."""
     min_length: Count = 2
     """Shortest sequence that is kept, in residues; shorter ones are dropped and counted."""
     chunk_length: Count = 256
@@ -87,7 +87,7 @@ class Data(Section):
     """What to do with characters outside the alphabet."""
     synthetic: Synthetic = Synthetic()
     """Options of the built-in source, for `train: synthetic`."""
-    cache: Annotated[str | None, Effect.NONE] = None
+    cache: Annotated[Name | None, Effect.NONE] = None
     """Directory for the stores made from FASTA and text files; by default `sedd` in the user's cache directory."""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,15 @@ from sedd.data.alphabet import Alphabet
 from sedd.data.order import Sequences
 from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
+from sedd.data.prepare.sources import Source, find, is_pipe
 from sedd.data.prepare.tally import Tally
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
 from sedd.errors import DataError
 from sedd.files import cache_directory
 
+Files = str | tuple[str, ...]
+"""A file, a folder, a pattern or a store; or several files."""
 LEAST_SYNTHETIC_VALID = 256
 
 
@@ -91,16 +94,18 @@ def open_data(data: Data, *, seed: int, progress: Progress | None = None) -> Dat
     return _dataset(train, valid, f"train: {train}\nvalid: {valid.path}: {len(valid):,} sequences\n{tally}")
 
 
-def open_whole(data: Data, name: str, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
+def open_whole(data: Data, name: Files, alphabet: Alphabet, *, progress: Progress | None = None) -> TokenStore:
     """All sequences of a file, nothing held out, read with the options of `data` and encoded in `alphabet`. Raises
     DataError as `open_data`, and if a symbol is not in the alphabet."""
-    path = Path(name).expanduser()
+    path = Path(name if isinstance(name, str) else name[0]).expanduser()
     if is_store(path / "train") and is_store(path / "valid"):
         raise DataError(f"holds a train and a valid store; name one of them, for example {path / 'valid'}", file=path)
     options = PrepareOptions(
         alphabet=data.alphabet,
         residues=data.residues,
         holdout=0.0,
+        column=data.column,
+        format=data.format,
         min_length=data.min_length,
         chunk_length=data.chunk_length,
         symbols=alphabet.symbols if data.alphabet == "text" else None,
@@ -139,20 +144,34 @@ def _synthetic(data: Data, seed: int) -> Dataset:
     return Dataset(train, valid, train.alphabet, train.token_counts, valid.nll(), summary)
 
 
-def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | None) -> Prepared:
-    path = Path(name).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"no such file{_nearest(path)} A run file names its data as data.train=YOUR.fasta.gz", file=path
-        )
-    if path.is_dir():
+def _open(data: Data, given: Files, options: PrepareOptions, progress: Progress | None) -> Prepared:
+    prepared = _found(data, given, options, progress)
+    for store in (prepared.train, prepared.valid):
+        # Of several processes on one machine the first one is enough.
+        if store is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+            store.verify()
+    return prepared
+
+
+def _found(data: Data, given: Files, options: PrepareOptions, progress: Progress | None) -> Prepared:
+    if isinstance(given, str) and (path := Path(given).expanduser()).is_dir() and _holds_store(path):
         return _open_store(path, options)
-    if not path.is_file():
-        raise DataError("neither a file nor a directory", file=path)
-    if path.suffix == ".txt" and options.alphabet != "text":
-        raise DataError("a text file; set data.alphabet=text to train on it, or give a FASTA file", file=path)
+    source = find(given)
+    for file in source.files:
+        if is_pipe(file):
+            raise DataError(
+                "a pipe, which can be read only once; write a file, or a store that can be used again: "
+                "`zcat my.fasta.gz | sedd data prepare - STORE`",
+                file=file,
+            )
+        if not file.is_file():
+            raise DataError("neither a file nor a directory", file=file)
     cache = cache_directory() if data.cache is None else Path(data.cache).expanduser()
-    return prepare(path, cache / _cache_name(path, options), options=options, progress=progress)
+    return prepare(source, cache / _cache_name(source, options), options=options, progress=progress)
+
+
+def _holds_store(path: Path) -> bool:
+    return is_store(path) or is_store(path / "train")
 
 
 def _open_store(path: Path, options: PrepareOptions) -> Prepared:
@@ -160,14 +179,8 @@ def _open_store(path: Path, options: PrepareOptions) -> Prepared:
     if is_store(path):
         store = TokenStore.open(path)
         prepared = Prepared(path, store, None, Tally.from_dict(store.manifest["tally"]))
-    elif is_store(path / "train"):
-        prepared = opened(path)
     else:
-        raise DataError(
-            "a directory without a token store; expected a FASTA or text file, or a directory that "
-            "`sedd data prepare` wrote",
-            file=path,
-        )
+        prepared = opened(path)
     if lines := _conflicts(prepared.train, options):
         raise DataError(
             "prepared with other options than this run states; prepare it again, or change the run:\n  "
@@ -195,19 +208,10 @@ def _conflicts(store: TokenStore, options: PrepareOptions) -> list[str]:
     return differences(old, new)
 
 
-def _cache_name(path: Path, options: PrepareOptions) -> str:
-    """A directory name that is unique to the file, its state, and the options."""
-    state = path.stat()
-    identity = [FORMAT, str(path.resolve()), state.st_size, state.st_mtime_ns, options.to_dict()]
+def _cache_name(source: Source, options: PrepareOptions) -> str:
+    """A directory name that is unique to the files, their state, and the options. The state has the time at which a
+    file was last changed in any way (ctime), so that a file of equal size and time is not taken for the one before."""
+    places = [str(file.resolve()) for file in source.files]
+    identity = [FORMAT, places, source.state(), options.to_dict()]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
-    return f"{path.name.split('.')[0]}-{digest}"
-
-
-def _nearest(path: Path) -> str:
-    """Advice for a missing file: similar names that exist."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f"; the directory {parent} does not exist either."
-    names = sorted(entry.name for entry in parent.iterdir())
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(str(parent / name) for name in near)}?" if near else f" in {parent.resolve()}."
+    return f"{source.files[0].name.split('.')[0]}-{digest}"

@@ -62,8 +62,18 @@ class DataStatistics:
         return DataStatistics(np.append(self.frequencies, np.zeros(more)), self.length, self.source)
 
 
+def share_longer(source: Sequences, *, longest: int) -> float:
+    """The share of sequences that are longer than `longest` residues, from `SURVEY` of them if there are more."""
+    lengths, number = _surveyed(source)
+    return float(number[lengths > longest].sum() / number.sum())
+
+
 def mean_length(source: Sequences, *, longest: int) -> float:
     """Mean length of sequences that are cropped to `longest` residues, from `SURVEY` of them if there are more."""
-    indices = np.unique(np.linspace(0, len(source) - 1, SURVEY).astype(np.int64))
-    lengths, number = length_counts(source, indices)
+    lengths, number = _surveyed(source)
     return float(np.average(np.minimum(lengths, longest), weights=number))
+
+
+def _surveyed(source: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lengths that occur, and how many sequences have each."""
+    return length_counts(source, np.unique(np.linspace(0, len(source) - 1, SURVEY).astype(np.int64)))

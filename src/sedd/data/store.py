@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ FORMAT = 1
 MANIFEST, TOKENS, OFFSETS = "manifest.json", "tokens.bin", "offsets.npy"
 LENGTHS = "length_counts"
 """In the manifest: how many sequences have each length. Stores of early versions lack it."""
+VERIFIED_AT_ONCE = 64 << 20
+"""Bytes of a store that are read and hashed in a fraction of a second."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
 HASHED_AT_ONCE = 1 << 20
@@ -40,8 +43,10 @@ class TokenStore:
         self.path = path
         self.manifest = manifest
         self.alphabet = Alphabet.from_dict(manifest["alphabet"])
-        self._tokens = tokens
-        self._offsets = offsets
+        # Plain views of the memory maps: slicing a `numpy.memmap` takes ten times as long.
+        self._tokens: Ids = np.asarray(tokens)
+        self._offsets: NDArray[np.int64] = np.asarray(offsets)
+        self._damage: DataError | None = None
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> TokenStore:
@@ -72,8 +77,44 @@ class TokenStore:
         n = len(self)
         if not -n <= index < n:
             raise IndexError(f"sequence {index} of a store with {n}")
+        if self._damage is not None:
+            raise self._damage
         index = int(index) % n
-        return np.asarray(self._tokens[self._offsets[index] : self._offsets[index + 1]])
+        start, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        # Slices of a damaged store would be empty or of another sequence, and train in silence.
+        if not 0 <= start <= end <= len(self._tokens):
+            raise self._damaged(f"sequence {index:,} lies from {start:,} to {end:,} of {len(self._tokens):,}")
+        ids = np.asarray(self._tokens[start:end])
+        if len(ids) and ids.max() >= self.alphabet.n:
+            raise self._damaged(f"sequence {index:,} has the id {ids.max()} of {self.alphabet.n} symbols")
+        return ids
+
+    def verify(self, *, at_once: int = VERIFIED_AT_ONCE) -> None:
+        """Compare all bytes with the hashes of the manifest, whose size alone was checked when the store was opened.
+
+        A store of more than `at_once` bytes is read by a thread; if it is damaged, the next read of a sequence raises.
+        Raises DataError if a smaller store is damaged.
+        """
+        files = self.manifest["files"]
+        if sum(files[name]["size"] for name in (TOKENS, OFFSETS)) > at_once:
+            threading.Thread(target=self._verify_and_remember, name="verify store", daemon=True).start()
+        else:
+            self._verify()
+
+    def _verify(self) -> None:
+        for name in (TOKENS, OFFSETS):
+            _check_file(self.path / name, self.manifest["files"][name], verify=True)
+
+    def _verify_and_remember(self) -> None:
+        try:
+            self._verify()
+        except DataError as error:
+            self._damage = error
+        except OSError:
+            pass  # the files are gone or cannot be read: whoever reads them next says so
+
+    def _damaged(self, what: str) -> DataError:
+        return DataError(f"damaged: {what}. `sedd data verify {self.path}` checks all of it; {REMEDY}", file=self.path)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -82,7 +123,19 @@ class TokenStore:
 
     def lengths_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """`lengths[indices]`, without computing the others."""
-        return np.asarray(self._offsets[indices + 1] - self._offsets[indices])
+        lengths = np.asarray(self._offsets[indices + 1] - self._offsets[indices])
+        if len(lengths) and lengths.min() < 0:
+            raise self._damaged(f"sequence {int(indices[lengths.argmin()]):,} has a negative length")
+        return lengths
+
+    def starts_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some sequences begin in `tokens`."""
+        return np.asarray(self._offsets[indices])
+
+    @property
+    def tokens(self) -> Ids:
+        """The ids of all sequences, one after the other."""
+        return self._tokens
 
     @property
     def token_counts(self) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         raise DataError("a path belongs in the configuration, as data.train", file=Path(source))
     if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
         raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
+    source = by_position(source)
     if alphabet is None:
         if data.alphabet == "text":
             raise DataError(
@@ -69,6 +70,34 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         token_counts -= np.bincount(_ids(source[int(index)], alphabet), minlength=alphabet.n)
     summary = f"your data: {len(train):,} sequences to train on, {len(valid):,} held out"
     return Dataset(train, valid, alphabet, token_counts, None, summary)
+
+
+class _Positional:
+    """The items of a pandas Series in their order; its own `[]` takes labels, which a filter leaves with gaps."""
+
+    def __init__(self, series: Any) -> None:
+        self.series = series
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __getitem__(self, index: int, /) -> Any:
+        return self.series.iloc[index]
+
+
+def by_position(source: Any) -> Any:
+    """`source` with items that are counted from 0, as those of a list.
+
+    Raises DataError for a table or a dictionary, which have several columns, or keys, in place of positions.
+    """
+    if isinstance(source, Mapping):
+        raise DataError("your data is a dictionary; give its sequences: data=list(YOURS.values())")
+    if hasattr(source, "iloc"):
+        if getattr(source, "ndim", 1) != 1:
+            columns = ", ".join(map(repr, list(source.columns)[:20]))
+            raise DataError(f"your data is a table; give one of its columns ({columns}): data=YOURS['sequence']")
+        return _Positional(source)
+    return source
 
 
 def _held(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from sedd.config.run_file import load_config
 from sedd.config.sections import Data
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
+from sedd.data.prepare.sources import find
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
@@ -148,7 +149,11 @@ def _names_data(section: Data) -> bool:
     """Whether a configuration names data that exist. `synthetic` is only the default where it is not written down."""
     if section.train == "synthetic":
         return "train" in section.model_fields_set
-    return Path(section.train).expanduser().exists()
+    try:
+        find(section.train)
+    except DataError:
+        return False
+    return True
 
 
 def _statistics(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:

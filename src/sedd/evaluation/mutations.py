@@ -1,10 +1,10 @@
-"""Point mutations in the usual notation, A42G or A42G:L50P, one by one or from a CSV file."""
+"""Point mutations of a wild type, one by one or from a CSV file; `sedd.evaluation.notation` reads their names."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-import re
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -14,16 +14,20 @@ from typing import NamedTuple
 import numpy as np
 
 from sedd.data import Alphabet
-from sedd.data.alphabet import Ids
-from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.readers import read_fasta
+from sedd.data.alphabet import PROTEIN, Ids
+from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.records import Record
+from sedd.data.prepare.sources import regular_file
 from sedd.errors import DataError
+from sedd.evaluation.notation import Change, NotScoredError, changes, is_variant
 from sedd.files import read_bounded
 
-POINT = re.compile(r"(\D)(\d{1,9})(\D)")
 MOST_BYTES = 1 << 28
 """Of a file of mutations."""
-MUTATION_COLUMNS = ("mutation", "mutations", "mutant", "variant")
+MUTATION_COLUMNS = (
+    "mutation", "mutations", "mutant", "variant", "hgvs_pro", "hgvsp", "hgvs_p", "hgvs", "protein_variant", "aa_change",
+    "protein_change", "mut",
+)  # fmt: skip
 ID_COLUMNS = ("id", "sequence", "sequence_id", "name", "protein")
 
 
@@ -46,10 +50,16 @@ class Mutation:
 
 
 class Row(NamedTuple):
-    """One row of a mutations file: the name of the wild type, and the mutation."""
+    """One row of a mutations file."""
 
     name: str
-    mutation: Mutation
+    """That of the wild type."""
+    text: str
+    """The mutation, as it was written."""
+    mutation: Mutation | None
+    """None if it is no substitution and has no score."""
+    remark: str = ""
+    """Why there is no score."""
 
 
 def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
@@ -68,13 +78,15 @@ def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
 
 
 def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
-    """Read a mutation such as A42G, or several joined with `:` or `,`, of the wild type `wild`.
+    """Read a mutation of the wild type `wild`, such as A42G, p.Ala42Gly, A42G:L50P, or p.= for none.
 
-    A DataError if it cannot be parsed, a position is repeated or outside, or the wild-type residue differs.
+    Raises:
+        NotScoredError: if it is no substitution.
+        DataError: if it cannot be read, a position is repeated or outside, or the wild-type residue differs.
     """
     points: dict[int, int] = {}
-    for point in re.split(r"[:,]", text):
-        position, token = _point(point.strip(), text, wild, alphabet)
+    for change in changes(text):
+        position, token = _point(change, text, wild, alphabet)
         if position in points:
             raise DataError(f"{text}: position {position + 1} is given twice; give each position once")
         points[position] = token
@@ -82,11 +94,18 @@ def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
     return Mutation(text, positions, tuple(points[position] for position in positions))
 
 
-def _point(point: str, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[int, int]:
-    parts = POINT.fullmatch(point)
-    if parts is None:
-        raise DataError(f"{mutation!r}: expected residue, position from 1, residue: A42G, or several as A42G:L50P")
-    old, number, new = parts[1], int(parts[2]), parts[3]
+def all_singles(name: str, wild: Ids, alphabet: Alphabet) -> Iterator[Row]:
+    """Every change of one residue of a wild type to another of the 20 standard amino acids, by position."""
+    for position, token in enumerate(wild.tolist()):
+        old = alphabet.symbols[token]
+        for new in PROTEIN.symbols:
+            if new != old:
+                text = f"{old}{position + 1}{new}"
+                yield Row(name, text, Mutation(text, (position,), (alphabet.symbols.index(new),)))
+
+
+def _point(change: Change, mutation: str, wild: Ids, alphabet: Alphabet) -> tuple[int, int]:
+    old, number, new = change
     for symbol in (old, new):
         if symbol not in alphabet.symbols:
             raise DataError(f"{mutation}: {symbol!r} is {_not_in(alphabet)}")
@@ -104,29 +123,43 @@ def _not_in(alphabet: Alphabet) -> str:
 
 
 def read_wild_types(path: Path, alphabet: Alphabet, longest: int) -> dict[str, Ids]:
-    """The sequences of a FASTA file by their ids, (L,) token ids each.
+    """The sequences of a file by their ids, (L,) token ids each.
 
-    Lower case is read as upper case, and a stop (*) at the end is removed. Nothing else is repaired, because positions
-    would shift: a DataError with file and line if a sequence is invalid or an id is repeated.
+    Lower case is read as upper case, and a stop (*) at the end is removed; both are logged. Nothing else is repaired,
+    because positions would shift: a DataError with file and line if a sequence is invalid or an id is repeated.
     """
     wild_types: dict[str, Ids] = {}
-    for record in read_fasta(ByteStream(path)):
+    repaired: list[str] = []
+    for record in _records(path):
         where = f"{path}:{record.line}"
         text = record.sequence if isinstance(record.sequence, str) else record.sequence.decode("latin-1")
+        if text != text.removesuffix("*").upper():
+            repaired.append(record.name)
         if record.name in wild_types:
             raise DataError(f"{where}: a second sequence {record.name!r}; ids must be unique")
         try:
             wild_types[record.name] = wild_type(text.removesuffix("*").upper(), alphabet, longest)
         except DataError as error:
             raise DataError(f"{where}: {record.name}: {error}") from None
+    if repaired:
+        logging.getLogger("sedd").info(
+            "%s: lower case read as upper case, or a stop (*) at the end removed, in %d of %d sequences, first %s",
+            path, len(repaired), len(wild_types), repaired[0],
+        )  # fmt: skip
     return wild_types
+
+
+def _records(path: Path) -> Iterator[Record]:
+    with regular_file(path) as file:
+        yield from SequenceFile.of(file).read()
 
 
 def read_mutations(path: Path, wild: Mapping[str, Ids], alphabet: Alphabet) -> list[Row]:
     """The rows of a CSV (or tab-separated) file.
 
-    With a header, mutations are in the column `mutation` and ids of the wild types in `id`, which is optional with one
-    wild type. Without a header, each line is a mutation.
+    With a header, mutations are in the column `mutation` (or another of `MUTATION_COLUMNS`) and ids of the wild types
+    in `id`, which is optional with one wild type; cells are separated by tabs, semicolons or commas, as in the header.
+    Without a header, each line is a mutation.
 
     Raises:
         DataError: if a row is invalid or repeated, or there is none; with file and line.
@@ -138,13 +171,16 @@ def read_mutations(path: Path, wild: Mapping[str, Ids], alphabet: Alphabet) -> l
         name = _wild_type_name(where, name, wild)
         try:
             mutation = parse(text, wild[name], alphabet)
+        except NotScoredError as error:
+            rows.append(Row(name, text, None, str(error)))
+            continue
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         key = (name, mutation.positions, mutation.tokens)
-        if key in lines:
+        if key in lines and mutation.positions:
             raise DataError(f"{where}: {text} of {name} repeats line {lines[key]}; remove one of them")
         lines[key] = line
-        rows.append(Row(name, mutation))
+        rows.append(Row(name, text, mutation))
     if not rows:
         raise DataError(f"{path}: no mutations; expected one such as A42G on each line")
     return rows
@@ -158,8 +194,11 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; expected a CSV file with mutations such as A42G") from None
-    first = next(iter(text.splitlines()), "")
-    reader = csv.reader(text.splitlines(), delimiter="\t" if "\t" in first else ",")
+    lines = [line if not line.startswith("#") else "" for line in text.splitlines()]
+    first = next(filter(None, lines), "")
+    titled = not is_variant(first)
+    delimiter = "\t" if "\t" in first else ";" if ";" in first and titled else ","
+    reader = csv.reader(lines, delimiter=delimiter)
     rows = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
     rows = ((line, cells) for line, cells in rows if any(cells))
     line, cells = next(rows, (0, []))
@@ -180,7 +219,7 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str | None]]:
 
 def _columns(where: str, cells: list[str]) -> tuple[int, int | None] | None:
     """The columns of mutations and ids if `cells` are a header; None if they are a row."""
-    if POINT.fullmatch(re.split(r"[:,]", cells[0])[0].strip()):
+    if is_variant(cells[0]):
         return None
     names = [cell.lower() for cell in cells]
     mutation, identifier = (

@@ -1,4 +1,4 @@
-"""Bounds of single sequences as a CSV file, written row by row, and the names of the sequences in it."""
+"""Bounds of single sequences as a CSV file, row by row; records that were dropped have a row with the reason."""
 
 from __future__ import annotations
 
@@ -7,69 +7,82 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from sedd.config.sections import Data
-from sedd.data import Alphabet
-from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.clean import Cleaner, TextCleaner
-from sedd.data.prepare.readers import read_fasta
-from sedd.data.prepare.text import read_text
+from sedd.data.prepare.source_records import SourceRecord
 from sedd.errors import DataError
 from sedd.evaluation.likelihood import SequenceBound
+from sedd.files import open_output
 from sedd.plain_text import spreadsheet_cell
 
-COLUMNS = ("id", "residues", "nats", "stderr", "bits", "perplexity")
+COLUMNS = ("id", "residues", "nats", "stderr", "bits", "perplexity", "remark")
+Remark = Callable[[int], Sequence[str]]
+"""Remarks on the sequence of an index in the data, besides those of its record."""
+
+
+class _Named(NamedTuple):
+    """A sequence of the data, or a record of which there is none."""
+
+    at: int | None
+    name: str
+    remark: str
 
 
 @contextmanager
-def sequence_table(path: Path, names: Iterator[str] | None) -> Iterator[Callable[[Sequence[SequenceBound]], None]]:
+def sequence_table(
+    path: Path, records: Iterator[SourceRecord] | None, remark: Remark = lambda index: ()
+) -> Iterator[Callable[[Sequence[SequenceBound]], None]]:
     """Open a CSV file with `COLUMNS`: per residue, the standard error over masks in nats.
 
-    The value appends rows, which must come in the order of the data. It raises a DataError if there are fewer names
-    than sequences.
+    The value appends rows, which must come in the order of the data. It raises a DataError if there are fewer records
+    than sequences. Records that were dropped have a row at their place, with the reason in `remark` and no numbers.
 
     Args:
         path: CSV file to write; its directory is created.
-        names: of all sequences of the data, in their order; without them, the id is the number of the sequence, from 1.
+        records: of the source of the data, in their order; without them, the id is the number of the sequence, from 1.
+        remark: remarks on single sequences.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    named = None if names is None else enumerate(names, 1)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    named = None if records is None else _named(records)
+    with open_output(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
 
         def write(bounds: Sequence[SequenceBound]) -> None:
             for bound in bounds:
+                name, known = str(bound.index + 1), ""
+                if named is not None:
+                    name, known = _advance(named, bound.index, writer.writerow)
                 numbers = (bound.nats, bound.stderr, bound.bits, bound.perplexity)
                 cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
-                number = bound.index + 1
-                name = str(number) if named is None else next((name for i, name in named if i == number), None)
-                if name is None:
-                    raise DataError(f"sequence {number:,} is missing: the file changed while it was read; start again")
-                writer.writerow((spreadsheet_cell(name), bound.residues, *cells))
+                remarks = "; ".join(filter(None, (known, *remark(bound.index))))
+                writer.writerow((spreadsheet_cell(name), bound.residues, *cells, remarks))
             file.flush()
 
         yield write
+        for rest in named or ():
+            if rest.at is None:
+                writer.writerow(_dropped(rest))
 
 
-def sequence_names(path: Path, data: Data, alphabet: Alphabet) -> Iterator[str]:
-    """One name for each sequence that `sedd.data.open_whole` makes of a FASTA or text file, in its order.
+def _named(records: Iterator[SourceRecord]) -> Iterator[_Named]:
+    index = 0
+    for record in records:
+        if not record.sequences:
+            yield _Named(None, record.name, record.remark)
+        for name in record.names():
+            yield _Named(index, name, record.remark)
+            index += 1
 
-    The name is the first word of the header; `name/1`, `name/2` where a record was split; `sequence_3` where the third
-    sequence has no name. A store keeps no names, so the file is read once more.
-    """
-    stream = ByteStream(path)
-    if data.alphabet == "text":
-        text = TextCleaner(min_length=data.min_length, source=path.name)
-        for record in read_text(stream, chunk_length=data.chunk_length):
-            if text(record):
-                yield record.name
-        return
-    clean = Cleaner(alphabet, data.residues, min_length=data.min_length, source=path.name)
-    number = 0
-    for record in read_fasta(stream):
-        pieces = clean(record)
-        for piece in range(1, len(pieces) + 1):
-            number += 1
-            name = record.name or f"sequence_{number}"
-            yield name if len(pieces) == 1 else f"{name}/{piece}"
+
+def _advance(named: Iterator[_Named], index: int, write: Callable[[Sequence[object]], object]) -> tuple[str, str]:
+    """The name and remark of the sequence of an index; rows of dropped records before it are written."""
+    for one in named:
+        if one.at is None:
+            write(_dropped(one))
+        elif one.at == index:
+            return one.name, one.remark
+    raise DataError(f"sequence {index + 1:,} is missing: the file changed while it was read; start again")
+
+
+def _dropped(record: _Named) -> tuple[object, ...]:
+    return (record.name, "", "", "", "", "", f"dropped: {record.remark}")

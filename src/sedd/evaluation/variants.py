@@ -51,8 +51,19 @@ def scores(
 ) -> Iterator[VariantScore]:
     """Score mutations of `wild`, (L,) token ids, in batches and in their order; with `bound` its difference too.
 
-    The data of `estimator` are the wild type alone. The network is in eval mode.
+    The wild type itself, a mutation without positions, scores 0. The data of `estimator` are the wild type alone. The
+    network is in eval mode.
     """
+    changed = _scores(estimator, network, wild, [each for each in mutations if each.positions], bound=bound)
+    unchanged = (0.0, 0.0, 0.0) if bound else (0.0,)
+    for mutation in mutations:
+        yield next(changed) if mutation.positions else VariantScore(mutation.text, *unchanged)
+
+
+def _scores(
+    estimator: Estimator, network: Network, wild: Ids, mutations: Sequence[Mutation], *, bound: bool
+) -> Iterator[VariantScore]:
+    """`scores` of mutations that change something."""
     log_odds = _masked_marginals if estimator.process.graph.has_mask else _score_ratios
     wild_bound = _bounds(estimator, network, [np.asarray(wild, np.int64)])[0] if bound and mutations else np.zeros(0)
     for first in range(0, len(mutations), estimator.batch_size):

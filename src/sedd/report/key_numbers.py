@@ -42,6 +42,9 @@ def key_numbers(contents: Contents) -> list[Number]:
         numbers.append(Number("parameters", _large(contents.parameters)))
     if history.data is not None:
         length = f"of {history.data.mean_length:.0f} residues on average"
+        if history.data.cropped:
+            longest = f" to {config.model.length:,} residues" if config is not None else ""
+            length += f" after {history.data.cropped:.0%} of them were cropped{longest}"
         numbers.append(Number("training sequences", f"{history.data.sequences:,}", length))
     trouble = [f"{len(history.skipped):,} skipped"] if history.skipped else []
     trouble += [f"{len(history.rollbacks):,} rolled back"] if history.rollbacks else []

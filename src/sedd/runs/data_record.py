@@ -10,7 +10,7 @@ import numpy as np
 
 from sedd.config.config import Config
 from sedd.data import Dataset, Sequences
-from sedd.data.statistics import mean_length
+from sedd.data.statistics import mean_length, share_longer
 from sedd.evaluation.controls import smoothed
 from sedd.evaluation.estimator import chosen_items
 from sedd.evaluation.evaluated import EvaluatedSequences
@@ -28,6 +28,8 @@ class DataRecord:
     """Mean length of the training sequences after cropping, residues."""
     sequences: int
     """Number of training sequences."""
+    cropped: float | None = None
+    """Share of the training sequences that are longer than `model.length` and cropped; None in old runs."""
     held_out_token_counts: tuple[int, ...] = ()
     """How often each token occurs in the held-out set, or in the evaluated part of it if the set does not record its
     counts; empty in old runs."""
@@ -46,6 +48,7 @@ class DataRecord:
             token_counts=tuple(data.token_counts.tolist()),
             mean_length=mean_length(data.train, longest=longest),
             sequences=len(data.train),
+            cropped=share_longer(data.train, longest=longest),
             held_out_token_counts=tuple(held_out.tolist()),
             held_out_mean_length=mean_length(data.valid, longest=longest),
             held_out_sequences=len(data.valid),
@@ -58,6 +61,7 @@ class DataRecord:
         if self.held_out_token_counts:
             data["held_out_token_counts"] = list(self.held_out_token_counts)
         numbers = {
+            "cropped": self.cropped,
             "held_out_mean_length": self.held_out_mean_length,
             "held_out_sequences": self.held_out_sequences,
         }
@@ -70,6 +74,7 @@ class DataRecord:
             tuple(data["letter_counts"]),
             data["mean_length"],
             data["sequences"],
+            data.get("cropped"),
             tuple(data.get("held_out_token_counts", ())),
             data.get("held_out_mean_length"),
             data.get("held_out_sequences"),

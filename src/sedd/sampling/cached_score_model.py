@@ -34,6 +34,8 @@ class CachedScoreModel:
     backend: Backend
     options: Sampling
     reuse: bool = True
+    never: Tensor | None = None
+    """(n,) bool: symbols that are never drawn."""
 
     def __call__(self, batch: SampleBatch, sigma: Tensor) -> Tensor:
         """Log-scores (batch, length, n) at noise `sigma`, (batch,) float64 on the host; updates `batch.nfe`.
@@ -54,7 +56,21 @@ class CachedScoreModel:
         sigma = sigma.float().to(batch.device)
         log_score = self.process.log_score(batch.output, batch.tokens, sigma)
         graph, temperature, top_p = self.process.graph, self.options.temperature, self.options.top_p
-        return apply_temperature(log_score, batch.tokens, sigma, graph=graph, temperature=temperature, top_p=top_p)
+        return apply_temperature(
+            log_score, batch.tokens, sigma, graph=graph, temperature=temperature, top_p=top_p, never=self.never
+        )
+
+    def drawable(self, log_weights: Tensor) -> Tensor:
+        """Log-weights of states, (..., states), with -inf at the symbols that are never drawn.
+
+        Scores alone do not ensure that with `uniform`, where noise moves residues to every symbol: a state of a sample
+        that is kept is drawn from these.
+        """
+        if self.never is None:
+            return log_weights
+        never = self.never.to(log_weights.device)
+        more = log_weights.shape[-1] - len(never)
+        return log_weights.masked_fill(torch.cat([never, never.new_zeros(more)]), -torch.inf)
 
     def _evaluate(self, batch: SampleBatch, sigma: Tensor, rows: np.ndarray) -> None:
         """Update `batch.output` at `rows`."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
@@ -80,6 +82,8 @@ class Generation:
     device: torch.device
     alphabet: Alphabet
     lengths: LengthDistribution
+    token_counts: NDArray[np.int64] | None = None
+    """(n,): how often each symbol occurs in the training set. Symbols that do not occur are never drawn."""
 
     def sample(self, count: int, *, length: int | None = None, seed: int = 0, **options: Unpack[Choices]) -> Request:
         """A request for `count` sequences from nothing; arguments and errors are those of `Pretrained.sample`."""
@@ -128,8 +132,16 @@ class Generation:
     def draw(self, request: Request, *, first: int = 0, report: Report = no_progress) -> Iterator[Sample]:
         """The samples of a request from index `first`, batch by batch, in constant memory."""
         length, constraint = self.config.model.length, request.constraint
-        sampler = Sampler(self.process, self.backend, self.device, request.options, length, constraint)
+        sampler = Sampler(
+            self.process, self.backend, self.device, request.options, length, constraint, never=self._never()
+        )
         return sampler(self.network, request.templates, seed=request.seed, first=first, report=report)
+
+    def _never(self) -> torch.Tensor | None:
+        """(n,) bool: the symbols that no training sequence has; None where there is no such symbol."""
+        if self.token_counts is None or self.token_counts.all() or not self.token_counts.any():
+            return None
+        return torch.from_numpy(self.token_counts == 0)
 
     def texts(self, request: Request) -> list[str]:
         """All samples of a request as text."""

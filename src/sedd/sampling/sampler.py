@@ -45,6 +45,8 @@ class Sampler:
     reuse_scores: bool = True
     """Neither evaluate scores again that are known, nor keep finished sequences in the batch. It changes the cost only;
     without it, every step of every sequence costs one evaluation."""
+    never: torch.Tensor | None = None
+    """(n,) bool: symbols that are never drawn."""
 
     def __call__(
         self, network: Network, templates: Sequences, *, seed: int, first: int = 0, report: Report = no_progress
@@ -93,7 +95,7 @@ class Sampler:
         batch = SampleBatch(
             chunk, generators, self.process.graph, self.device, self.constraint, drop_finished=self.reuse_scores
         )
-        score_model = CachedScoreModel(network, self.process, self.backend, self.options, reuse=self.reuse_scores)
+        score_model = CachedScoreModel(network, self.process, self.backend, self.options, self.reuse_scores, self.never)
         fixed_beside_noise = not self.process.graph.has_mask and not torch.equal(batch.to_draw, batch.padding_mask)
         sweeps = fixed_beside_noise and self.options.sweeps > 0
 

@@ -38,6 +38,6 @@ def gibbs_sweeps(batch: SampleBatch, score_model: CachedScoreModel, *, report: R
         position = torch.tensor([[order_of[index][step]] for index in batch.indices.tolist()], device=batch.device)
         log_score = score_model(batch, torch.full((len(batch),), sigma, dtype=torch.float64))
         at_position = log_score.gather(1, position[..., None].expand(-1, -1, log_score.shape[-1]))[:, 0]
-        symbols = categorical(at_position, batch.uniforms(1)[:, 0])
+        symbols = categorical(score_model.drawable(at_position), batch.uniforms(1)[:, 0])
         batch.update(batch.tokens.scatter(1, position, symbols[:, None]))
         report((step + 1) / longest)

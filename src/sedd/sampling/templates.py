@@ -11,6 +11,7 @@ import numpy as np
 
 from sedd.data import Alphabet
 from sedd.data.prepare.bytestream import ByteStream
+from sedd.data.prepare.sources import is_pipe, regular_file
 from sedd.errors import DataError, SamplingError
 from sedd.randomness import generator
 from sedd.sampling.sample_batch import Ids
@@ -76,7 +77,11 @@ def parse_template(text: str, alphabet: Alphabet, name: str) -> Ids:
     ids = _ids(text, alphabet, name)
     if not (ids == alphabet.mask_id).any():
         marks = " or ".join(_marks(alphabet))
-        raise SamplingError(f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn", about=name)
+        raise SamplingError(
+            f"{name}: nothing is to be drawn; put {marks} where a residue is to be drawn, or name the symbol that "
+            "marks them: --mark X",
+            about=name,
+        )
     return ids
 
 
@@ -117,7 +122,7 @@ def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
         position = text.upper().find(wrong) if wrong not in text else text.find(wrong)
         raise DataError(
             f"{name}: {wrong!r} at position {position + 1} is not in the model's alphabet {alphabet.name!r}, and "
-            f"not a mark for a residue to draw ({' '.join(_marks(alphabet))})"
+            f"not a mark for a residue to draw ({' '.join(_marks(alphabet))}). If it is one, say so: --mark {wrong}"
         ) from None
 
 
@@ -125,35 +130,44 @@ def _marks(alphabet: Alphabet) -> list[str]:
     return [mark for mark in dict.fromkeys((*MARKS, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
 
 
-def read_templates(path: Path, alphabet: Alphabet) -> list[tuple[str, str]]:
-    """Names and texts of the templates in a file: FASTA, or for models of text one template per line.
+def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -> list[tuple[str, str]]:
+    """Names and texts of the templates in a file or a pipe: FASTA, or for models of text one template per line.
 
-    A DataError if the file does not exist, cannot be read, or is empty.
+    `mark`, a symbol in either case, is replaced by the alphabet's mask symbol: it marks residues to draw. A DataError
+    if the file does not exist, cannot be read, or is empty, or `mark` is not a single symbol.
     """
-    if not path.is_file():
+    if mark is not None and len(mark) != 1:
+        raise DataError(f"{mark!r} is no mark; expected one symbol, such as X")
+    if not path.exists() and not is_pipe(path):
         raise DataError(f"{path}: no such file; expected templates, as FASTA or (models of text) one per line")
+    with regular_file(path) as file:
+        content = ByteStream(file).content(most=MOST_BYTES)
     try:
         if alphabet.name == "text":
-            lines = enumerate(ByteStream(path).content(most=MOST_BYTES).decode("utf-8").splitlines(), 1)
+            lines = enumerate(content.decode("utf-8-sig").splitlines(), 1)
             templates = [(f"line-{number}", line) for number, line in lines if line]
         else:
-            templates = list(_records(path))
+            templates = list(_records(path, content.decode("utf-8-sig", "backslashreplace").splitlines()))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not templates:
         raise DataError(f"{path}: it is empty; expected at least one template")
-    return templates
+    if mark is None:
+        return templates
+    drawn = str.maketrans(dict.fromkeys({mark, mark.upper(), mark.lower()}, alphabet.mask_symbol))
+    return [(name, text.translate(drawn)) for name, text in templates]
 
 
-def _records(path: Path) -> Iterator[tuple[str, str]]:
-    """FASTA, compressed or not. The reader of training data would take the `>` of `<mask>` for a header."""
+def _records(path: Path, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The templates in lines of FASTA. The reader of training data would take the `>` of `<mask>` for a header."""
     name, pieces = "", list[str]()
-    lines = ByteStream(path).content(most=MOST_BYTES).decode("utf-8", "backslashreplace").splitlines()
     for number, line in enumerate(map(str.strip, lines), 1):
         if line.startswith(">"):
             if name:
                 yield name, "".join(pieces)
             name, pieces = (line[1:].split() or [f"line-{number}"])[0], []
+        elif not name and line.startswith(("#", ";")):
+            continue
         elif line and not name:
             raise DataError(f"{path}:{number}: expected a FASTA header that starts with '>', got {line[:40]!r}")
         else:

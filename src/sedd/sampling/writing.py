@@ -1,11 +1,14 @@
 """Sample files: FASTA, or plain text for models of text, whose samples follow lines `=== sample-1 ...`.
 
-A header is `sample-1 key=value ... length=90 nfe=128`. The keys before `length` determine the sample, so that an
-interrupted file can be continued.
+A header is `sample-3f9a1c2e-1 key=value ... length=90 nfe=128`. The keys before `length` determine the sample, so that
+an interrupted file can be continued. The id has a hash of them and of the template: samples of several jobs have
+different ids, unless they are the same samples. A file whose name ends in `.gz`, `.bz2`, `.xz` or `.zst` is compressed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,25 +16,35 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from sedd.data import Alphabet
-from sedd.errors import SamplingError
-from sedd.files import check_regular, no_symlink
+from sedd.data.prepare.bytestream import ByteStream
+from sedd.errors import DataError, SamplingError
+from sedd.files import check_regular, open_output
 from sedd.plain_text import printable
 from sedd.sampling.sample_batch import Sample
 
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Ends of the names of files that are compressed."""
 LINE_WIDTH = 60
 """Residues per line of FASTA."""
 LONGEST_HEADER = 1 << 20
 """Characters."""
 
-Describe = Callable[[int], Mapping[str, Any]]
-"""Keys and values for the header of sample `index`."""
+Describe = Callable[[int], tuple[str, Mapping[str, Any]]]
+"""For the header of sample `index`: its id (`sample_id`), and keys and values."""
 
 
-def write_samples(path: Path, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
-    """Write sequences to a file of a run, not through a link; `origin` goes into every header as key=value."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="", opener=no_symlink) as file:
-        file.writelines(_record(i, text, alphabet, origin) for i, text in enumerate(sequences))
+def sample_id(index: int, origin: Mapping[str, Any], template: bytes = b"") -> str:
+    """The id of sample `index`, from 0: `sample-`, a hash of what determines it, and its number."""
+    text = "\n".join(f"{key}={value}" for key, value in origin.items()).encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(text + b"\0" + template, digest_size=4).hexdigest()
+    return f"sample-{digest}-{index + 1}"
+
+
+def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabet, **origin: object) -> None:
+    """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
+    with _output(path, "w") as file:
+        for index, text in enumerate(sequences):
+            file.write(_record(sample_id(index, origin), text, alphabet, origin))
 
 
 def write_stream(
@@ -40,16 +53,15 @@ def write_stream(
     """Write each sample as soon as it is drawn, to a file, or to standard output for None."""
     with _output(path, "a" if append else "w") as file:
         for sample in samples:
-            text = alphabet.decode(sample.tokens)
-            file.write(_record(sample.index, text, alphabet, describe(sample.index), nfe=sample.nfe))
+            identifier, origin = describe(sample.index)
+            file.write(_record(identifier, alphabet.decode(sample.tokens), alphabet, origin, nfe=sample.nfe))
             file.flush()
 
 
 def _output(path: Path | None, mode: Literal["a", "w"]) -> AbstractContextManager[IO[str]]:
     if path is None:
         return nullcontext(sys.stdout)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open(mode, encoding="utf-8", newline="")
+    return open_output(path, append=mode == "a")
 
 
 def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
@@ -63,17 +75,41 @@ def trim_incomplete(path: Path, alphabet: Alphabet, describe: Describe) -> int:
         check_regular(path)
     except OSError as error:
         raise SamplingError(f"{path}: cannot continue, {error.strerror or error}", about=str(path)) from None
-    count, end = 0, 0
+    if path.suffix in COMPRESSED:
+        text, whole = _readable(path)
+        count, end = _complete(path, io.StringIO(text, newline=""), alphabet, describe)
+        if not whole or end < len(text.encode()):
+            with open_output(path) as file:
+                file.write(text.encode()[:end].decode())
+        return count
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
-        while header := file.readline(LONGEST_HEADER):
-            _check_header(path, header, _start(alphabet) + _header(count, describe(count)))
-            body = file.read(_size(header, alphabet))
-            if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
-                break  # interrupted
-            count, end = count + 1, end + len((header + body).encode())
+        count, end = _complete(path, file, alphabet, describe)
     with path.open("r+b") as raw:
         raw.truncate(end)
     return count
+
+
+def _readable(path: Path) -> tuple[str, bool]:
+    """The text of a compressed file up to where it was interrupted, and whether it was not."""
+    blocks, whole = list[bytes](), True
+    try:
+        for block in ByteStream(path).blocks():
+            blocks.append(block)
+    except DataError:
+        whole = False
+    return b"".join(blocks).decode("utf-8", "replace"), whole
+
+
+def _complete(path: Path, file: IO[str], alphabet: Alphabet, describe: Describe) -> tuple[int, int]:
+    """The number of complete samples in a file, and their bytes."""
+    count, end = 0, 0
+    while header := file.readline(LONGEST_HEADER):
+        _check_header(path, header, _start(alphabet) + _header(*describe(count)))
+        body = file.read(_size(header, alphabet))
+        if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
+            break  # interrupted
+        count, end = count + 1, end + len((header + body).encode())
+    return count, end
 
 
 def _check_header(path: Path, header: str, expected: str) -> None:
@@ -95,15 +131,15 @@ def _size(header: str, alphabet: Alphabet) -> int:
     return int(length) + (1 if alphabet.name == "text" else -(-int(length) // LINE_WIDTH))
 
 
-def _record(index: int, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
+def _record(identifier: str, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
     starts = range(0, len(text), LINE_WIDTH)
     body = text if alphabet.name == "text" else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
     ends = "".join(f" {key}={value}" for key, value in after.items())
-    return f"{_start(alphabet)}{_header(index, origin)} length={len(text)}{ends}\n{body}\n"
+    return f"{_start(alphabet)}{_header(identifier, origin)} length={len(text)}{ends}\n{body}\n"
 
 
-def _header(index: int, origin: Mapping[str, Any]) -> str:
-    return " ".join([f"sample-{index + 1}", *(f"{key}={_value(value)}" for key, value in origin.items())])
+def _header(identifier: str, origin: Mapping[str, Any]) -> str:
+    return " ".join([identifier, *(f"{key}={_value(value)}" for key, value in origin.items())])
 
 
 def _value(value: object) -> str:

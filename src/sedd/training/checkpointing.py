@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import CheckpointError
 from sedd.runs import checkpoint
@@ -55,6 +57,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "ema_updates": trainer.ema.updates,
             "alphabet": trainer.data.alphabet.to_dict(),
             "lengths": trainer.lengths.to_dict(),
+            "token_counts": np.asarray(trainer.data.token_counts).tolist(),
             "data": trainer.data.fingerprint,
             "numerics": Numerics.of(trainer).to_dict(),
             "without_moments": without_moments(trainer),

@@ -301,5 +301,5 @@ class Trainer:
     def _pretrained(self, network: nn.Module) -> Pretrained:
         return Pretrained(
             self.config, network, self.process, self.data.alphabet, self.lengths, self.backend, self.device,
-            self.state.step, self.data.fingerprint,
+            self.state.step, self.data.fingerprint, self.data.token_counts,
         )  # fmt: skip

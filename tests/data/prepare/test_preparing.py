@@ -118,7 +118,7 @@ def test_one_distinct_sequence_cannot_be_split(tmp_path: Path, content: str) -> 
     assert len(prepared(tmp_path, content, holdout=0.0).train)
 
 
-@pytest.mark.parametrize(("content", "line"), [(b">a\nACD\n\0\n", 3), (b">a\nXX\n", None)])
+@pytest.mark.parametrize(("content", "line"), [(b">a\nACD\nA\0C\n", 3), (b">a\nXX\n", None)])
 def test_an_error_in_the_source_leaves_nothing_behind(tmp_path: Path, content: bytes, line: int | None) -> None:
     with pytest.raises(DataError) as caught:
         prepared(tmp_path, content)
@@ -129,7 +129,7 @@ def test_an_error_in_the_source_leaves_nothing_behind(tmp_path: Path, content: b
 def test_if_every_record_was_dropped_the_error_has_the_tally(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepared(tmp_path, ">a\nXX\n")
-    assert str(Tally(read=1, dropped={"ambiguous": Kind(1, "in.fasta:1 a")})) in str(caught.value)
+    assert str(Tally(read=1, dropped={"ambiguous": Kind(1, "in.fasta:1 a", "X")})) in str(caught.value)
 
 
 def test_a_complete_store_is_returned_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,6 +380,25 @@ def test_an_id_without_a_cluster_is_named_and_counted(tmp_path: Path) -> None:
         prepared(tmp_path, ">a\nACD\n>b\nACE\n>d\nACF\n", clusters=clusters)
     assert caught.value.file == clusters
     assert f"2 of 3 sequences, first 'b' at {tmp_path / 'in.fasta'}:3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "noted"),
+    [
+        ("P0\tP0\nP0\tP1\nP2\tP2\nP2\tP3\n", {"cluster_alias", "cluster_order"}),
+        (">Cluster 0\n0\t9aa, >P0... *\n1\t9aa, >P1... at 90%\n>Cluster 1\n0\t9aa, >P2... *\n1\t9aa, >P3... at 9%\n",
+         {"cluster_alias", "cluster_cdhit"}),
+        ("".join(f"sp|P{i}|X\tC{i // 2}\n" for i in range(4)), set()),
+    ],
+)  # fmt: skip
+def test_how_a_cluster_file_was_read_is_noted(tmp_path: Path, content: str, noted: set[str]) -> None:
+    clusters = tmp_path / "clusters"
+    clusters.write_text(content)
+    records = "".join(f">sp|P{i}|X\nMKV{'ACDE'[i] * 6}\n" for i in range(4))
+    found = prepared(tmp_path, records, clusters=clusters, holdout=0.5)
+    assert set(found.tally.noted) == noted
+    halves = [set(sequences(store)) for store in (found.train, found.valid)]
+    assert sorted(map(sorted, halves)) == [["MKVAAAAAA", "MKVCCCCCC"], ["MKVDDDDDD", "MKVEEEEEE"]]
 
 
 def test_no_cluster_of_uniref_is_on_both_sides(tmp_path: Path) -> None:

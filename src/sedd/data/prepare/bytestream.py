@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from isal import igzip_lib
 
+from sedd.data.prepare.tally import Kind
 from sedd.errors import DataError
 from sedd.files import check_regular
 
@@ -59,10 +60,26 @@ COMPRESSIONS = (
     # The second is a skippable frame, with which pzstd begins.
     Compression("zstd", (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"), zstd.ZstdDecompressor),
 )
-LONGEST_MAGIC = 6
+LONGEST_MAGIC = 15
+_LONGEST_MEMBER_MAGIC = 6
 DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, lzma.LZMAError, zstd.ZstdError, igzip_lib.IsalError)  # type: ignore[assignment]
 """What decompressors raise for damaged data. (The stubs of isal give the type of an instance for the class.)"""
-OTHER_FORMATS = {b"PK\x03\x04": "zip", b"\x89HDF": "HDF5", b"PAR1": "Parquet"}
+OTHER_FORMATS = {
+    b"PK\x03\x04": "zip (or Excel)",
+    b"\x89HDF": "HDF5",
+    b"7z\xbc\xaf\x27\x1c": "7-zip",
+    b"Rar!": "RAR",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"\x1f\x9d": "compress (.Z)",
+    b"LZIP": "lzip",
+    b"\xd0\xcf\x11\xe0": "Excel",
+    b"SQLite format 3": "SQLite",
+    b"\x93NUMPY": "NumPy",
+    b"\x80\x04\x95": "pickle",
+    b"ARROW1": "Arrow",
+    b"%PDF": "PDF",
+}
+"""Formats that are refused, by their first bytes."""
 
 
 class ByteStream:
@@ -74,6 +91,8 @@ class ByteStream:
         self.done = 0
         self.line = 1
         """Line in which the last block begins."""
+        self.repaired: dict[str, Kind] = {}
+        """Repairs of the layout that belong to no record, since `blocks` was called; readers count them here."""
         try:
             check_regular(path)
             self.total = path.stat().st_size
@@ -93,7 +112,7 @@ class ByteStream:
     def blocks(self) -> Generator[bytes]:
         """The content in blocks of at most `LARGEST_BLOCK` bytes. Raises DataError with file and line, if the
         compressed data are truncated or damaged, or other bytes follow them."""
-        self.done, self.line = 0, 1
+        self.done, self.line, self.repaired = 0, 1, {}
         with self.path.open("rb") as file:
             for block in self._plain(file) if self.compression is None else self._decompressed(file, self.compression):
                 yield block
@@ -112,6 +131,16 @@ class ByteStream:
                 raise too_much
         return b"".join(parts)
 
+    def head(self, size: int) -> bytes:
+        """The first `size` bytes of the content, or all of it if it is shorter. Raises DataError as `blocks`."""
+        found, blocks = b"", self.blocks()
+        try:
+            while len(found) < size and (block := next(blocks, b"")):
+                found += block
+        finally:
+            blocks.close()
+        return found[:size]
+
     def _plain(self, file: BinaryIO) -> Generator[bytes]:
         while block := self._read(file):
             yield block
@@ -128,7 +157,7 @@ class ByteStream:
 
     def _without_padding(self, file: BinaryIO, raw: bytes) -> bytes:
         """What follows the zero bytes that may lie between members; enough of it to recognize a format."""
-        while len(raw := raw.lstrip(b"\0")) < LONGEST_MAGIC and (more := self._read(file)):
+        while len(raw := raw.lstrip(b"\0")) < _LONGEST_MEMBER_MAGIC and (more := self._read(file)):
             raw += more
         return raw
 

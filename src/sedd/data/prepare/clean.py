@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sedd.data.alphabet import Alphabet
+from sedd.data.prepare.nucleotides import is_nucleotides
 from sedd.data.prepare.records import Record
-from sedd.data.prepare.tally import Tally, count
+from sedd.data.prepare.tally import DROPS, MOST_CHARACTERS, REPAIRS, Tally, count, remark
 from sedd.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,48 +20,69 @@ if TYPE_CHECKING:
 
 _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _GAPS = b"-."
-NUCLEOTIDES = b"ACGTUN"
-SURELY_NOT_PROTEIN = 30
-"""A sequence at least this long, of nucleotides only, is noted as suspicious (and kept)."""
+CHAIN_SEPARATORS = b"/:|"
+"""What other programs write between the chains of a complex."""
+_ALWAYS_ANNOTATION = re.compile(r"(ss|sa|aa)_(pred|dssp|conf)$")
+_ANNOTATION = re.compile(r"(ss|sa|aa)_|.*onsensus")
+"""Names of the rows of an alignment that are no proteins: secondary structure, accessibility, consensus."""
 
 
 class _Dropped(Exception):  # noqa: N818  # control flow within this file, never an error that anyone sees
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, characters: str = "") -> None:
+        self.kind, self.characters = kind, characters
+
+
+class Outcome(NamedTuple):
+    """What became of a record."""
+
+    sequences: list[bytes]
+    """Empty if it was dropped."""
+    remark: str
+    """Why it was dropped, or what was repaired; empty if it was kept as it is."""
 
 
 class Cleaner:
-    """Applies `policy` and `min_length` to records of `source`, and keeps the `tally`."""
+    """Applies `policy` and `min_length` to records of `source`, and keeps the `tally`. In an `alignment`, rows of
+    annotation are dropped."""
 
-    def __init__(self, alphabet: Alphabet, policy: Residues, *, min_length: int, source: str) -> None:
+    def __init__(
+        self, alphabet: Alphabet, policy: Residues, *, min_length: int, source: str, alignment: bool = False
+    ) -> None:
         self.alphabet = alphabet
         self.policy = policy
         self.min_length = min_length
         self.source = source
         self.tally = Tally()
+        self._annotation = _ANNOTATION if alignment else _ALWAYS_ANNOTATION
         self._substitute = _table(alphabet, policy)
         self._split = re.compile(b"[^" + alphabet.letters + b"]+") if alphabet.letters else None
 
     def __call__(self, record: Record) -> list[bytes]:
         """The sequences of `record` after cleaning; an empty list if it is dropped. Raises DataError with file and
         line, if the policy is `error`."""
+        return self.outcome(record).sequences
+
+    def outcome(self, record: Record) -> Outcome:
+        """`__call__`, with what was done to the record."""
         tally = self.tally
         tally.read += 1
         repairs: list[str] = []
         for kind in record.repairs:
             count(tally.repaired, kind, record.location(self.source))
         try:
+            if self._annotation.match(record.name):
+                raise _Dropped("annotation")
+            self._note(record)
             fragments = self._cleaned(record, repairs)
         except _Dropped as dropped:
-            count(tally.dropped, dropped.kind, record.location(self.source))
-            return []
+            count(tally.dropped, dropped.kind, record.location(self.source), characters=dropped.characters)
+            return Outcome([], remark(DROPS, [dropped.kind], dropped.characters))
         for kind in repairs:
             count(tally.repaired, kind, record.location(self.source))
-        self._note(record, fragments)
         tally.kept += 1
         tally.sequences += len(fragments)
         tally.residues += sum(map(len, fragments))
-        return fragments
+        return Outcome(fragments, remark(REPAIRS, repairs))
 
     def _cleaned(self, record: Record, repairs: list[str]) -> list[bytes]:
         sequence = record.sequence
@@ -68,14 +90,33 @@ class Cleaner:
         foreign = sequence.translate(None, self.alphabet.letters)
         fragments = [sequence]
         if foreign:
-            sequence = self._repaired(record, sequence, foreign, repairs)
-            fragments = self._ambiguous(record, sequence, repairs)
+            chains = self._chains(record, sequence, foreign, repairs)
+            fragments = [fragment for chain in chains for fragment in self._fragments(record, chain, repairs)]
         long = [fragment for fragment in fragments if len(fragment) >= self.min_length]
         if not long:
             raise _Dropped("short" if any(fragments) else "empty")
         if len(long) < len(fragments) and "split" not in repairs:
             repairs.append("split")
         return long
+
+    def _chains(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> list[bytes]:
+        """The chains of a complex; a sequence without separators is one chain."""
+        separators = foreign.translate(None, _NO_SEPARATORS)
+        if not separators or foreign.upper().translate(None, _CAPITALS + _GAPS + b"*" + CHAIN_SEPARATORS):
+            return [sequence]  # other characters that are no residues are judged in `_ambiguous`
+        what = f"chain separators ({_shown(separators)})"
+        self._decide(record, self.policy.chains, "chains", what, "data.residues.chains=split", _shown(separators))
+        repairs.append("chains")
+        return [chain for chain in _AT_SEPARATORS.split(sequence) if chain] or [b""]
+
+    def _fragments(self, record: Record, chain: bytes, repairs: list[str]) -> list[bytes]:
+        own: list[str] = []
+        foreign = chain.translate(None, self.alphabet.letters)
+        if not foreign:
+            return [chain]
+        fragments = self._ambiguous(record, self._repaired(record, chain, foreign, own), own)
+        repairs += [kind for kind in own if kind not in repairs]
+        return fragments
 
     def _repaired(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> bytes:
         """Case, stops, gaps and substitutions, in this order."""
@@ -106,35 +147,32 @@ class Cleaner:
         if not foreign:
             return [sequence]
         illegal = foreign.translate(None, _CAPITALS)
-        shown = "".join(sorted(set((illegal or foreign).decode("latin-1"))))[:20]
+        shown = _shown(illegal or foreign)
         policy = self.policy.ambiguous
         remedy = "data.residues.ambiguous=drop" + ("" if illegal else " or split")
         # Digits and punctuation are no residues at all: the residues on both sides may not belong together.
         self._decide(
             record, policy if policy == "error" or not illegal else "drop", "illegal" if illegal else "ambiguous",
-            f"characters outside alphabet {self.alphabet.name!r}: {shown!r}", remedy,
+            f"characters outside alphabet {self.alphabet.name!r}: {shown!r}", remedy, shown,
         )  # fmt: skip
         assert self._split is not None  # noqa: S101  # tells the type checker
         repairs.append("split")
         return [fragment for fragment in self._split.split(sequence) if fragment] or [b""]
 
-    def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str) -> None:
+    def _decide(self, record: Record, action: str, kind: str, what: str, remedy: str, characters: str = "") -> None:
         if action == "error":
             raise DataError(
                 f"{what}. Clean the file, or set {remedy}", file=Path(self.source), line=record.line, record=record.name
             )
         if action == "drop":
-            raise _Dropped(kind)
+            raise _Dropped(kind, characters)
 
-    def _note(self, record: Record, fragments: list[bytes]) -> None:
+    def _note(self, record: Record) -> None:
+        assert isinstance(record.sequence, bytes)  # noqa: S101  # tells the type checker
         if not record.name:
             count(self.tally.noted, "unnamed", record.location(self.source))
-        for fragment in fragments:
-            # Few proteins begin with five nucleotides, so that complete sequences are examined rarely.
-            maybe = len(fragment) >= SURELY_NOT_PROTEIN and not fragment[:5].translate(None, NUCLEOTIDES)
-            if maybe and not fragment.translate(None, NUCLEOTIDES):
-                count(self.tally.noted, "nucleotides", record.location(self.source))
-                break
+        if is_nucleotides(record.sequence):
+            count(self.tally.noted, "nucleotides", record.location(self.source))
 
 
 class TextCleaner:
@@ -158,6 +196,15 @@ class TextCleaner:
         self.tally.sequences += 1
         self.tally.residues += len(record.sequence)
         return [record.sequence]
+
+
+_AT_SEPARATORS = re.compile(b"[" + re.escape(CHAIN_SEPARATORS) + b"]+")
+_NO_SEPARATORS = bytes(set(range(256)) - set(CHAIN_SEPARATORS))
+
+
+def _shown(characters: bytes) -> str:
+    """Distinct characters, as many as a tally lists."""
+    return "".join(sorted(set(characters.decode("latin-1"))))[:MOST_CHARACTERS]
 
 
 def _table(alphabet: Alphabet, policy: Residues) -> tuple[bytes, bytes] | None:

@@ -7,7 +7,7 @@ chunk. The others are parsed and cleaned one by one, and inserted between them i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -21,15 +21,21 @@ from sedd.config.sections import Residues
 from sedd.data.alphabet import Alphabet
 from sedd.data.prepare import readers, records
 from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.clean import NUCLEOTIDES, SURELY_NOT_PROTEIN, Cleaner, TextCleaner
+from sedd.data.prepare.clean import Cleaner, TextCleaner
 from sedd.data.prepare.clusters import word_hash
-from sedd.data.prepare.readers import Chunk
-from sedd.data.prepare.records import parse_record
-from sedd.data.prepare.tally import Tally
+from sedd.data.prepare.nucleotides import may_be_nucleotides
+from sedd.data.prepare.readers import Chunk, read_chunks
+from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.records import Record, parse_record
+from sedd.data.prepare.tally import Kind, Tally
 from sedd.data.prepare.text import read_text
 from sedd.errors import DataError
 
 _HOLDOUT = hashlib.blake2b(digest_size=8, key=b"sedd holdout")
+
+
+MOST_RECORDS = 4_096
+"""Records in a chunk, at most."""
 
 
 class Encoded(NamedTuple):
@@ -50,6 +56,16 @@ class Encoded(NamedTuple):
     tally: Tally
 
 
+class RecordChunk(NamedTuple):
+    """Records of a file that is not FASTA."""
+
+    records: list[Record]
+    done: int
+    """Raw bytes of the file read so far."""
+    repaired: Mapping[str, Kind] = {}  # never changed
+    """Repairs of the layout that belong to no record."""
+
+
 @dataclass
 class _Parts:
     """What is collected from the records of a chunk, in order."""
@@ -68,34 +84,39 @@ class _Parts:
 
 
 @dataclass(frozen=True)
-class FastaEncoder:
-    """Encodes chunks of the FASTA file `path`; `by_name` if clusters decide the split."""
+class RecordEncoder:
+    """Encodes records of the file `path` one by one; `by_name` if clusters decide the split."""
 
     path: Path
     alphabet: Alphabet
     policy: Residues
     min_length: int
     by_name: bool
+    alignment: bool = False
+    """Whether the file is an alignment, in which rows of annotation may lie."""
 
-    def __call__(self, chunk: Chunk) -> Encoded:
-        """The sequences of a chunk. Raises DataError with file and line, if a record cannot be read or the policy does
-        not allow it."""
-        parts = chunk.parts()
-        clean_sequences, special = self._clean_sequences(chunk, parts)
-        cleaner = Cleaner(self.alphabet, self.policy, min_length=self.min_length, source=self.path.name)
-        collected = _Parts([], [], [], [])
-        done, line, repairs = 0, chunk.line, chunk.repairs
-        for number in special:
-            collected.add_clean(clean_sequences[done:number])
-            line += sum(part.count(chunk.newline) + 1 for part in parts[done:number])
-            self._parse(parts[number], line, chunk.newline, repairs, cleaner=cleaner, collected=collected)
-            done, line, repairs = number + 1, line + parts[number].count(chunk.newline) + 1, ()
-        collected.add_clean(clean_sequences[done:])
+    def encoded(self, chunk: RecordChunk) -> Encoded:
+        """The sequences of some records. Raises DataError with file and line, if the policy does not allow one."""
+        cleaner, collected = self._cleaner(), _Parts([], [], [], [])
+        for record in chunk.records:
+            self._add(record, cleaner, collected)
+        cleaner.tally.add(Tally(repaired=dict(chunk.repaired)))
+        return self._together(collected, cleaner.tally, chunk.done)
+
+    def _cleaner(self) -> Cleaner:
+        name = self.path.name
+        return Cleaner(self.alphabet, self.policy, min_length=self.min_length, source=name, alignment=self.alignment)
+
+    def _add(self, record: Record, cleaner: Cleaner, collected: _Parts) -> None:
+        if sequences := cleaner(record):
+            collected.sequences += sequences
+            collected.hashed.append(record.name.encode() if self.by_name else b"\0".join(sequences))
+            collected.pieces.append(len(sequences))
+            if self.by_name:
+                collected.names.append((record.name, record.line))
+
+    def _together(self, collected: _Parts, tally: Tally, done: int) -> Encoded:
         lengths = np.fromiter(map(len, collected.sequences), np.int64, len(collected.sequences))
-        tally = cleaner.tally
-        unchanged = len(parts) - len(special)
-        tally.read += unchanged
-        tally.kept += unchanged
         tally.sequences, tally.residues = len(lengths), int(lengths.sum())
         ids = self.alphabet.encode_bytes(b"".join(collected.sequences))
         keys = (
@@ -103,25 +124,43 @@ class FastaEncoder:
             if self.by_name
             else _sequence_keys(collected.hashed)
         )
-        pieces = np.array(collected.pieces, np.int64)
-        return Encoded(chunk.done, ids, lengths, keys, pieces, tuple(collected.names), tally)
+        return Encoded(done, ids, lengths, keys, np.array(collected.pieces, np.int64), tuple(collected.names), tally)
 
-    def _parse(
-        self, part: bytes, line: int, newline: bytes, repairs: tuple[str, ...], *, cleaner: Cleaner, collected: _Parts
-    ) -> None:
-        """Parse and clean the records of one part."""
-        for record in parse_record(self.path, part, line, newline, repairs):
-            if sequences := cleaner(record):
-                collected.sequences += sequences
-                collected.hashed.append(record.name.encode() if self.by_name else b"\0".join(sequences))
-                collected.pieces.append(len(sequences))
-                if self.by_name:
-                    collected.names.append((record.name, record.line))
+
+@dataclass(frozen=True)
+class FastaEncoder(RecordEncoder):
+    """Encodes chunks of the FASTA file `path`: clean records together, others one by one."""
+
+    def __call__(self, chunk: Chunk) -> Encoded:
+        """The sequences of a chunk. Raises DataError with file and line, if a record cannot be read or the policy does
+        not allow it."""
+        parts = chunk.parts()
+        clean_sequences, special = self._clean_sequences(chunk, parts)
+        cleaner, collected = self._cleaner(), _Parts([], [], [], [])
+        done, line, repairs = 0, chunk.line, chunk.repairs
+        for number in special:
+            collected.add_clean(clean_sequences[done:number])
+            line += sum(part.count(chunk.newline) + 1 for part in parts[done:number])
+            for record in parse_record(self.path, parts[number], line, chunk.newline, repairs):
+                self._add(record, cleaner, collected)
+            done, line, repairs = number + 1, line + parts[number].count(chunk.newline) + 1, ()
+        collected.add_clean(clean_sequences[done:])
+        unchanged = len(parts) - len(special)
+        cleaner.tally.read += unchanged
+        cleaner.tally.kept += unchanged
+        return self._together(collected, cleaner.tally, chunk.done)
 
     def _clean_sequences(self, chunk: Chunk, parts: list[bytes]) -> tuple[list[bytes], list[int]]:
         """The residues of each part, and the numbers of the parts that have to be parsed one by one instead."""
         data, everything = chunk.data, list(range(len(parts)))
-        if self.by_name or chunk.repairs or chunk.newline != b"\n" or b"\r" in data or b"\n\n" in data:
+        if (
+            self.by_name
+            or self.alignment
+            or chunk.repairs
+            or chunk.newline != b"\n"
+            or b"\r" in data
+            or b"\n\n" in data
+        ):
             return [], everything
         joined = b">".join([part.partition(b"\n")[2] for part in parts]).replace(b"\n", b"")
         kinds = np.frombuffer(joined.translate(self._kinds), np.uint8)
@@ -133,20 +172,10 @@ class FastaEncoder:
         lengths = np.concatenate([separators, [len(joined)]]) - starts
         special = lengths < max(1, self.min_length)
         special[np.searchsorted(separators, marks[kinds[marks] == _FOREIGN])] = True
-        special |= self._maybe_nucleotides(joined, starts, lengths)
-        special[[number for number, part in enumerate(parts) if part < b"!"]] = True  # no id
+        special |= may_be_nucleotides(np.frombuffer(joined, np.uint8), starts, lengths)
+        special[[number for number, part in enumerate(parts) if part < b"!" or part.startswith(_ANNOTATION)]] = True
         special[[number for number, part in enumerate(parts) if len(part) > records.LONGEST_RECORD]] = True
         return joined.split(b">"), np.flatnonzero(special).tolist()
-
-    def _maybe_nucleotides(
-        self, joined: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Which sequences begin like nucleotides: so few that these can be examined completely."""
-        candidates = lengths >= SURELY_NOT_PROTEIN
-        letters = np.frombuffer(joined, np.uint8)
-        for offset in range(5):
-            candidates[candidates] = _IS_NUCLEOTIDE[letters[starts[candidates] + offset]]
-        return candidates
 
     @cached_property
     def _kinds(self) -> bytes:
@@ -157,8 +186,53 @@ class FastaEncoder:
         return bytes(table)
 
 
+Work = tuple[RecordEncoder, Chunk | RecordChunk]
+"""A chunk and its encoder."""
 _LETTER, _SEPARATOR, _FOREIGN = range(3)
-_IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(NUCLEOTIDES, np.uint8))
+_ANNOTATION = (b"ss_", b"sa_", b"aa_")
+"""Beginnings of names that `Cleaner` may drop."""
+
+
+def read_chunked(file: SequenceFile, stream: ByteStream) -> Iterator[RecordChunk]:
+    """The records of a file that is not FASTA, about `readers.CHUNK` bytes at a time."""
+    records, size = list[Record](), 0
+    for record in file.records(stream):
+        records.append(record)
+        size += len(record.sequence)
+        if size >= readers.CHUNK or len(records) >= MOST_RECORDS:
+            yield RecordChunk(records, stream.done)
+            records, size = [], 0
+    if records:
+        yield RecordChunk(records, stream.done)
+
+
+def file_encoder(
+    file: SequenceFile, alphabet: Alphabet, policy: Residues, *, min_length: int, by_name: bool
+) -> RecordEncoder:
+    """The encoder of a file's chunks."""
+    kind = FastaEncoder if file.in_chunks else RecordEncoder
+    return kind(file.path, alphabet, policy, min_length, by_name, file.alignment)
+
+
+def file_chunks(file: SequenceFile, stream: ByteStream) -> Iterator[Chunk | RecordChunk]:
+    """The chunks of a file in order. The last one has no records, and the repairs that belong to no record."""
+    yield from read_chunks(stream) if file.in_chunks else read_chunked(file, stream)
+    yield RecordChunk([], stream.done, stream.repaired)
+
+
+def layout_repairs(stream: ByteStream) -> Encoded:
+    """A chunk without sequences: the repairs of a text that belong to none of its pieces."""
+    none = np.zeros(0, np.int64)
+    return Encoded(stream.done, b"", none, np.zeros(0, np.uint64), none, (), Tally(repaired=dict(stream.repaired)))
+
+
+def work(item: Work) -> Encoded:
+    """Encode a chunk with its encoder. Raises DataError as the encoder."""
+    encoder, chunk = item
+    if isinstance(chunk, RecordChunk):
+        return encoder.encoded(chunk)
+    assert isinstance(encoder, FastaEncoder)  # noqa: S101  # tells the type checker
+    return encoder(chunk)
 
 
 def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, min_length: int) -> Iterator[Encoded]:

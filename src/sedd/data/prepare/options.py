@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sedd.config.sections import Data, Residues
 from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
+from sedd.data.prepare.sources import find
 from sedd.data.store import describe_file
 from sedd.errors import DataError
 
@@ -21,12 +22,16 @@ class PrepareOptions:
     holdout: float = 0.01
     """Share set aside for validation; 0 makes a train store only."""
     clusters: Path | None = None
+    column: str | None = None
+    """Tables: the column of sequences."""
+    format: str = "auto"
+    """`lines`: bare residues are one sequence per line."""
     min_length: int = 2
     chunk_length: int = 256
     symbols: tuple[str, ...] | None = None
     """Text: the alphabet, instead of the characters found in the source."""
-    symbols_also_in: Path | None = None
-    """Text: a second file whose characters belong to the alphabet too (a held-out file of its own)."""
+    symbols_also_in: tuple[Path, ...] = ()
+    """Text: more files whose characters belong to the alphabet too (held-out files of their own)."""
 
     @classmethod
     def from_config(cls, data: Data) -> Self:
@@ -37,9 +42,11 @@ class PrepareOptions:
             residues=data.residues,
             holdout=0.0 if own else data.holdout,
             clusters=None if own or data.clusters is None else Path(data.clusters).expanduser(),
+            column=data.column,
+            format=data.format,
             min_length=data.min_length,
             chunk_length=data.chunk_length,
-            symbols_also_in=Path(str(data.valid)).expanduser() if own and data.alphabet == "text" else None,
+            symbols_also_in=find(data.valid).files if data.valid is not None and data.alphabet == "text" else (),
         )
 
     def fixed_alphabet(self) -> Alphabet | None:
@@ -54,10 +61,13 @@ class PrepareOptions:
         if self.alphabet == "text":
             own["chunk_length"] = self.chunk_length
             own["symbols"] = None if self.symbols is None else "".join(self.symbols)
-            own["symbols_also_in"] = file_identity(self.symbols_also_in)
+            more = [file_identity(path) for path in self.symbols_also_in]
+            own["symbols_also_in"] = more[0] if len(more) == 1 else more or None
         else:
             own["residues"] = self.residues.model_dump()
             own["clusters"] = file_identity(self.clusters)
+            own["column"] = self.column
+            own["format"] = None if self.format == "auto" else self.format
         return own
 
 
@@ -77,7 +87,8 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = 
     for key in sorted({*recorded, *wanted}):
         old, new = recorded.get(key), wanted.get(key)
         if isinstance(old, dict) and isinstance(new, dict) and key == "residues":
-            lines += differences(old, new, f"{prefix}{key}.")
+            default = Residues().model_dump()  # a store of an earlier version lacks the keys that came later
+            lines += differences(default | old, default | new, f"{prefix}{key}.")
         elif old != new:
             lines.append(f"{prefix}{key}: the store has {_shown(old)}, wanted {_shown(new)}")
     return lines

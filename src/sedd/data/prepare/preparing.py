@@ -1,4 +1,4 @@
-"""From a FASTA or text file to token stores, once, in constant memory.
+"""From files of sequences or text to token stores, once, in constant memory.
 
 Everything is written to a hidden directory beside the target, which is renamed at the end: a target that exists is
 complete. A preparation that was interrupted starts over.
@@ -7,26 +7,28 @@ complete. A preparation that was interrupted starts over.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from sedd.data.alphabet import Alphabet, text_alphabet
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clusters import Clusters
-from sedd.data.prepare.encoding import Encoded, FastaEncoder, encode_text
+from sedd.data.prepare.encoding import Encoded, Work, encode_text, file_chunks, file_encoder, layout_repairs, work
+from sedd.data.prepare.nucleotides import refuse_nucleotides
 from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.parallel import cores, map_in_order
-from sedd.data.prepare.readers import read_chunks
+from sedd.data.prepare.reading import SequenceFile, text_warning
+from sedd.data.prepare.sources import Source, find, is_pipe, regular_file
 from sedd.data.prepare.split import KEYS, SplitWriter
 from sedd.data.prepare.tally import Tally
 from sedd.data.prepare.text import read_characters
-from sedd.data.store import TokenStore, describe_file, is_store, read_manifest
-from sedd.errors import DataError
+from sedd.data.store import TokenStore, is_store, read_manifest
+from sedd.errors import DataError, SeddWarning
 from sedd.files import locked, sync_directory
 
 Progress = Callable[[int, int, int], object]
@@ -53,28 +55,63 @@ class Prepared:
 
 
 def prepare(
-    source: Path, out: Path, *, options: PrepareOptions, progress: Progress | None = None, workers: int | None = None
+    source: Path | Source,
+    out: Path,
+    *,
+    options: PrepareOptions,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Prepared:
     """Write `out/train` and `out/valid`, or return at once if they are complete already.
 
-    A FASTA file is encoded by `workers` processes; the bytes written do not depend on their number. The default is the
-    number of available cores, at most 8, or 1 (no process is started) for a file below 128 MiB. Raises DataError if the
-    source cannot be used (with file and line), if nothing would be left on one of the sides, or if `out` holds
-    something else (with the list of differences).
+    Sequences are encoded by `workers` processes; the bytes written do not depend on their number. The default is the
+    number of available cores, at most 8, or 1 (no process is started) for less than 128 MiB.
+
+    Args:
+        source: a file, a folder of files, a pattern such as `shards/*.fasta`, a pipe, or `-` for standard input.
+        out: directory to write; the name of a store that exists, or of nothing.
+        options: how the source is read.
+        progress: called as the work goes on.
+        workers: number of processes.
+
+    Raises:
+        DataError: if the source cannot be used (with file and line), nothing would be left on one of the sides, or
+            `out` holds something else (with the list of differences).
     """
-    source, out = Path(source), Path(out)
-    if not source.is_file():
-        raise DataError("no such file", file=source)
+    out = Path(out)
     try:
-        if _is_complete(source, out, options):  # before any lock: a finished store may lie in a read-only place
-            return opened(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.parent / f".{out.name}.lock"):
-            if not _is_complete(source, out, options):
-                _Preparation(source, out, options, progress, workers).run()
-            return opened(out)
+        with ExitStack() as stack:
+            if isinstance(source, str | Path):
+                source = _found(Path(source), stack)
+            return _prepared(source, out, options, progress, workers)
     except OSError as error:
         raise DataError(f"{error.filename or out}: {error.strerror or error}. Solve that and start again") from error
+
+
+def _found(path: Path, stack: ExitStack) -> Source:
+    if is_pipe(path):
+        path = stack.enter_context(regular_file(path))
+    source = find(path)
+    for file in source.files:
+        if not file.is_file():
+            raise DataError("neither a file nor a directory", file=file)
+    return source
+
+
+def _prepared(
+    source: Source, out: Path, options: PrepareOptions, progress: Progress | None, workers: int | None
+) -> Prepared:
+    if options.alphabet == "text":
+        for file in source.files:
+            if (message := text_warning(file)) is not None:
+                warnings.warn(message, SeddWarning, stacklevel=4)
+    if _is_complete(source, out, options):  # before any lock: a finished store may lie in a read-only place
+        return opened(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.parent / f".{out.name}.lock"):
+        if not _is_complete(source, out, options):
+            _Preparation(source, out, options, progress, workers).run()
+        return opened(out)
 
 
 def opened(out: Path) -> Prepared:
@@ -93,7 +130,7 @@ def verify(out: Path) -> list[TokenStore]:
     return [TokenStore.open(path, verify=True) for path in parts]
 
 
-def _is_complete(source: Path, out: Path, options: PrepareOptions) -> bool:
+def _is_complete(source: Source, out: Path, options: PrepareOptions) -> bool:
     """Whether `out` is what would be written; False if it does not exist or is empty, an error otherwise."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -101,8 +138,8 @@ def _is_complete(source: Path, out: Path, options: PrepareOptions) -> bool:
         raise DataError("exists and is not a prepared store; choose another place or remove it", file=out)
     manifest = read_manifest(out / "train")
     differ = differences(manifest["options"], options.to_dict())
-    if not _same_source(source, manifest["source"]):
-        differ.append(f"source: the store was made from another {manifest['source']['name']}, wanted {source}")
+    if not source.is_as_recorded(manifest["source"]):
+        differ.append(f"source: the store was made from another {manifest['source']['name']}, wanted {source.path}")
     if differ:
         raise DataError(
             "holds a store made with other options; remove it or choose another place:\n  " + "\n  ".join(differ),
@@ -111,29 +148,17 @@ def _is_complete(source: Path, out: Path, options: PrepareOptions) -> bool:
     return True
 
 
-def _same_source(source: Path, recorded: dict[str, Any]) -> bool:
-    """Size and time of change are compared first; the hash only where the time differs."""
-    state = _state_of(source)
-    if state["size"] != recorded["size"]:
-        return False
-    return bool(state["mtime_ns"] == recorded["mtime_ns"] or describe_file(source)["sha256"] == recorded["sha256"])
-
-
-def _state_of(source: Path) -> dict[str, Any]:
-    state = source.stat()
-    return {"name": source.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
-
-
 class _Preparation:
     """One run of `prepare` while it holds the lock."""
 
     def __init__(
-        self, source: Path, out: Path, options: PrepareOptions, progress: Progress | None, workers: int | None
+        self, source: Source, out: Path, options: PrepareOptions, progress: Progress | None, workers: int | None
     ) -> None:
         self.source, self.out, self.options, self.progress = source, out, options, progress
-        default = min(cores(), MOST_WORKERS) if source.stat().st_size >= PARALLEL_FROM else 1
+        self.total = source.size
+        default = min(cores(), MOST_WORKERS) if self.total >= PARALLEL_FROM else 1
         self.workers = default if workers is None else workers
-        self.state, self.options_identity = _state_of(source), options.to_dict()
+        self.state, self.options_identity = source.state(), options.to_dict()
         self.partial = out.parent / f".{out.name}.partial"
 
     def run(self) -> None:
@@ -154,49 +179,65 @@ class _Preparation:
 
     def _alphabet_of_text(self) -> Alphabet:
         symbols: set[str] = set()
-        for path in (self.source, self.options.symbols_also_in):
-            if path is not None:
-                for text, _ in read_characters(ByteStream(path)):
-                    symbols.update(text)
+        for path in (*self.source.files, *self.options.symbols_also_in):
+            for text, _ in read_characters(ByteStream(path)):
+                symbols.update(text)
         return text_alphabet(symbols)
 
     def _write(self, alphabet: Alphabet, clusters: Clusters | None, threshold: int | None) -> int | None:
         """Write both stores; a better threshold, if with this one a side of the split stays empty."""
-        stream = ByteStream(self.source)
         with closing(SplitWriter(self.partial, alphabet, threshold=threshold, clusters=clusters)) as split:
-            self._report(stream, 0, split.tally)
+            self._report(0, split.tally)
             # Closed explicitly: an error or Ctrl-C must not leave worker processes behind.
-            with closing(self._encoded(stream, alphabet)) as chunks:
+            with closing(self._encoded(alphabet)) as chunks:
                 for chunk in chunks:
                     split.add(chunk)
-                    self._report(stream, chunk.done, split.tally)
-            self._report(stream, stream.total, split.tally)
-            split.check(self.source)
-            if (better := split.better_threshold(self.source)) is None:
+                    self._report(chunk.done, split.tally)
+            self._report(self.total, split.tally)
+            if alphabet.name != "text" and self.options.residues.nucleotides == "refuse":
+                refuse_nucleotides(split.tally, self.source.path)
+            split.check(self.source.path)
+            if (better := split.better_threshold(self.source.path)) is None:
                 self._finish(split)
             return better
 
-    def _encoded(self, stream: ByteStream, alphabet: Alphabet) -> Generator[Encoded]:
-        options = self.options
+    def _encoded(self, alphabet: Alphabet) -> Generator[Encoded]:
+        """The chunks of all files in their order, and after those of a file the repairs of its layout."""
+        options, done = self.options, 0
         if options.alphabet == "text":
-            yield from encode_text(stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length)
-        else:
-            encode = FastaEncoder(
-                self.source, alphabet, options.residues, options.min_length, by_name=options.clusters is not None
-            )
-            yield from map_in_order(encode, read_chunks(stream), workers=self.workers)
+            for path in self.source.files:
+                stream = ByteStream(path)
+                for chunk in encode_text(
+                    stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length
+                ):
+                    yield chunk._replace(done=done + chunk.done)
+                done += stream.total
+                yield layout_repairs(stream)._replace(done=done)
+            return
+        yield from map_in_order(work, self._chunks(alphabet), workers=self.workers)
 
-    def _report(self, stream: ByteStream, done: int, tally: Tally) -> None:
+    def _chunks(self, alphabet: Alphabet) -> Generator[Work]:
+        options, done = self.options, 0
+        by_name = options.clusters is not None
+        for path in self.source.files:
+            file = SequenceFile.of(path, column=options.column, lines=options.format == "lines")
+            stream = ByteStream(path)
+            encoder = file_encoder(file, alphabet, options.residues, min_length=options.min_length, by_name=by_name)
+            for chunk in file_chunks(file, stream):
+                yield encoder, chunk._replace(done=done + chunk.done)
+            done += stream.total
+
+    def _report(self, done: int, tally: Tally) -> None:
         if self.progress is not None:
-            self.progress(done, stream.total, tally.sequences)
+            self.progress(done, self.total, tally.sequences)
 
     def _finish(self, split: SplitWriter) -> None:
-        if _state_of(self.source) != self.state:
-            raise DataError("changed while it was read; start again", file=self.source)
+        if self.source.state() != self.state:
+            raise DataError("changed while it was read; start again", file=self.source.path)
         cancelled, stores = Event(), split.stores()
         with ThreadPoolExecutor() as threads:  # most of it is hashing, which releases the interpreter lock
             try:
-                source = self.state | threads.submit(describe_file, self.source, cancelled=cancelled).result()
+                source = threads.submit(self.source.described, cancelled=cancelled).result()
                 about = {"options": self.options_identity, "source": source, "tally": split.tally.to_dict()}
                 finish = [
                     threads.submit(store.finish, {"split": name, **about}, cancelled=cancelled)

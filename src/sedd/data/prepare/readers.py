@@ -61,55 +61,60 @@ def read_chunks(stream: ByteStream) -> Iterator[Chunk]:
 
 
 def _find_first_header(stream: ByteStream, blocks: Iterator[bytes]) -> _Start:
-    """Skip a byte order mark, blank lines and comments, each of them once."""
-    data = b""
-    while len(data) < ENOUGH and (block := next(blocks, b"")):
-        data += block
-    # CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space.
-    newline = b"\r" if b"\r" in data and b"\n" not in data else b"\n"
-    empty, line = not data, 1
-    repairs = dict.fromkeys(["byte_order_mark"] if data.startswith(BOM) else [])
-    data = data.removeprefix(BOM)
-    block = b"more"
-    while block:
-        complete = data.rfind(newline) + 1
-        found, line = _skip_to_header(stream, data[:complete], line, newline, repairs)
-        if found is None:
-            block = next(blocks, b"")
-            data = data[complete:] + block
-        if found is None and not block:  # the last line has no line end
-            found, line = _skip_to_header(stream, data, line, newline, repairs)
-        if found is not None:
-            return data[found + 1 :], line, newline, tuple(repairs)
+    """Skip blank lines and comments. What was skipped is not kept: a preamble may be of any length."""
+    data, line, repairs, newline = b"", 1, list[str](), b""
+    empty = more = True
+    while more:
+        block = next(blocks, b"")
+        data, empty, more = data + block, empty and not block, bool(block)
+        if len(data) < ENOUGH and more:
+            continue
+        if not newline:
+            # CR in old Mac files, which have no LF at all; else LF, and a CR before it is white space.
+            newline = b"\r" if b"\r" in data and b"\n" not in data else b"\n"
+            if data.startswith(BOM):
+                data = data.removeprefix(BOM)
+                repairs.append("byte_order_mark")
+        data, skipped = _skip_to_header(stream, data, line, newline, complete=not more)
+        repairs += ["comments"] * skipped.comments
+        line += skipped.lines
+        if data.startswith(b">"):
+            return data[1:], line, newline, tuple(repairs)
         if len(data) > records.LONGEST_RECORD:
-            message = f"a line of more than {len(data):,} bytes before the first record"
-            raise DataError(message, file=stream.path, line=line)
+            raise DataError(f"a line of {len(data):,} bytes; expected FASTA records", file=stream.path, line=line)
     content = "is empty" if empty else "holds only blank lines and comments"
     raise DataError(f"the file {content}; expected FASTA records", file=stream.path, line=max(1, line - 1))
 
 
+class _Skipped(NamedTuple):
+    lines: int
+    comments: int
+
+
 def _skip_to_header(
-    stream: ByteStream, data: bytes, line: int, newline: bytes, repairs: dict[str, None]
-) -> tuple[int | None, int]:
-    """Where the first header is in lines that begin with number `line`, None if there is none, and the line there."""
-    at = 0
+    stream: ByteStream, data: bytes, line: int, newline: bytes, *, complete: bool
+) -> tuple[bytes, _Skipped]:
+    """What follows the blank lines and comments that `data` begins with: a header, or a line that is not complete."""
+    at, lines, comments = 0, 0, 0
     while at < len(data):
         end = data.find(newline, at)
+        if end < 0 and not complete:
+            break
         end = len(data) if end < 0 else end
         text = data[at:end].strip()
         if text.startswith(b">"):
-            return data.index(b">", at), line
-        if text.startswith(b";"):
-            repairs["comments"] = None
+            return data[data.index(b">", at) :], _Skipped(lines, comments)
+        if text.startswith((b";", b"#")):
+            comments += 1
         elif text:
             raise DataError(
                 f"expected a FASTA header that starts with '>', got {_shown(text)}. For plain text set "
                 "data.alphabet=text",
                 file=stream.path,
-                line=line,
+                line=line + lines,
             )
-        at, line = end + 1, line + 1
-    return None, line
+        at, lines = end + 1, lines + 1
+    return data[at:], _Skipped(lines, comments)
 
 
 def _complete_records(pending: bytes, blocks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:

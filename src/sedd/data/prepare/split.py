@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sedd.data.alphabet import Alphabet
 from sedd.data.prepare.clusters import Clusters
 from sedd.data.prepare.encoding import Encoded
-from sedd.data.prepare.tally import Tally
+from sedd.data.prepare.tally import Tally, count
 from sedd.data.prepare.writer import StoreWriter
 from sedd.errors import DataError
 
@@ -63,21 +63,35 @@ class SplitWriter:
     def _cluster_keys(self, chunk: Encoded, clusters: Clusters) -> NDArray[np.uint64]:
         """Keys that are equal for the members of a cluster."""
         keys, listed = clusters.find(chunk.keys)
-        if not listed.all():
+        for index in np.flatnonzero(~listed):
+            name, line = chunk.names[int(index)]
+            known = clusters.by_alias(name)
+            if known is not None:
+                keys[index] = known
+                count(self.tally.noted, "cluster_alias", f"line {line}: {name}")
+                continue
             if not self._unlisted:
-                self._first_unlisted = chunk.names[int(np.argmin(listed))]
-            self._unlisted += int((~listed).sum())
+                self._first_unlisted = chunk.names[int(index)]
+            self._unlisted += 1
         return keys
+
+    def _note_format(self, clusters: Clusters) -> None:
+        """Say how a cluster file was read that is not `sequence id <tab> cluster id`."""
+        for kind, found in (("cluster_cdhit", clusters.cd_hit), ("cluster_order", clusters.representative_first)):
+            if found:
+                count(self.tally.noted, kind, f"{clusters.path.name}:1", number=len(clusters))
 
     def check(self, source: Path) -> None:
         """Refuse a set that is empty, or that the cluster file does not cover. Raises DataError with the tally, or with
         the first sequence that has no cluster."""
+        if self.clusters is not None:
+            self._note_format(self.clusters)
         if self._unlisted:
             name, line = self._first_unlisted
             raise DataError(
                 f"lists no cluster for {self._unlisted:,} of {self.tally.kept:,} sequences, first {name!r} at "
-                f"{source}:{line}. Expected lines of `sequence id <tab> cluster id` (MMseqs2 writes the representative "
-                "first: swap its columns)",
+                f"{source}:{line}, neither by the id nor by the accession in it. Give the cluster file of these "
+                "sequences: lines of `sequence id <tab> cluster id`, a table of MMseqs2 or a .clstr of CD-HIT",
                 file=None if self.clusters is None else self.clusters.path,
             )
         if not self.tally.sequences:

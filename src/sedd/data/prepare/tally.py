@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,33 +11,46 @@ REPAIRS = {
     "carriage_returns": "carriage returns read as line ends",
     "blank_lines": "blank lines inside a record skipped",
     "spaces": "white space inside a sequence removed",
-    "comments": "comment lines (;) skipped",
+    "comments": "comment lines (; or #) skipped",
+    "nul_bytes": "NUL bytes between or after records removed",
     "glued_header": "header glued to the sequence before it split off",
     "lowercase": "lower case read as upper case",
     "stop": "stop (*) stripped from the end",
     "gaps": "gaps (- and .) removed",
     "substituted": "rare amino acids substituted",
+    "chains": "cut at chain separators",
     "split": "split at ambiguous residues, or short fragments cut off",
 }
 DROPS = {
     "lowercase": "lower case letters",
     "stop": "stop (*) inside the sequence",
     "gaps": "gaps (- and .)",
+    "annotation": "rows of an alignment that are no proteins (ss_*, sa_*, aa_*, *consensus*)",
+    "chains": "chain separators between residues (data.residues.chains=split cuts there)",
     "ambiguous": "residues outside the alphabet",
     "illegal": "digits, punctuation or other characters that are no residues",
     "empty": "no residues",
     "short": "shorter than min_length",
 }
-NOTES = {"unnamed": "kept, but without an id", "nucleotides": "kept, but only A, C, G, T, U and N: nucleotides?"}
+NOTES = {
+    "unnamed": "kept, but without an id",
+    "nucleotides": "only nucleotides (A, C, G, T, U, N and ambiguity codes): DNA or RNA?",
+    "cluster_alias": "found in the cluster file by the accession, or by the beginning of the id",
+    "cluster_order": "lines of the cluster file read as MMseqs2 writes them, representative first",
+    "cluster_cdhit": "members read from a cluster file of CD-HIT",
+}
+MOST_CHARACTERS = 20
+"""Characters that are listed for one kind."""
 GROUPS = ("repaired", "dropped", "noted")
 """The groups of kinds in a `Tally`."""
 
 
 class Kind(NamedTuple):
-    """How many records, and the first of them as `file:line id`."""
+    """How many records, the first of them as `file:line id`, and the characters that were the reason."""
 
     records: int
     first: str
+    characters: str = ""
 
 
 @dataclass
@@ -65,7 +78,7 @@ class Tally:
         self.residues += later.residues
         for group in GROUPS:
             for name, kind in getattr(later, group).items():
-                count(getattr(self, group), name, kind.first, number=kind.records)
+                count(getattr(self, group), name, kind.first, number=kind.records, characters=kind.characters)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,11 +97,21 @@ class Tally:
         for title, words in zip(GROUPS, (REPAIRS, DROPS, NOTES), strict=True):
             group: dict[str, Kind] = getattr(self, title)
             for name, kind in sorted(group.items(), key=lambda item: -item[1].records):
-                lines.append(f"  {title:8} {kind.records:>11,}  {words.get(name, name)} (first: {kind.first})")
+                text = remark({name: words.get(name, name)}, [name], kind.characters)
+                lines.append(f"  {title:8} {kind.records:>11,}  {text} (first: {kind.first})")
         return "\n".join(lines)
 
 
-def count(group: dict[str, Kind], name: str, first: str, *, number: int = 1) -> None:
-    """Add records of kind `name` to `group`; `first` is the first of them."""
+def remark(words: Mapping[str, str], kinds: Iterable[str], characters: str = "") -> str:
+    """The kinds of repairs (or drops) of one record in words, with the characters that were the reason."""
+    because = f": {', '.join(map(repr, characters))}" if characters else ""
+    return "; ".join(words[kind] for kind in kinds) + because
+
+
+def count(group: dict[str, Kind], name: str, first: str, *, number: int = 1, characters: str = "") -> None:
+    """Add records of kind `name` to `group`; `first` is the first of them, `characters` were the reason."""
     before = group.get(name)
-    group[name] = Kind(number, first) if before is None else Kind(before.records + number, before.first)
+    if before is not None:
+        number, first = before.records + number, before.first
+        characters = "".join(sorted({*before.characters, *characters})[:MOST_CHARACTERS])
+    group[name] = Kind(number, first, characters)

@@ -4,31 +4,90 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Generator, Iterator
 from itertools import chain
 
 from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.records import BOM, Record
+from sedd.data.prepare.records import BOM, LONGEST_RECORD, Record
+from sedd.data.prepare.tally import count
 from sedd.errors import DataError
+
+MOST_NUL_BYTES = 1 << 16
+"""At the end of a block, as the end of a file; more of them are damage."""
+_END_OF_ENTRY = re.compile(rb"(?<=\n)\0+(?=>)")
 
 
 def text_blocks(stream: ByteStream) -> Generator[bytes]:
-    """Blocks of a file without NUL bytes. Raises DataError with file and line, if it is UTF-16, has a NUL byte, or its
-    compressed data are damaged."""
+    """Blocks of a file without NUL bytes.
+
+    NUL bytes at the end of the file, and between a line end and a `>`, are removed and counted: they end the entries of
+    an MMseqs2 database, and ColabFold leaves them in its alignments. Raises DataError with file and line, if the file
+    is UTF-16, has a NUL byte elsewhere, or its compressed data are damaged.
+    """
+    held, after_line_end = b"", True
     for block in stream.blocks():
-        if stream.line == 1 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data, line = held + block, stream.line - held.count(b"\n")
+        if line == 1 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError(
                 f"the file is UTF-16; convert it: `iconv -f UTF-16 -t UTF-8 {stream.path.name} > NEW`",
                 file=stream.path,
                 line=1,
             )
-        if (at := block.find(b"\0")) >= 0:
-            raise DataError(
-                "a NUL byte; the file is damaged, binary or UTF-16, and not readable as text",
-                file=stream.path,
-                line=stream.line + block.count(b"\n", 0, at),
-            )
-        yield block
+        held = b""
+        if b"\0" in data:
+            data, held = _before_last_nul_bytes(data)
+            data = _without_ends_of_entries(stream, data, line, after_line_end)
+        if data:
+            yield data
+            after_line_end = data.endswith(b"\n")
+    if held:
+        _count_nul_bytes(stream, held.count(b"\0"), stream.line)
+        yield held.replace(b"\0", b"")
+
+
+def _before_last_nul_bytes(data: bytes) -> tuple[bytes, bytes]:
+    """The data, and the NUL bytes and line ends after them: whether those end the file shows the next block."""
+    end = len(data.rstrip(b"\0\r\n"))
+    first = data.find(b"\0", end)
+    at = len(data) if first < 0 or len(data) - first > MOST_NUL_BYTES else first
+    return data[:at], data[at:]
+
+
+def _without_ends_of_entries(stream: ByteStream, data: bytes, line: int, after_line_end: bool) -> bytes:
+    """`data`, which begins in `line`, without the NUL bytes before a `>` that begins a line."""
+    start = b"\n" if after_line_end else b" "
+    text = _END_OF_ENTRY.sub(b"", start + data)[1:]
+    if (at := text.find(b"\0")) >= 0:
+        raise DataError(
+            "a NUL byte; the file is damaged, binary or UTF-16, and not readable as text",
+            file=stream.path,
+            line=line + text.count(b"\n", 0, at),
+        )
+    if len(text) < len(data):
+        _count_nul_bytes(stream, len(data) - len(text), line + data.count(b"\n", 0, data.index(b"\0")))
+    return text
+
+
+def _count_nul_bytes(stream: ByteStream, number: int, line: int) -> None:
+    count(stream.repaired, "nul_bytes", f"{stream.path.name}:{line}", number=number)
+
+
+def text_lines(stream: ByteStream) -> Iterator[tuple[int, str]]:
+    """The lines of a text with their numbers, from 1, without line ends. Repairs of the layout are counted in
+    `stream.repaired`. Raises DataError as `read_characters`, and for a line longer than `LONGEST_RECORD`."""
+    pending, number = "", 1
+    for text, repairs in read_characters(stream):
+        for kind in repairs:
+            count(stream.repaired, kind, f"{stream.path.name}:{number}")
+        *lines, pending = (pending + text).split("\n")
+        for line in lines:
+            yield number, line
+            number += 1
+        if len(pending) > LONGEST_RECORD:
+            raise DataError(f"a line of {len(pending):,} characters; expected sequences", file=stream.path, line=number)
+    if pending:
+        yield number, pending
 
 
 def read_text(stream: ByteStream, *, chunk_length: int) -> Iterator[Record]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.data import Alphabet, Permutation, Sequences, crop
+from sedd.data.user import by_position
 from sedd.errors import DataError
 from sedd.evaluation.quality.statistic import Ratio
 from sedd.randomness import generator
@@ -47,6 +48,7 @@ class PackedSequences:
         Raises:
             DataError: if a sequence is empty or not of the alphabet; names it, counted from 1.
         """
+        rows = by_position(rows)
         chosen = Permutation(len(rows), seed, 0)(np.arange(min(len(rows), most), dtype=np.int64)).tolist()
         ids = (_checked(rows[index], index, alphabet) for index in chosen)
         if longest is not None:

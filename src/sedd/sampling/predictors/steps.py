@@ -58,7 +58,10 @@ class StepPredictor(Predictor):
                 weights = graph.posterior(log_score, batch.tokens, sigma_t, sigma_s)
             else:
                 weights = self.transition(graph, log_score, batch.tokens, sigma_t, sigma_s)
-            batch.update(categorical(torch.log(weights), batch.uniforms()))
+            log_weights = torch.log(weights)
+            if step == steps - 1:
+                log_weights = score_model.drawable(log_weights)
+            batch.update(categorical(log_weights, batch.uniforms()))
             report((step + 1) / steps)
 
 

@@ -1,0 +1,72 @@
+"""Recognizing DNA and RNA, which nothing else tells from proteins: all of their letters are amino acids too."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedd.data.prepare.tally import Tally
+from sedd.errors import DataError, SeddWarning
+
+NUCLEOTIDES = b"ACGTUN"
+CODES = NUCLEOTIDES + b"RYSWKMBDHV"
+"""Nucleotides and the ambiguity codes of IUPAC."""
+SURELY = 20
+"""A sequence at least this long, of nothing but these, is no protein: of natural proteins fewer than one in 5,000
+begins with 20 residues without E, F, I, L, P and Q, and hardly any of them is rich in nucleotide letters."""
+LEAST_SHARE = 0.8
+"""Share of `NUCLEOTIDES` among the letters; the others are ambiguity codes."""
+NEARLY_ALL, MOST = 0.9, 0.5
+"""Shares of a file's records from which it is refused, and warned of."""
+REMEDY = (
+    "translate them first (`seqkit translate`, EMBOSS `transeq`), or give the FASTA of the proteins. If these are "
+    "proteins, set data.residues.nucleotides=keep"
+)
+_IS_CODE = np.isin(np.arange(256), np.frombuffer(CODES, np.uint8))
+
+
+def is_nucleotides(sequence: bytes) -> bool:
+    """Whether a sequence, as the file has it, is DNA or RNA; gaps, stops and case do not matter."""
+    if len(sequence) < SURELY or sequence[:SURELY].upper().translate(None, CODES + b"-.*"):
+        return False  # nearly every protein ends here
+    letters = sequence.upper().translate(None, b"-.*")
+    if len(letters) < SURELY or letters.translate(None, CODES):
+        return False
+    bases = len(letters) - len(letters.translate(None, NUCLEOTIDES))
+    known = len(letters) - len(letters.translate(None, b"ACGTU"))
+    return bases >= LEAST_SHARE * len(letters) and 2 * known >= len(letters)
+
+
+def may_be_nucleotides(
+    letters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which sequences begin like nucleotides: so few proteins that these can be examined one by one.
+
+    Args:
+        letters: (letters,), sequences of capital letters, one after the other.
+        starts: (sequences,), where each begins.
+        lengths: (sequences,), residues of each.
+
+    Returns:
+        (sequences,), False where `is_nucleotides` is False for certain.
+    """
+    candidates = lengths >= SURELY
+    for offset in range(SURELY):
+        candidates[candidates] = _IS_CODE[letters[starts[candidates] + offset]]
+    return candidates
+
+
+def refuse_nucleotides(tally: Tally, source: Path) -> None:
+    """Raise DataError if nearly all records of a source are DNA or RNA, and warn if most are."""
+    found = tally.noted.get("nucleotides")
+    if found is None or found.records <= MOST * tally.read:
+        return
+    what = f"{found.records:,} of {tally.read:,} sequences are nucleotides (DNA or RNA), first {found.first}"
+    if found.records >= NEARLY_ALL * tally.read:
+        raise DataError(f"{what}; this is a model of proteins: {REMEDY}", file=source)
+    warnings.warn(
+        f"{source}: {what}; a model of proteins learns nothing from them: {REMEDY}", SeddWarning, stacklevel=2
+    )
