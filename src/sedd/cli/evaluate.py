@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from sedd.cli.app import AsJson, RunPath, Weights, Which, app
-from sedd.cli.console import err, margin, number, out, print_json, print_table, progress_bar, table
+from sedd.cli.console import err, margin, number, out, print_json, print_table, table, working
 from sedd.cli.quality import own_data, quality
 from sedd.data import Sequences, open_whole
 from sedd.data.prepare.progress import DataProgress
@@ -73,7 +73,7 @@ def evaluate(
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
         write_rows = None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, names))
-        show = stack.enter_context(progress_bar("evaluating", count))
+        show = stack.enter_context(working("evaluating", count))
         done = 0
 
         def on_sequences(bounds: Any) -> None:

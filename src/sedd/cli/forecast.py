@@ -18,13 +18,14 @@ from sedd.cli.app import AsJson, Device, Overrides, app
 from sedd.cli.console import err, number, out, print_json, print_saved, table
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
-from sedd.data.prepare.progress import DataProgress, duration
+from sedd.data.prepare.progress import DataProgress
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
 from sedd.diagnosis.forecast import Forecast, Row
 from sedd.diagnosis.foresight import RULES
 from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError, SeddWarning
+from sedd.terminal.activity import duration
 from sedd.training.trainer import Trainer
 
 MEASURED_STEPS = 5

@@ -74,7 +74,7 @@ def train(
     )
     if trainer.state.step:
         err.print(f"Resumed at step {trainer.state.step:,}")
-    bound = trainer.fit()
+    bound = trainer.fit(progress=not err.quiet)
     written = _final_samples(trainer, samples)
     _summary(trainer, bound, written)
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sedd.evaluation.intervals import with_error
 from sedd.runs.step_report import StepReport
+from sedd.terminal.streams import message_console
 
 
 class Display:
@@ -22,7 +23,7 @@ class Display:
     """
 
     def __init__(self, total: int, *, every: int, enabled: bool, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or message_console()
         self.total, self.every, self.enabled = total, every, enabled
         self.live = enabled and self.console.is_terminal
         self.bound = "-"
