@@ -76,6 +76,10 @@ def common(
 
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides such as optim.lr=3e-4 (values in YAML).")]
+DataOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Where the data of the run lie now, if they were moved: data.train=PATH data.valid=PATH."),
+]
 Device = Annotated[str | None, typer.Option(help="Device backend: auto, cpu, cuda, cuda:1, mps, xpu or a plugin's.")]
 Weights = Annotated[Literal["ema", "model"], typer.Option(help="Averaged or raw weights.")]
 Which = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +17,13 @@ from sedd.cli.console import err, margin, number, out, print_json, print_table, 
 from sedd.cli.quality import own_data, quality
 from sedd.data import Sequences, open_whole
 from sedd.data.prepare.progress import DataProgress
+from sedd.errors import ConfigError
 from sedd.evaluation.intervals import Z95
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.sequence_table import sequence_names, sequence_table
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
+from sedd.runs.located_data import split_overrides
 
 DEFAULT_SEQUENCES = 1_000
 """Sequences that are evaluated without --sequences and --per-sequence."""
@@ -41,7 +43,13 @@ EvaluatedData = tuple[Sequences, Iterator[str] | None, np.ndarray | None]
 @app.command()
 def evaluate(
     run: RunPath,
-    data: Annotated[str | None, typer.Argument(help="FASTA, text or store; default: the run's held-out set.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] [OVERRIDES]...",
+            help="FASTA, text or store; default: the run's held-out set, which data.train=PATH data.valid=PATH find.",
+        ),
+    ] = None,
     masks: Annotated[int, typer.Option(min=1, help="Noise levels per sequence.")] = 8,
     sequences: Annotated[
         int | None,
@@ -64,11 +72,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """The likelihood bound of a trained model, nats per residue, beside controls."""
+    data, overrides = _data_and_overrides(words or [])
     if samples is not None:
-        quality(run, reference=data, samples=samples, device=device, as_json=as_json)
+        quality(run, overrides, reference=data, samples=samples, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
-    store, names, token_counts = _held_out(model, run) if data is None else _of_file(model, run, data)
+    store, names, token_counts = _held_out(model, run, overrides) if data is None else _of_file(model, run, data)
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
@@ -100,9 +109,16 @@ def evaluate(
         _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
-def _held_out(model: Pretrained, run: Path) -> EvaluatedData:
-    dataset = own_data(model, run, instead="name the file to evaluate: sedd evaluate RUN FASTA")
-    names = None if model.config.data.valid is None else _names(model, model.config.data.valid)
+def _data_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    paths, overrides = split_overrides(words)
+    if len(paths) > 1:
+        raise ConfigError(f"one file at a time can be evaluated, got {len(paths)}: {', '.join(paths)}")
+    return (paths[0] if paths else None), overrides
+
+
+def _held_out(model: Pretrained, run: Path, overrides: Sequence[str]) -> EvaluatedData:
+    dataset, section = own_data(model, run, overrides)
+    names = None if section.valid is None else _names(model, section.valid)
     return dataset.valid, names, dataset.token_counts
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from sedd.cli.app import AsJson, app
+from sedd.cli.app import AsJson, DataOverrides, app
 from sedd.cli.console import err, out, print_json, print_saved
 from sedd.config.sections import Data
-from sedd.data import PROTEIN, Alphabet, Dataset, Sequences, open_data, open_whole
+from sedd.data import PROTEIN, Alphabet, Dataset, Sequences, open_whole
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.prepare.readers import read_fasta
@@ -22,6 +23,7 @@ from sedd.evaluation.quality.table import LEGEND, quality_table
 from sedd.pretrained import Pretrained, load
 from sedd.report.plots import require_matplotlib
 from sedd.report.quality_plot import quality_figure
+from sedd.runs.located_data import open_run_data
 
 
 @app.command()
@@ -29,6 +31,7 @@ def quality(
     subject: Annotated[
         Path, typer.Argument(metavar="SAMPLES|RUN", help="A FASTA of samples, or a run to sample from.")
     ],
+    overrides: DataOverrides = None,
     reference: Annotated[
         str | None, typer.Option(help="Natural sequences (FASTA or store); default for a run: its held-out set.")
     ] = None,
@@ -49,7 +52,7 @@ def quality(
         require_matplotlib()
     if align:
         blast_like()
-    judged = _judge(subject, reference, train, samples=samples, seed=seed, align=align, device=device)
+    judged = _judge(subject, overrides or [], reference, train, samples=samples, seed=seed, align=align, device=device)
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
         quality_figure(judged).savefig(plot)
@@ -66,7 +69,15 @@ def quality(
 
 
 def _judge(
-    subject: Path, reference: str | None, train: str | None, *, samples: int, seed: int, align: bool, device: str
+    subject: Path,
+    overrides: Sequence[str],
+    reference: str | None,
+    train: str | None,
+    *,
+    samples: int,
+    seed: int,
+    align: bool,
+    device: str,
 ) -> Quality:
     """Judge a FASTA of samples, or a run by `samples` sequences drawn from it."""
     model = load(subject, device=device) if subject.is_dir() else None
@@ -75,8 +86,7 @@ def _judge(
     if model is not None:
         alphabet, options, longest = model.alphabet, model.config.data, model.config.model.length
         if reference is None or train is None:
-            instead = "name natural and training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
-            dataset = own_data(model, subject, instead=instead)
+            dataset, _ = own_data(model, subject, overrides)
             natural, training = dataset.valid, dataset.train
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
@@ -95,18 +105,10 @@ def _judge(
     return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
 
 
-def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
-    """The data of a run.
-
-    Raises:
-        DataError: if its configuration gives other data now; `instead` says what to do.
-    """
+def own_data(model: Pretrained, run: Path, overrides: Sequence[str]) -> tuple[Dataset, Data]:
+    """The data of a run, and the section that names their files. Raises DataError if they are nowhere, or others."""
     with DataProgress(err) as progress:
-        dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
-    if dataset.fingerprint != model.trained_on:
-        train = model.config.data.train
-        raise DataError(f"{run} was trained on other data than data.train={train} gives now; {instead}")
-    return dataset
+        return open_run_data(model.config, run, trained_on=model.trained_on, overrides=overrides, progress=progress)
 
 
 def _read(file: Path, alphabet: Alphabet) -> list[str]:

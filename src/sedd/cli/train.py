@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import warnings
 from functools import partial
@@ -13,26 +14,31 @@ import typer
 
 from sedd.cli.app import Device, Overrides, app
 from sedd.cli.console import err, out
+from sedd.config.config import Config
 from sedd.config.run_file import load_config
-from sedd.data import open_data
+from sedd.data import Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.statistics import DataStatistics
 from sedd.devices import choose
 from sedd.diagnosis.diagnosis import verdict_lines
 from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.distributed.supervise import Supervisor, reject_torchrun
-from sedd.errors import SeddWarning
+from sedd.errors import ConfigError, SeddWarning
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.intervals import with_error
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
+from sedd.runs.located_data import open_run_data
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    config: Annotated[
+        str | None,
+        typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file; with --resume: that of the run."),
+    ] = None,
     overrides: Overrides = None,
     device: Device = None,
     # torchrun, under Python 3.11, takes `--run` for the beginning of its own `--run-path`.
@@ -41,7 +47,7 @@ def train(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
+        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start CONFIG if there is none."),
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
     supervise: Annotated[
@@ -49,20 +55,20 @@ def train(
         typer.Option(min=1, help="Start so many processes here; when one dies, start all again from the checkpoint."),
     ] = None,
 ) -> None:
-    """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
+    """Train a model: `sedd train quickstart`, `sedd train small data.train=my.fasta.gz`; `sedd train --resume`."""
     if supervise is not None:
         reject_torchrun()
-    loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = RunDirectory.newest()
+    config, overrides = _what_to_train(config, overrides or [], run if resume else None)
+    loaded = load_config(config, *overrides, *([f"device.type={device}"] if device else []))
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
-        arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
+        arguments = [config, *overrides, *(["--device", device] if device else []), "--samples", str(samples)]
         raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
-    with DataProgress(err) as progress:
-        dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
+    dataset = _dataset(loaded, run if resume else None)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     _warn(trainer, parameters)
@@ -77,6 +83,35 @@ def train(
     bound = trainer.fit(progress=not err.quiet)
     written = _final_samples(trainer, samples)
     _summary(trainer, bound, written)
+
+
+def _dataset(config: Config, run: Path | None) -> Dataset:
+    """The data to train on; those of the `run` to continue, even if they or the run were moved."""
+    trained_on = {} if run is None else RunDirectory(run).fingerprint()
+    with DataProgress(err) as progress:
+        if run is not None and trained_on and not Path(config.data.train).expanduser().exists():
+            return open_run_data(config, run, trained_on=trained_on, progress=progress)[0]
+        return open_data(config.data, seed=config.seed, progress=progress)
+
+
+def _what_to_train(config: str | None, overrides: list[str], run: Path | None) -> tuple[str, list[str]]:
+    """The run file and the overrides; without a run file, that of the `run` to continue.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    if config is not None and ("=" not in config or Path(config).exists()):
+        return config, overrides
+    overrides = [config, *overrides] if config is not None else overrides
+    file = None if run is None else RunDirectory(run).config_file
+    if file is not None and file.is_file():
+        return str(file), overrides
+    if run is not None:
+        raise ConfigError(f"{run}: no run to continue; name the preset or run file to begin with: sedd train small ...")
+    preset = shlex.join(["sedd", "train", "small", *overrides])
+    raise ConfigError(
+        f"what to train? Name a preset or a run file, such as {preset}; to continue the newest run: sedd train --resume"
+    )
 
 
 def _warn(trainer: Trainer, parameters: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -57,6 +58,11 @@ class RunDirectory:
         begun = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         return begun[-1].parent if begun else None
 
+    @property
+    def resume_command(self) -> str:
+        """The command that continues this run."""
+        return shlex.join(["sedd", "train", "--resume", "--run", str(self.path)])
+
     # Writing -------------------------------------------------------------------------------------------------------
 
     def check(self, config: Config, *, resume: bool) -> None:
@@ -72,8 +78,8 @@ class RunDirectory:
             return  # a run that ended before it trained anything: nothing to lose
         if not resume:
             raise CheckpointError(
-                "already holds a run; continue it with --resume (resume=True in Python), or choose another directory "
-                "with --run",
+                f"already holds a run; continue it with {self.resume_command} (resume=True in Python), or choose "
+                "another directory with --run",
                 file=self.path,
             )
         if changed := blocking_differences(self.config(), config.to_dict()):
@@ -90,7 +96,7 @@ class RunDirectory:
         self.check(config, resume=resume)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, dump(config).encode())
-        write_json(self.environment_file, current_environment() | environment)
+        write_json(self.environment_file, current_environment() | {"directory": str(Path.cwd())} | environment)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -176,9 +176,7 @@ class Trainer:
                         break
                 if signal:
                     stop.number = signal
-                    display.say(
-                        f"Stopped and saved at step {report.step:,}; continue with --resume --run {self.run.path}"
-                    )
+                    display.say(f"Stopped and saved at step {report.step:,}; continue with: {self.run.resume_command}")
                     stop.exit()
             self.verdict = self.world.broadcast_object(recorder.verdict)
         return bound or self.evaluate()
