@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,8 +67,11 @@ def sync_directory(path: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """`sedd` in the user's cache directory, for files that can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sedd"
+    """`sedd` in the user's cache directory, for what can be made again; a temporary one without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sedd"
+    except RuntimeError:  # neither HOME nor an entry for this user
+        return Path(tempfile.gettempdir()) / f"sedd-{os.getuid()}"
 
 
 @contextlib.contextmanager

@@ -60,13 +60,16 @@ def train(
         reject_torchrun()
     if resume and run is None:
         run = RunDirectory.newest()
-    config, overrides = _what_to_train(config, overrides or [], run if resume else None)
-    loaded = load_config(config, *overrides, *([f"device.type={device}"] if device else []))
+    config, overrides = _words(config, overrides or [])
+    loaded = _configuration(
+        config, [*overrides, *([f"device.type={device}"] if device else [])], run if resume else None
+    )
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
-        arguments = [config, *overrides, *(["--device", device] if device else []), "--samples", str(samples)]
+        arguments = [*filter(None, [config]), *overrides, *(["--device", device] if device else [])]
+        arguments += ["--samples", str(samples)]
         raise typer.Exit(_supervised(arguments, run or RunDirectory.fresh().path, size=supervise, resume=resume))
     dataset = _dataset(loaded, run if resume else None)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
@@ -94,18 +97,25 @@ def _dataset(config: Config, run: Path | None) -> Dataset:
         return open_data(config.data, seed=config.seed, progress=progress)
 
 
-def _what_to_train(config: str | None, overrides: list[str], run: Path | None) -> tuple[str, list[str]]:
-    """The run file and the overrides; without a run file, that of the `run` to continue.
+def _words(config: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
+    """The run file and the overrides: where the first word is an override, there is no run file."""
+    if config is None or "=" not in config or Path(config).exists():
+        return config, overrides
+    return None, [config, *overrides]
+
+
+def _configuration(config: str | None, overrides: list[str], run: Path | None) -> Config:
+    """The configuration of a run file, or of the `run` to continue.
 
     Raises:
         ConfigError: if there is neither.
     """
-    if config is not None and ("=" not in config or Path(config).exists()):
-        return config, overrides
-    overrides = [config, *overrides] if config is not None else overrides
+    if config is not None:
+        return load_config(config, *overrides)
     file = None if run is None else RunDirectory(run).config_file
     if file is not None and file.is_file():
-        return str(file), overrides
+        # As parts, so that another device takes over only those options of the recorded one that it has.
+        return load_config(load_config(file).to_dict(parts=True), *overrides)
     if run is not None:
         raise ConfigError(f"{run}: no run to continue; name the preset or run file to begin with: sedd train small ...")
     preset = shlex.join(["sedd", "train", "small", *overrides])

@@ -152,7 +152,16 @@ def _open(data: Data, name: str, options: PrepareOptions, progress: Progress | N
     if path.suffix == ".txt" and options.alphabet != "text":
         raise DataError("a text file; set data.alphabet=text to train on it, or give a FASTA file", file=path)
     cache = cache_directory() if data.cache is None else Path(data.cache).expanduser()
-    return prepare(path, cache / _cache_name(path, options), options=options, progress=progress)
+    try:
+        return prepare(path, cache / _cache_name(path, options), options=options, progress=progress)
+    except DataError as error:
+        reason = error.__cause__
+        if error.file is not None or not isinstance(reason, OSError) or reason.filename == str(path):
+            raise
+        raise DataError(
+            f"prepared data cannot be written to {cache} ({reason.strerror or reason}). Choose another directory: "
+            "data.cache=DIRECTORY, or the environment variable XDG_CACHE_HOME"
+        ) from error
 
 
 def _open_store(path: Path, options: PrepareOptions) -> Prepared:

@@ -146,10 +146,7 @@ class Trainer:
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
         config = self.config
-        if self.world.is_main:
-            about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
-            self.run.begin(config, resume=self.resume or self._owns_run, **about)
-        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
+        self._begin()
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
@@ -232,7 +229,13 @@ class Trainer:
             return generate_texts(generation, generation.sample(count, length=length, seed=seed), self.world)
 
     def save(self) -> Path:
-        """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        """Write a checkpoint of the current step and prune old ones; returns its directory.
+
+        A loop of your own over `steps` may call it too: it makes the run directory, which can then be resumed. Raises
+        CheckpointError if that is another run's.
+        """
+        if not self._owns_run:
+            self._begin(resume=not self.run.checkpoints.exists())
         return write_checkpoint(self)
 
     def restore(self) -> bool:
@@ -251,6 +254,13 @@ class Trainer:
         load_checkpoint(self, found)
         self._owns_run = True
         return True
+
+    def _begin(self, *, resume: bool = False) -> None:
+        """Make the run directory, unless it is there and this trainer resumes it."""
+        if self.world.is_main:
+            about = {"precision": self.backend.precision, "compiled": "yes" if self.compiled else "no"}
+            self.run.begin(self.config, resume=resume or self.resume or self._owns_run, **about)
+        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
 
     # One step and its records --------------------------------------------------------------------------------------
 
