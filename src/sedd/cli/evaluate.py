@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -82,23 +82,15 @@ def evaluate(
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
         write_rows = None if per_sequence is None else stack.enter_context(sequence_table(per_sequence, names))
-        show = stack.enter_context(working("evaluating", count))
-        done = 0
-
-        def on_sequences(bounds: Any) -> None:
-            nonlocal done
-            if write_rows is not None:
-                write_rows(bounds)
-            done += len(bounds)
-            show(done)
-
+        show = stack.enter_context(working(f"evaluating {count:,} sequences", 1.0))
         likelihood = model.likelihood(
             store,
             masks=masks,
             count=count,
             token_counts=token_counts,
             controls=controls,
-            on_sequences=on_sequences,
+            on_sequences=write_rows,
+            report=show,
         )
     if as_json:
         print_json({"step": model.step, **likelihood.to_dict()})

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from sedd.cli.app import AsJson, DataOverrides, app
-from sedd.cli.console import err, out, print_json, print_saved
+from sedd.cli.console import err, out, print_json, print_saved, working
 from sedd.config.sections import Data
 from sedd.data import PROTEIN, Alphabet, Dataset, Sequences, open_whole
 from sedd.data.prepare.bytestream import ByteStream
@@ -19,6 +19,7 @@ from sedd.data.prepare.readers import read_fasta
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import blast_like
+from sedd.evaluation.quality.novelty import MOST_SEARCHED
 from sedd.evaluation.quality.table import LEGEND, quality_table
 from sedd.pretrained import Pretrained, load
 from sedd.report.plots import require_matplotlib
@@ -99,10 +100,21 @@ def _judge(
         if train is not None:
             training = open_whole(options, train, alphabet, progress=progress)
     if model is not None:
-        sequences = model.sample(samples, seed=seed)
+        sequences = _sample(model, samples, seed)
     assert natural is not None  # noqa: S101  # the run's own, where none is named
-    index = None if training is None else TrainingIndex.of(training, alphabet)
-    return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+    index = None
+    if training is not None:
+        with working(f"indexing {min(len(training), MOST_SEARCHED):,} training sequences"):
+            index = TrainingIndex.of(training, alphabet)
+    with working(f"judging {len(sequences):,} samples{', with alignments' if align else ''}"):
+        return judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+
+
+def _sample(model: Pretrained, count: int, seed: int) -> list[str]:
+    """`model.sample`, with progress."""
+    request = model.generation.sample(count, seed=seed)
+    with working(f"drawing {count:,} samples", count) as show:
+        return [model.alphabet.decode(sample.tokens) for sample in model.generation.draw(request, report=show)]
 
 
 def own_data(model: Pretrained, run: Path, overrides: Sequence[str]) -> tuple[Dataset, Data]:

@@ -92,7 +92,7 @@ def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resu
 
     total = len(request.templates)
     first = trim_incomplete(to, model.alphabet, describe) if resume and to is not None else 0
-    with working("sampling", total) as show:
+    with working(f"drawing {total:,} samples", total) as show:
         samples = model.generation.draw(request, first=first, report=show) if first < total else iter(())
         write_stream(to, samples, model.alphabet, describe, append=first > 0)
     if to is not None:

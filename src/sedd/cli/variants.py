@@ -53,7 +53,7 @@ def score_variants(
     with nullcontext(sys.stdout) if to is None else to.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        with working("scoring", len(rows)) as show:
+        with working(f"scoring {len(rows):,} variants", len(rows)) as show:
             scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
             for done, (row, score) in enumerate(scored, 1):
                 writer.writerow((row.name, *_cells(score)))

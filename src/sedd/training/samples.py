@@ -6,6 +6,7 @@ Sampling has random generators of its own, so samples do not change the training
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,10 +57,16 @@ class SamplesAtSteps:
     Args:
         trainer: its EMA weights are used.
         say: prints a line of text.
+        doing: opened, with what is done, around what takes long.
     """
 
-    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
-        self._trainer, self._say = trainer, say
+    def __init__(
+        self,
+        trainer: Trainer,
+        say: Callable[[str], None],
+        doing: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._trainer, self._say, self._doing = trainer, say, doing
         self._explained = False
 
     def __call__(self, report: StepReport) -> list[dict[str, Any]]:
@@ -70,11 +77,13 @@ class SamplesAtSteps:
         if not generates(self._trainer.config):
             self._explain("the noise of this model is too weak to generate complete sequences (raise noise.sigma_max)")
             return []
-        path, sequences = write_step(self._trainer, options.count)
+        with self._doing(f"drawing {options.count:,} samples"):
+            path, sequences = write_step(self._trainer, options.count)
         if not self._trainer.world.is_main:
             return []
         try:
-            quality = self._judge(sequences)
+            with self._doing("judging samples"):
+                quality = self._judge(sequences)
         except SeddError as error:  # too few held-out sequences, for example; training goes on
             self._explain(f"the samples in {path} are not judged: {error}")
             return []

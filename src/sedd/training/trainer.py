@@ -32,7 +32,7 @@ from sedd.training.checkpointing import load_checkpoint, write_checkpoint
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.ema import EmaNetwork
-from sedd.training.evaluating import Evaluator
+from sedd.training.evaluating import Evaluator, showing_evaluations
 from sedd.training.loading import Loader
 from sedd.training.optimizer import make_optimizer
 from sedd.training.progress import Display
@@ -145,17 +145,18 @@ class Trainer:
                 is `stop`.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
-        config = self.config
         self._begin()
+        config = self.config
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
             shown = progress and self.world.is_main
             display = stack.enter_context(
-                Display(config.training.n_iters, every=config.training.log_every, enabled=shown)
+                Display(config.training, step=self.state.step, compiled=self.compiled, enabled=shown)
             )
+            stack.enter_context(showing_evaluations(self, display.doing))
             recorder = stack.enter_context(recording(self, display.say))
-            samples = SamplesAtSteps(self, display.say)
+            samples = SamplesAtSteps(self, display.say, display.doing)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
             for report in self._steps_saved_on_error(until):
@@ -231,8 +232,7 @@ class Trainer:
     def save(self) -> Path:
         """Write a checkpoint of the current step and prune old ones; returns its directory.
 
-        A loop of your own over `steps` may call it too: it makes the run directory, which can then be resumed. Raises
-        CheckpointError if that is another run's.
+        Makes the run directory if need be, and raises CheckpointError if that is another run's.
         """
         if not self._owns_run:
             self._begin(resume=not self.run.checkpoints.exists())
