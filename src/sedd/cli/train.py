@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 import warnings
@@ -13,19 +12,17 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import Device, Overrides, app
-from sedd.cli.console import err, out
+from sedd.cli.console import err, working
+from sedd.cli.train_summary import print_summary
 from sedd.config.config import Config
 from sedd.config.run_file import load_config
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.statistics import DataStatistics
 from sedd.devices import choose
-from sedd.diagnosis.diagnosis import verdict_lines
 from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import ConfigError, SeddWarning
-from sedd.evaluation.bound import Bound
-from sedd.evaluation.intervals import with_error
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.located_data import open_run_data
@@ -85,7 +82,7 @@ def train(
         err.print(f"Resumed at step {trainer.state.step:,}")
     bound = trainer.fit(progress=not err.quiet)
     written = _final_samples(trainer, samples)
-    _summary(trainer, bound, written)
+    print_summary(trainer, bound, written)
 
 
 def _dataset(config: Config, run: Path | None) -> Dataset:
@@ -154,26 +151,5 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
     options, file = trainer.config.sampling, samples_file(trainer)
     if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(file.exists):
         return file  # `fit` has written at least as many
-    return write_step(trainer, count)[0]
-
-
-def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
-    known = "± is half of a 95 % interval" if math.isfinite(bound.half_width) else "too few held-out sequences"
-    text = f"{with_error(bound.nats, bound.half_width)} nats per residue ({bound.bits:.3f} bits; {known})"
-    rows = {"held-out bound": text}
-    exact = trainer.data.exact_nll
-    if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
-        rows["exact value"] = f"{exact:.4f} nats per residue, of these held-out sequences"
-        rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
-    elif exact is not None:
-        rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
-    run = trainer.run
-    if trainer.verdict is not None:
-        out.print(trainer.verdict.lead, markup=False)
-        out.print("\n".join(verdict_lines(trainer.verdict)) + "\n", markup=False)
-        rows["more"] = f"sedd diagnose {run.path}; sedd report {run.path}"
-    rows |= {"run": str(run.path), "metrics": str(run.metrics_file), "checkpoints": str(run.checkpoints)}
-    if samples:
-        rows["samples"] = str(samples)
-    for name, text in rows.items():
-        out.print(f"{name:<15}{text}", markup=False)
+    with working(f"drawing {count:,} samples"):
+        return write_step(trainer, count)[0]
