@@ -13,7 +13,7 @@ import sedd
 from sedd.config.sections import Training
 from sedd.training import progress
 from sedd.training.evaluating import showing_evaluations
-from sedd.training.progress import Display
+from sedd.training.progress import EVALUATING, Display
 
 
 class Clock:
@@ -53,6 +53,19 @@ def test_lines_have_the_time_left_and_say_when_the_first_bound_comes(clock: Cloc
     assert "bound at step 100" in first
     assert last.startswith("step 20/400")
     assert last.endswith("13 min left")
+
+
+def test_the_time_left_counts_evaluations_apart_from_steps(clock: Clock) -> None:
+    shown, output = display(terminal=False, n_iters=30, log_every=1, eval_every=10)
+    for step in range(1, 12):
+        clock.now += 1.0
+        if step == 10:
+            with shown.doing(EVALUATING):
+                clock.now += 100.0
+        shown.update(report(step))
+    lines = output.getvalue().splitlines()
+    assert lines[8].endswith("21 s left")
+    assert lines[10].endswith("4 min left")  # 19 steps and 2 evaluations, 219 s
 
 
 def test_slow_steps_are_not_silent_until_the_next_log_line(clock: Clock) -> None:

@@ -21,6 +21,7 @@ from sedd.evaluation.share_done import ShareDone
 from sedd.plugins.contracts import Backend
 from sedd.runs.step_report import StepReport
 from sedd.training.collectives import DistributedEstimator
+from sedd.training.progress import EVALUATING
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -101,9 +102,9 @@ class Evaluator:
 
 @contextmanager
 def showing_evaluations(trainer: Trainer, doing: Callable[[str], Shown]) -> Iterator[None]:
-    """Show the evaluations of a trainer, with `doing("evaluating")` around each."""
+    """Show the evaluations of a trainer, with `doing(EVALUATING)` around each."""
     silent = trainer.evaluator
-    trainer.evaluator = replace(silent, show=partial(doing, "evaluating"))
+    trainer.evaluator = replace(silent, show=partial(doing, EVALUATING))
     try:
         yield
     finally:

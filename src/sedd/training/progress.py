@@ -16,6 +16,8 @@ from sedd.runs.step_report import StepReport
 from sedd.terminal.activity import LINE_SECONDS, activity, time_left
 from sedd.terminal.streams import message_console
 
+EVALUATING = "evaluating"
+"""What is shown during an evaluation."""
 WIDE = 130
 """Columns from which a terminal has room for a bar."""
 
@@ -42,11 +44,14 @@ class Display:
     ) -> None:
         self.console = console or message_console()
         self.total, self.every, self.enabled = training.n_iters, training.log_every, enabled
+        self.eval_every = training.eval_every
         self.live = enabled and self.console.is_terminal
         self.bound = f"at step {min((step // training.eval_every + 1) * training.eval_every, self.total):,}"
         self.explained = False
         self.recent = (0.0, 0.0)  # residues and seconds, exponentially weighted towards recent steps
         self.clock: tuple[int, float] | None = None  # step and time at the end of the first step
+        self.paused = 0.0  # seconds since then that were no steps
+        self.evaluations: list[float] = []  # seconds of each evaluation
         self.printed_at = 0.0
         bar = [BarColumn(bar_width=20)] if self.console.width >= WIDE else []
         columns = [TextColumn("[bold]{task.completed:,}/{task.total:,}"), *bar, TextColumn("{task.fields[text]}")]
@@ -92,6 +97,16 @@ class Display:
     @contextmanager
     def doing(self, what: str) -> Iterator[Callable[[float], object]]:
         """Show something that is done between two steps; call what is yielded with the share that is done, 0 to 1."""
+        began = time.monotonic()
+        with self._shown(what) as show:
+            yield show
+        seconds = time.monotonic() - began
+        self.paused += seconds if self.clock else 0.0
+        if what == EVALUATING:
+            self.evaluations.append(seconds)
+
+    @contextmanager
+    def _shown(self, what: str) -> Iterator[Callable[[float], object]]:
         if not self.enabled:
             yield lambda share: None
         elif not self.live:
@@ -113,11 +128,18 @@ class Display:
             self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _left(self, step: int, now: float) -> str:
-        """The time left, from the mean over all steps but the first one, evaluations included."""
-        if self.clock is None or step <= self.clock[0]:
+        """The time left: that of the steps and that of the evaluations, each from their mean so far.
+
+        The first step is left out, because much is done in it for the first time.
+        """
+        if self.clock is None or not self.clock[0] < step < self.total:
             return ""
         began, since = self.clock
-        return time_left((now - since) / (step - began) * (self.total - step)) if step < self.total else ""
+        seconds = (now - since - self.paused) / (step - began) * (self.total - step)
+        if self.evaluations:
+            coming = -(-self.total // self.eval_every) - step // self.eval_every
+            seconds += coming * sum(self.evaluations) / len(self.evaluations)
+        return time_left(seconds)
 
     def _room(self) -> int:
         """Columns for the text of the live line."""
