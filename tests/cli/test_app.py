@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 import sedd
 from sedd.cli import app
@@ -59,3 +60,23 @@ def test_a_run_is_saved_whatever_happens_to_its_output(streams: str, tmp_path: P
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False)
     assert (tmp_path / "run" / "checkpoints" / "step-00000008").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("sedd tr", ["train"]),
+        ("sedd train uniref50", ["uniref50", "uniref50_aggressive", "uniref50_stable"]),
+        ("sedd train m", ["mine.yaml"]),
+        ("sedd forecast q", ["quickstart"]),
+    ],
+)
+def test_commands_presets_and_run_files_are_completed(
+    typed: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("seed: 1\n")
+    words = typed.split()
+    environment = {"_SEDD_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+    found = CliRunner().invoke(app, [], prog_name="sedd", env=environment)
+    assert found.output.split() == expected

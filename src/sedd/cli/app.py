@@ -13,6 +13,7 @@ from typer.models import CommandFunctionType
 
 from sedd import __version__
 from sedd.cli.console import be_quiet, out
+from sedd.config.run_file import presets
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 Quiet = Annotated[
@@ -73,6 +74,13 @@ def common(
     """Train SEDD models (score entropy discrete diffusion) with noise curricula."""
     if quiet:
         be_quiet()
+
+
+def config_names(incomplete: str) -> list[str]:
+    """Presets and run files that begin with a text, for completion with TAB."""
+    beside = Path(incomplete).parent if "/" in incomplete else Path()
+    files = sorted(str(file) for pattern in ("*.yaml", "*.yml") for file in beside.glob(pattern))
+    return [name for name in (*presets(), *files) if name.startswith(incomplete)]
 
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides such as optim.lr=3e-4 (values in YAML).")]

@@ -14,7 +14,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sedd.cli.app import AsJson, Device, Overrides, app
+from sedd.cli.app import AsJson, Device, Overrides, app, config_names
 from sedd.cli.console import err, number, out, print_json, print_saved, table
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
@@ -36,7 +36,10 @@ MEASURE_SECONDS = 20.0
 
 @app.command("forecast")
 def forecast_run(
-    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    config: Annotated[
+        str,
+        typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.", autocompletion=config_names),
+    ],
     overrides: Overrides = None,
     data: Annotated[
         str | None, typer.Option(help="FASTA, text or store, for its token frequencies; default: data.train.")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import Device, Overrides, app
+from sedd.cli.app import Device, Overrides, app, config_names
 from sedd.cli.console import err, working
 from sedd.cli.train_summary import print_summary
 from sedd.config.config import Config
@@ -34,7 +34,10 @@ from sedd.training.trainer import Trainer
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file; with --resume: that of the run."),
+        typer.Argument(
+            help="A preset (quickstart, uniref50, ...) or a YAML file; with --resume: that of the run.",
+            autocompletion=config_names,
+        ),
     ] = None,
     overrides: Overrides = None,
     device: Device = None,
