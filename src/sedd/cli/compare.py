@@ -37,6 +37,8 @@ def compare_runs(
     as_json: AsJson = False,
 ) -> None:
     """What differs between runs, what may be compared, and whose held-out bound is better."""
+    if pair:
+        err.print(f"Evaluating the best checkpoints on at most {sequences:,} sequences, {masks} masks each ...")
     with DataProgress(err) as progress:
         comparison = compare(*runs, paired=pair, sequences=sequences, masks=masks, device=device, progress=progress)
     if to is not None:

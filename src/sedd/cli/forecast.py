@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from sedd.cli.app import AsJson, Device, Overrides, app, config_names
-from sedd.cli.console import err, number, out, print_json, print_saved, table
+from sedd.cli.console import err, number, out, print_json, print_saved, table, working
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
@@ -72,9 +72,15 @@ def forecast_run(
     if measure:
         err.print("Measuring some optimizer steps ...")
         throughput, measurement = measure_throughput(loaded, dataset)
-    implied = forecast(
-        loaded, data=dataset, run=run, steps=rows or sorted(expected) or None, throughput=throughput, symbols=symbols
-    )
+    with working("working out the losses"):
+        implied = forecast(
+            loaded,
+            data=dataset,
+            run=run,
+            steps=rows or sorted(expected) or None,
+            throughput=throughput,
+            symbols=symbols,
+        )
     judgements = implied.judge(expected)
     if plot is not None:
         _draw(implied, expected, plot)

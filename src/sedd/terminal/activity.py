@@ -98,6 +98,8 @@ class _Lines:
     def update(self, done: float) -> None:
         self.clock.done = done
         with self.lock:
+            if done == self.clock.total:
+                return
             if self.printed_at is not None and time.monotonic() - self.printed_at >= LINE_SECONDS:
                 self._print()
 
