@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sedd.terminal.activity import activity
 from sedd.terminal.streams import message_console, replace_what_cannot_be_encoded
 
 
@@ -71,3 +72,23 @@ def test_a_file_name_that_is_no_utf_8_is_printed(monkeypatch: pytest.MonkeyPatch
     replace_what_cannot_be_encoded()
     print(b"na\xefve".decode("utf-8", "surrogateescape"), flush=True)
     assert written.getvalue() == b"na\\udcefve\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_live_display_reaches_the_terminal_behind_its_own_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich replaces `sys.stderr` by a proxy that prints to the console, which must not print to the proxy again."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    console = message_console()
+    assert console.is_terminal
+    with activity("evaluating", 10, console=console) as show:
+        show(5)
+        print("a remark", file=sys.stderr)
+        console.print("another one")
+    assert sys.stderr is terminal
+    assert all(text in terminal.getvalue() for text in ("evaluating", "a remark", "another one"))

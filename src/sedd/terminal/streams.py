@@ -45,7 +45,7 @@ class MessageStream(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The encoding of standard error."""
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(_standard_error(), "encoding", None) or "utf-8"
 
     def writable(self) -> bool:
         """Whether text can be written: always."""
@@ -53,29 +53,39 @@ class MessageStream(io.TextIOBase):
 
     def isatty(self) -> bool:
         """Whether standard error is a terminal."""
+        stream = _standard_error()
         try:
-            return sys.stderr is not None and sys.stderr.isatty()
+            return stream is not None and stream.isatty()
         except (OSError, ValueError):
             return False
 
     def fileno(self) -> int:
         """The file descriptor of standard error. Raises OSError where there is none."""
-        if sys.stderr is None:
+        stream = _standard_error()
+        if stream is None:
             raise io.UnsupportedOperation("fileno")
-        return sys.stderr.fileno()
+        return stream.fileno()
 
     def write(self, text: str, /) -> int:
         """Write, or drop, a text; returns its length."""
+        stream = _standard_error()
         with contextlib.suppress(OSError, ValueError):  # UnicodeEncodeError is a ValueError, and so is a closed file
-            if sys.stderr is not None:
-                sys.stderr.write(text)
+            if stream is not None:
+                stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush standard error where that is possible."""
+        stream = _standard_error()
         with contextlib.suppress(OSError, ValueError):
-            if sys.stderr is not None:
-                sys.stderr.flush()
+            if stream is not None:
+                stream.flush()
+
+
+def _standard_error() -> TextIO | None:
+    """`sys.stderr`; while rich shows a live display, the stream that it has put its proxy before."""
+    stream: TextIO | None = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+    return stream
 
 
 def message_console() -> Console:
