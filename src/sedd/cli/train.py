@@ -154,5 +154,5 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
     options, file = trainer.config.sampling, samples_file(trainer)
     if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(file.exists):
         return file  # `fit` has written at least as many
-    with working(f"drawing {count:,} samples"):
-        return write_step(trainer, count)[0]
+    with working(f"drawing {count:,} samples", count) as show:
+        return write_step(trainer, count, report=show)[0]

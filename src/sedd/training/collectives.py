@@ -21,6 +21,8 @@ from sedd.evaluation.bound import Contributions
 from sedd.evaluation.estimator import Estimator
 from sedd.runs.differences import blocking_differences
 from sedd.sampling.generation import Generation, Request
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sampler import no_progress
 
 
 def all_reduce_parts(
@@ -69,12 +71,17 @@ class DistributedEstimator(Estimator):
         return replace(part, **{name: self.world.all_reduce_sum(getattr(part, name)) for name in names})
 
 
-def generate_texts(generation: Generation, request: Request, world: World) -> list[str]:
-    """All samples of a request as text; batches are distributed over the ranks, and every rank gets all samples."""
+def generate_texts(
+    generation: Generation, request: Request, world: World, *, report: Report = no_progress
+) -> list[str]:
+    """All samples of a request as text; batches are distributed over the ranks, and every rank gets all samples.
+
+    `report` is called with the number of samples before the one that this rank draws, a fraction while it draws.
+    """
     size, count = request.options.batch_size, len(request.templates)
     texts: dict[int, str] = {}
     for first in range(world.rank * size, count, world.size * size):
-        for sample in islice(generation.draw(request, first=first), size):
+        for sample in islice(generation.draw(request, first=first, report=report), size):
             texts[sample.index] = generation.alphabet.decode(sample.tokens)
     gathered = {index: text for part in world.all_gather_object(texts) for index, text in part.items()}
     return [gathered[index] for index in range(count)]
