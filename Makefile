@@ -14,6 +14,7 @@ demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sampl
 	$(BIN)/sedd train quickstart --device cpu --run runs/demo
 	$(BIN)/sedd sample runs/demo -n 3
 	$(BIN)/sedd report runs/demo
+	@echo "To type sedd yourself: . $(VENV)/bin/activate"
 
 test: $(VENV)/.dev  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
@@ -46,12 +47,16 @@ clean:  ## Remove the environment, caches and built pages (not runs/)
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
+	@echo "Making the environment $(VENV) ..."
 	$(PYTHON) -m venv $(VENV)
 
+# Without --quiet: the packages are hundreds of MB, with PyTorch for CUDA several GB, and pip shows how far it is.
 $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable ".[report]"
+	@echo "Installing PyTorch, matplotlib and sedd into $(VENV): about a minute, longer on a slow line."
+	$(subst --quiet,,$(PIP)) --editable ".[report]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
+	@echo "Installing the tools for tests and docs into $(VENV): about a minute."
 	$(PIP) --editable ".[dev]"
 	touch $@

@@ -53,6 +53,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command prints does not depend on how fast the machine is."""
+    monkeypatch.setattr("sedd.terminal.activity.SILENT_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The directory of real sequences."""

@@ -65,3 +65,31 @@ def test_a_backend_whose_check_fails_is_left_out_with_a_warning(monkeypatch):
     monkeypatch.setattr(Cuda, "available", broken)
     with pytest.warns(sedd.SeddWarning):
         assert devices.choose(sedd.Config().device).available()
+
+
+@pytest.mark.parametrize("given", [{"device": "cuda:1"}, {"device": {"type": "cuda:1"}}])
+def test_a_numbered_device_is_that_one(given, monkeypatch):
+    config = sedd.load_config("quickstart", **given)
+    assert config.device == Cuda(index=1)
+    assert sedd.load_config("quickstart", "device.type=cuda:1").device == config.device
+    assert config.device.device() == torch.device("cuda", 1)
+    with pytest.raises(sedd.DeviceError):
+        config.device.device(1)  # of several processes
+    monkeypatch.setattr(Cuda, "count", lambda self: 1)
+    assert Cuda(index=0).available()
+    with pytest.raises(sedd.DeviceError) as caught:
+        devices.choose(config.device)
+    assert "'cuda:1'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cpu:0", "mps:1", "auto:0", "cuda:x", "cuda:", ":1", "cuda:-1"])
+def test_a_number_that_a_device_cannot_have_is_refused_by_name(name):
+    with pytest.raises(sedd.ConfigError) as caught:
+        sedd.load_config("quickstart", device=name)
+    assert name.split(":")[0] in str(caught.value)
+
+
+def test_another_device_takes_over_the_options_that_it_has(tiny):
+    recorded = tiny("device.type=cuda:1", "device.precision=float32")
+    changed = sedd.load_config(recorded.to_dict(parts=True), "device.type=cpu")
+    assert changed.device == Cpu(precision="float32")

@@ -57,7 +57,7 @@ PUBLIC = [
 
 
 def test_the_public_names_are_these() -> None:
-    assert sedd.__all__ == PUBLIC  # to add one is to promise it: document it in docs/reference/api.md
+    assert sedd.__all__ == PUBLIC  # to add one is to promise it: document it in docs/reference/api/
 
 
 @pytest.mark.parametrize("name", PUBLIC)

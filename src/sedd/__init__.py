@@ -9,6 +9,7 @@
 
 import logging
 import os
+from importlib.metadata import PackageNotFoundError, version
 
 # OpenMP threads spin before they sleep: by default for milliseconds. On cores that other programs also use, a waiting
 # thread then keeps the thread that it waits for from running, and small steps take several times as long. 1,000
@@ -46,6 +47,11 @@ from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
 from sedd.runs.step_report import StepReport
 from sedd.training.trainer import Trainer
+
+try:
+    __version__ = version("sedd-torch")
+except PackageNotFoundError:  # a clone on the path that was never installed
+    __version__ = "unknown"
 
 logging.getLogger("sedd").addHandler(logging.NullHandler())
 

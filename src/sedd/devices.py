@@ -37,8 +37,10 @@ def choose(backend: Backend) -> Backend:
         best = max(_available(), key=lambda cls: cls.priority)
         backend = best(precision=backend.precision)
     elif not backend.available():
+        index = getattr(backend, "index", None)
+        name = backend.part_name() if index is None else f"{backend.part_name()}:{index}"
         raise DeviceError(
-            f"device {backend.part_name()!r} is not available on this machine; available: "
+            f"device {name!r} is not available on this machine; available: "
             f"{', '.join(cls.part_name() for cls in _available())}. Use --device auto to take the best of them"
         )
     if backend.precision != "auto":

@@ -14,6 +14,11 @@ LOST = 75
 """EX_TEMPFAIL of sysexits.h: trying again may help."""
 
 
+def install_extra(extra: str) -> str:
+    """How to install the packages that a feature needs, such as `report`."""
+    return f"pip install -e '.[{extra}]' in the clone of sedd"
+
+
 class SeddError(Exception):
     """Base class of every error that sedd raises on purpose; the command line prints it and exits with 2.
 

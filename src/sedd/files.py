@@ -11,17 +11,17 @@ import bz2
 import contextlib
 import errno
 import gzip
-import io
 import json
 import lzma
 import math
 import os
 import stat
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO, cast
+from typing import IO, Any, Literal, cast
 
 from sedd.errors import SeddWarning
 
@@ -181,8 +181,11 @@ def sync_directory(path: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """`sedd` in the user's cache directory, for files that can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sedd"
+    """`sedd` in the user's cache directory, for what can be made again; a temporary one without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sedd"
+    except RuntimeError:  # neither HOME nor an entry for this user
+        return Path(tempfile.gettempdir()) / f"sedd-{os.getuid()}"
 
 
 @contextlib.contextmanager
@@ -220,73 +223,3 @@ def _acquire(path: Path, *, wait: bool) -> int:
             if path.stat().st_ino == os.fstat(handle).st_ino:
                 return handle
         os.close(handle)  # its last holder removed it while we waited
-
-
-def standard_stream(name: Literal["stdout", "stderr"], *, unfailing: bool) -> TextIO:
-    """A `StandardStream`, in the type that consoles expect."""
-    return cast(TextIO, StandardStream(name, unfailing=unfailing))
-
-
-class StandardStream(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr`, whatever it is at the time of a write.
-
-    Characters outside its encoding are written as `?`. With `unfailing`, what cannot be written at all (a pipe that
-    nobody reads any more, a terminal that is gone, a closed stream) is dropped: no message is worth a run.
-    """
-
-    def __init__(self, name: Literal["stdout", "stderr"], *, unfailing: bool) -> None:
-        self._name, self._unfailing = name, unfailing
-
-    @property
-    def _stream(self) -> TextIO | None:
-        stream = getattr(sys, self._name)  # None where the process was started without it
-        found: TextIO | None = getattr(stream, "rich_proxied_file", stream)  # below the display of a progress bar
-        return found
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # an attribute of the base class
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
-
-    def fileno(self) -> int:
-        if self._stream is None:
-            raise io.UnsupportedOperation("fileno")
-        return self._stream.fileno()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        stream = self._stream
-        if stream is None:
-            return len(text)
-        with self._dropping():
-            try:
-                stream.write(text)
-            except UnicodeEncodeError:
-                stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-        return len(text)
-
-    def flush(self) -> None:
-        if self._stream is not None:
-            with self._dropping():
-                self._stream.flush()
-
-    @contextlib.contextmanager
-    def _dropping(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            if not self._unfailing:
-                raise
-            if isinstance(error, OSError) and self._stream is getattr(sys, f"__{self._name}__"):
-                self._silence()
-
-    def _silence(self) -> None:
-        """Point the descriptor to nowhere: Python would fail once more when it flushes the stream at its exit."""
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)

@@ -162,6 +162,7 @@ class Pretrained:
         token_counts_source: str = "the training data",  # noqa: S107  # tokens of sequences, no password
         controls: bool = True,
         on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
+        report: Callable[[float], object] | None = None,
     ) -> Likelihood:
         """Upper bound on -log p with a 95 % interval, by mask rate, and beside controls.
 
@@ -176,6 +177,7 @@ class Pretrained:
             token_counts_source: a human-readable description of where `token_counts` come from.
             controls: whether to compute the controls, which takes twice as long.
             on_sequences: called with the bounds of some sequences at a time, in the order of the data.
+            report: called with the share of the work that is done, 0 to 1, after every batch.
 
         Raises:
             DataError: if there are no sequences.
@@ -189,6 +191,7 @@ class Pretrained:
             token_counts_source=token_counts_source,
             controls=controls,
             on_sequences=on_sequences,
+            report=report,
         )
 
     def score_variants(

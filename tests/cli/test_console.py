@@ -12,7 +12,8 @@ from rich.console import Console
 from sedd import cli
 from sedd.cli.console import attach_logging
 from sedd.data.prepare import progress
-from sedd.data.prepare.progress import DataProgress, duration
+from sedd.data.prepare.progress import DataProgress
+from sedd.terminal.activity import duration
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])

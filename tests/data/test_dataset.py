@@ -12,6 +12,7 @@ from sedd.data import PROTEIN, Dataset, open_data, open_whole, text_alphabet
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare
 from sedd.errors import ConfigError, DataError
+from sedd.files import cache_directory
 
 FASTA = "".join(f">s{i}\n{'ACDEFGHIKLMNPQRSTVWY'[i % 20] * (i % 7 + 2)}KWx\n" for i in range(100)).replace("x", "")
 
@@ -216,3 +217,29 @@ def test_real_text_is_read_whole(tmp_path: Path) -> None:
     data = opened(train=str(path), alphabet="text")
     assert data.alphabet.n == 65
     assert data.token_counts.sum() + sum(len(data.valid[i]) for i in range(len(data.valid))) == 1_115_394
+
+
+@pytest.mark.parametrize("kind", ["file", "below-a-file", "full"])
+def test_a_cache_that_cannot_be_written_names_the_ways_out(
+    kind: str, tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    cache = {"file": tmp_path / "file", "below-a-file": tmp_path / "file" / "below", "full": tmp_path / "full"}[kind]
+    if kind == "full":
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("sedd.data.prepare.preparing.sync_directory", full)
+    with pytest.raises(DataError) as caught:
+        opened(train=str(fasta), cache=str(cache))
+    assert all(text in str(caught.value) for text in (str(cache), "data.cache=", "XDG_CACHE_HOME"))
+
+
+def test_without_a_home_directory_there_is_still_a_cache(fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", lambda self: homeless(self) if str(self).startswith("~") else self)
+    assert cache_directory().is_absolute()

@@ -8,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from sedd.config.sections import Training
 from sedd.diffusion.loss_profile import LossProfile
 from sedd.evaluation.bound import Bound
 from sedd.evaluation.intervals import Z95, decimals, half_width, plus_minus, student, with_error
@@ -59,7 +60,7 @@ def test_progress_says_once_what_the_sign_means_and_has_no_infinite_error():
         )  # fmt: skip
 
     console = Console(file=io.StringIO(), width=200)
-    display = Display(3, every=1, enabled=True, console=console)
+    display = Display(Training(n_iters=3, log_every=1), console=console)
     for step, sequences in ((1, 1), (2, 50), (3, 50)):
         display.update(report(step, sequences))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is a StringIO

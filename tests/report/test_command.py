@@ -47,7 +47,7 @@ def test_without_matplotlib_the_error_names_what_to_install(trained):
     )
     result = subprocess.run([sys.executable, "-c", code, str(trained)], capture_output=True, text=True)
     assert result.returncode == 2
-    assert "pip install 'sedd-torch[report]'" in result.stderr
+    assert "pip install -e '.[report]'" in result.stderr
     assert "Traceback" not in result.stderr
 
 

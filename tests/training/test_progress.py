@@ -1,93 +1,117 @@
-"""A message that cannot be printed never ends a run."""
+"""What is shown while a run trains: time left, first bound, evaluations; in a narrow terminal and without one."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import subprocess
-import sys
-import warnings
-from collections.abc import Callable
+import re
+from contextlib import nullcontext
 
 import pytest
+from rich.console import Console
 
 import sedd
-from sedd.files import StandardStream
-from tests.conftest import TINY
-from tests.processes import environment
+from sedd.config.sections import Training
+from sedd.training import progress
+from sedd.training.evaluating import showing_evaluations
+from sedd.training.progress import EVALUATING, Display
 
 
-class Failing(io.StringIO):
-    """A stream that cannot be written."""
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
 
-    def __init__(self, error: Exception, *, at_flush: bool, terminal: bool = False) -> None:
-        super().__init__()
-        self.error, self.at_flush, self.terminal, self.failed = error, at_flush, terminal, 0
-
-    def isatty(self) -> bool:
-        return self.terminal
-
-    def write(self, text: str) -> int:
-        if not self.at_flush:
-            self._fail()
-        return len(text)
-
-    def flush(self) -> None:
-        if self.at_flush:
-            self._fail()
-
-    def _fail(self) -> None:
-        self.failed += 1
-        raise self.error
+    def monotonic(self) -> float:
+        return self.now
 
 
-ERRORS: dict[str, Callable[[], Exception]] = {
-    "a broken pipe": lambda: BrokenPipeError(errno.EPIPE, "Broken pipe"),
-    "a terminal that is gone": lambda: OSError(errno.EIO, "Input/output error"),
-    "a full disk": lambda: OSError(errno.ENOSPC, "No space left on device"),
-    "a closed stream": lambda: ValueError("I/O operation on closed file"),
-}
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["file", "terminal"])
-@pytest.mark.parametrize("at_flush", [False, True], ids=["write", "flush"])
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_a_log_that_cannot_be_written_does_not_end_a_run(tiny, tmp_path, monkeypatch, error, at_flush, terminal):
-    stream = Failing(error(), at_flush=at_flush, terminal=terminal)
-    monkeypatch.setattr(sys, "stderr", stream)
-    trainer = sedd.Trainer(tiny("evaluation.sequences=4"), run=tmp_path / "run")
-    trainer.fit()
-    assert stream.failed
-    assert trainer.state.step == 8
+def report(step: int) -> sedd.StepReport:
+    return sedd.StepReport(
+        step=step, loss=2.0, difficulty=1.0, mask_rate=0.5, mask_rate_max=1.0, grad_norm=1.0, lr=1e-3, residues=100,
+        residues_per_second=100.0, skipped=False, skipped_total=0,
+    )  # fmt: skip
 
 
-def test_a_run_without_a_standard_error_stream_is_trained(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
-    sedd.Trainer(tiny("evaluation.sequences=4"), run=tmp_path / "run").fit()
+def display(*, terminal: bool, width: int = 80, **training: int) -> tuple[Display, io.StringIO]:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=width, highlight=False)
+    return Display(Training(**training), console=console), output
 
 
-def test_characters_outside_the_encoding_of_a_stream_are_replaced(monkeypatch):
-    raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, "ascii", write_through=True))
-    StandardStream("stderr", unfailing=False).write("1 ± 2")
-    assert raw.getvalue() == b"1 ? 2"
+def test_lines_have_the_time_left_and_say_when_the_first_bound_comes(clock: Clock) -> None:
+    shown, output = display(terminal=False, n_iters=400, log_every=10, eval_every=100)
+    for step in range(1, 21):
+        clock.now += 2.0
+        shown.update(report(step))
+    first, *_, last = output.getvalue().splitlines()
+    assert "bound at step 100" in first
+    assert last.startswith("step 20/400")
+    assert last.endswith("13 min left")
 
 
-def test_results_that_cannot_be_written_are_an_error(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError(), at_flush=False))
-    with pytest.raises(BrokenPipeError):
-        StandardStream("stdout", unfailing=False).write("a result")
+def test_the_time_left_counts_evaluations_apart_from_steps(clock: Clock) -> None:
+    shown, output = display(terminal=False, n_iters=30, log_every=1, eval_every=10)
+    for step in range(1, 12):
+        clock.now += 1.0
+        if step == 10:
+            with shown.doing(EVALUATING):
+                clock.now += 100.0
+        shown.update(report(step))
+    lines = output.getvalue().splitlines()
+    assert lines[8].endswith("21 s left")
+    assert lines[10].endswith("4 min left")  # 19 steps and 2 evaluations, 219 s
 
 
-def test_a_reader_that_goes_away_does_not_end_a_run(tmp_path):
-    """As in `sedd train ... 2>&1 | head -1`."""
-    reader, writer = os.pipe()
-    options = ("--run", str(tmp_path / "run"), "--samples", "0")
-    command = [sys.executable, "-m", "sedd", "train", "quickstart", *TINY, "noise.sigma_max=0.5", *options]
-    with warnings.catch_warnings():
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writer, env=environment())
-    os.close(writer)
-    os.close(reader)
-    assert process.wait() == 0
-    assert (tmp_path / "run" / "checkpoints" / "step-00000008").is_dir()
+def test_slow_steps_are_not_silent_until_the_next_log_line(clock: Clock) -> None:
+    shown, output = display(terminal=False, n_iters=400, log_every=50)
+    for step in range(1, 11):
+        clock.now += 20.0
+        shown.update(report(step))
+    assert [line.split()[1] for line in output.getvalue().splitlines()] == [f"{n}/400" for n in (1, 3, 5, 7, 9)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_the_time_left_is_readable_in_a_terminal(clock: Clock, width: int) -> None:
+    shown, output = display(terminal=True, width=width, n_iters=500_000)
+    with shown:
+        for step in range(100_001, 100_011):
+            clock.now += 0.5
+            shown.update(report(step))
+        shown.progress.refresh()
+        with shown.doing("evaluating") as show:
+            show(0.4)
+            shown.progress.refresh()
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", output.getvalue()).replace("\r", "\n").splitlines()
+    assert any("55 h 33 min left  loss 2.000" in line for line in lines)
+    assert any("evaluating 40%  55 h 33 min left" in line for line in lines)
+    assert max(map(len, lines)) <= width
+
+
+def test_evaluations_are_shown_with_the_share_that_is_done(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    shown: list[tuple[str, float]] = []
+
+    def doing(what):
+        return nullcontext(lambda share: shown.append((what, share)))
+
+    before = trainer.evaluator
+    with showing_evaluations(trainer, doing):
+        trainer.evaluate()
+        shares = [share for _, share in shown]
+        assert shares == sorted(set(shares))
+        assert shares[-1] == 1.0
+        shown.clear()
+        trainer.evaluator.evaluated(report(1))  # with the probe, averaged and raw
+    assert shown[-1] == ("evaluating", 1.0)
+    assert trainer.evaluator is before
+
+
+def test_a_shown_evaluation_gives_the_same_numbers(tiny, tmp_path):
+    quiet = sedd.Trainer(tiny(), run=tmp_path / "quiet").fit(progress=False)
+    assert sedd.Trainer(tiny(), run=tmp_path / "shown").fit() == quiet

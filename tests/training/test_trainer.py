@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -445,3 +446,25 @@ def test_the_model_of_a_trainer_samples_like_it_and_does_not_follow_later_traini
     assert model.sample(3, seed=1) == samples
     bound = trainer.model.bound(trainer.data.valid, masks=2, count=50)
     assert bound == sedd.load(trainer.run.path, which="latest").bound(trainer.data.valid, masks=2, count=50)
+
+
+def test_a_checkpoint_saved_from_a_loop_of_ones_own_can_be_resumed(tiny, tmp_path):
+    config = tiny()
+    trainer = sedd.Trainer(config, run=tmp_path / "run")
+    for report in trainer.steps():
+        if report.step in (3, 5):
+            trainer.save()
+        if report.step == 5:
+            break
+    resumed = sedd.Trainer(config, run=tmp_path / "run", resume=True)
+    assert resumed.state.step == 5
+    losses = [report.loss for report in resumed.steps()]
+    assert losses == [report.loss for report in sedd.Trainer(config).steps()][5:]
+    resumed.save()
+    assert sedd.load(tmp_path / "run", which="latest").step == 8
+    sedd.Trainer(tiny("optim.lr=1"), run=tmp_path / "other").save()
+    (tmp_path / "mine").mkdir()
+    other = sedd.Trainer(config, run=tmp_path / "mine")
+    shutil.copytree(tmp_path / "other", tmp_path / "mine", dirs_exist_ok=True)
+    with pytest.raises(sedd.CheckpointError):
+        other.save()

@@ -11,13 +11,14 @@ from typing import NoReturn
 from rich.markup import escape
 
 from sedd.cli.app import app
-from sedd.cli.console import ExitCode, attach_logging, err, out, show_warning
+from sedd.cli.console import ExitCode, attach_logging, err, out, problems, show_warning
 from sedd.devices import is_out_of_memory
 from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.distributed.signals import end_on_signals
 from sedd.distributed.supervise import watch_supervisor
 from sedd.errors import SeddError
 from sedd.processes import safe_children
+from sedd.terminal.streams import replace_what_cannot_be_encoded
 
 __all__ = ["app", "main"]
 
@@ -38,11 +39,12 @@ def main() -> None:
 
 
 def _run() -> None:
+    replace_what_cannot_be_encoded()
     warnings.showwarning = show_warning
     attach_logging()
     info = RankInfo.from_environment()
     if info is not None and info.rank:
-        out.quiet = err.quiet = True  # only the first process of a group prints
+        out.quiet = err.quiet = problems.quiet = True  # only the first process of a group prints
     try:
         app()
     except SeddError as error:
@@ -64,8 +66,8 @@ def _run() -> None:
 
 
 def _fail(message: str, code: ExitCode = ExitCode.ERROR) -> NoReturn:
-    if err.quiet:
+    if problems.quiet:
         time.sleep(5.0)  # the first process prints an error of all processes; this one is ended meanwhile
-        err.quiet = False
-    err.print(f"[red]error:[/red] {escape(message)}")
+        problems.quiet = False
+    problems.print(f"[red]error:[/red] {escape(message)}")
     sys.exit(code)

@@ -16,8 +16,9 @@ from sedd.comparison.bound_curves import CLOCKS, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
 from sedd.comparison.paired import PairedDifference
 from sedd.comparison.recorded import NEGLIGIBLE
-from sedd.data.prepare.progress import DataProgress, duration
+from sedd.data.prepare.progress import DataProgress
 from sedd.report.comparison_plot import plot
+from sedd.terminal.activity import duration
 
 CLOCK_NAMES: dict[Clock, str] = {"steps": "optimizer steps", "residues": "training residues", "seconds": "time"}
 COLOURS = {"yes": "green", "with care": "yellow", "no": "red"}
@@ -36,6 +37,8 @@ def compare_runs(
     as_json: AsJson = False,
 ) -> None:
     """What differs between runs, what may be compared, and whose held-out bound is better."""
+    if pair:
+        err.print(f"Evaluating the best checkpoints on at most {sequences:,} sequences, {masks} masks each ...")
     with DataProgress(err) as progress:
         comparison = compare(*runs, paired=pair, sequences=sequences, masks=masks, device=device, progress=progress)
     if to is not None:

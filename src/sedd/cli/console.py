@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from enum import IntEnum
 from typing import Any
 
 import typer
 from rich.logging import RichHandler
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from sedd.errors import LOST
 from sedd.evaluation.intervals import Z95
-from sedd.files import standard_stream
 from sedd.plain_text import SafeConsole
+from sedd.terminal.activity import activity
+from sedd.terminal.streams import message_console, standard_stream
 
 out = SafeConsole(file=standard_stream("stdout", unfailing=False), highlight=False, soft_wrap=True)
 """Results, on standard output."""
-err = SafeConsole(file=standard_stream("stderr", unfailing=True), stderr=True, highlight=False, soft_wrap=True)
-"""Progress, warnings and errors, on standard error."""
+err = message_console()
+"""Progress and remarks, on standard error; silent with `--quiet`."""
+problems = message_console()
+"""Warnings and errors, on standard error."""
 
 
 class ExitCode(IntEnum):
@@ -46,13 +48,13 @@ def attach_logging() -> None:
     """Show the messages that the library logs, on standard error."""
     logger = logging.getLogger("sedd")
     if not any(isinstance(handler, RichHandler) for handler in logger.handlers):
-        logger.addHandler(RichHandler(console=err, show_time=False, show_path=False, show_level=False))
+        logger.addHandler(RichHandler(console=problems, show_time=False, show_path=False, show_level=False))
         logger.setLevel(logging.INFO)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Replacement of `warnings.showwarning`: one line on standard error."""
-    err.print(f"[yellow]warning:[/yellow] {escape(str(message))}")
+    problems.print(f"[yellow]warning:[/yellow] {escape(str(message))}")
 
 
 def print_json(data: Mapping[str, Any]) -> None:
@@ -87,10 +89,12 @@ def margin(stderr: float) -> str:
     return f"{Z95 * stderr:.4f}" if math.isfinite(stderr) else "?"
 
 
-@contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[float], None]]:
-    """A bar in a terminal, nothing elsewhere; call the yielded function with the number of items done so far."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+def working(what: str, total: float | None = None) -> AbstractContextManager[Callable[[float], None]]:
+    """Show what is done and how long it will take; call the yielded function with how much of `total` is done."""
+    return activity(what, total, console=err)
+
+
+def be_quiet() -> None:
+    """Print results, warnings and errors only: what `--quiet` asks for."""
+    err.quiet = True
+    logging.getLogger("sedd").setLevel(logging.WARNING)

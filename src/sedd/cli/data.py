@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import app
-from sedd.cli.console import err, out
+from sedd.cli.app import App, app
+from sedd.cli.console import err, out, working
 from sedd.config.run_file import load_config
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare, verify
 from sedd.data.prepare.progress import DataProgress
 
-data_app = typer.Typer(help="Prepare data.", no_args_is_help=True)
+data_app = App(help="Prepare data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -46,5 +46,7 @@ def data_verify(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Directory that `sedd data prepare` wrote.")],
 ) -> None:
     """Read all of a store and compare it with the hashes in its manifest."""
-    for part in verify(store):
+    with working(f"reading {store}"):
+        parts = verify(store)
+    for part in parts:
         out.print(f"{part.path}: {len(part):,} sequences, {part.residues:,} residues, undamaged", markup=False)

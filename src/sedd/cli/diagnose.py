@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import AsJson, app
-from sedd.cli.console import ExitCode, out, print_json, print_saved
+from sedd.cli.console import ExitCode, out, print_json, print_saved, working
 from sedd.diagnosis.api import diagnose
 from sedd.diagnosis.attribution import Attribution
 from sedd.diagnosis.curve import Unit
@@ -46,7 +46,8 @@ def diagnose_run(
     as_json: AsJson = False,
 ) -> None:
     """Is it the curriculum or the model? The verdict on a run, why, and what to do."""
-    diagnosis = diagnose(run, config=config, symbols=symbols, loss=loss, unit=unit)
+    with working(f"diagnosing {run}"):
+        diagnosis = diagnose(run, config=config, symbols=symbols, loss=loss, unit=unit)
     _draw(diagnosis, plot, html)
     chosen = None if first is None and last is None else _between(diagnosis, first, last)
     if as_json:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.markup import escape
 
 from sedd.cli.app import AsJson, RunPath, Weights, Which, app
-from sedd.cli.console import margin, number, out, print_json, print_table, progress_bar, table
+from sedd.cli.console import margin, number, out, print_json, print_table, table, working
 from sedd.cli.quality import own_data, quality
 from sedd.cli.user_file import Column, UserFile
 from sedd.data import Sequences
 from sedd.data.prepare.source_records import SourceRecord, source_records
 from sedd.data.prepare.sources import find
+from sedd.errors import ConfigError
 from sedd.evaluation.intervals import Z95
 from sedd.evaluation.likelihood import Likelihood
 from sedd.evaluation.sequence_table import sequence_table
 from sedd.pretrained import Pretrained, load
 from sedd.runs.directory import RunDirectory
+from sedd.runs.located_data import split_overrides
 
 DEFAULT_SEQUENCES = 1_000
 """Sequences that are evaluated without --sequences and --per-sequence."""
@@ -43,7 +45,13 @@ EvaluatedData = tuple[Sequences, Iterator[SourceRecord] | None, np.ndarray | Non
 @app.command()
 def evaluate(
     run: RunPath,
-    data: Annotated[str | None, typer.Argument(help="FASTA, text or store; default: the run's held-out set.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] [OVERRIDES]...",
+            help="FASTA, text or store; default: the run's held-out set, which data.train=PATH data.valid=PATH find.",
+        ),
+    ] = None,
     masks: Annotated[int, typer.Option(min=1, help="Noise levels per sequence.")] = 8,
     sequences: Annotated[
         int | None,
@@ -67,12 +75,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """The likelihood bound of a trained model, nats per residue, beside controls."""
+    data, overrides = _data_and_overrides(words or [])
     if samples is not None:
-        quality(run, reference=data, samples=samples, column=column, device=device, as_json=as_json)
+        quality(run, overrides, reference=data, samples=samples, column=column, device=device, as_json=as_json)
         return
     model = load(run, which=which, weights=weights, device=device)
     file = None if data is None else UserFile.of_model(model, data, column)
-    store, records, token_counts = _held_out(model, run) if file is None else _of_file(file, run)
+    store, records, token_counts = _held_out(model, run, overrides) if file is None else _of_file(file, run)
     available = len(store)
     count = min(available, sequences or (DEFAULT_SEQUENCES if per_sequence is None else available))
     with ExitStack() as stack:
@@ -80,23 +89,15 @@ def evaluate(
         if per_sequence is not None:
             remarks = () if file is None else (file.remarks,)
             write_rows = stack.enter_context(sequence_table(per_sequence, records, *remarks))
-        show = stack.enter_context(progress_bar("evaluating", count))
-        done = 0
-
-        def on_sequences(bounds: Any) -> None:
-            nonlocal done
-            if write_rows is not None:
-                write_rows(bounds)
-            done += len(bounds)
-            show(done)
-
+        show = stack.enter_context(working(f"evaluating {count:,} sequences", 1.0))
         likelihood = model.likelihood(
             store,
             masks=masks,
             count=count,
             token_counts=token_counts,
             controls=controls,
-            on_sequences=on_sequences,
+            on_sequences=write_rows,
+            report=show,
         )
     if as_json:
         print_json({"step": model.step, **likelihood.to_dict(), **({} if file is None else {"input": file.to_dict()})})
@@ -109,11 +110,18 @@ def evaluate(
         _show_row("per sequence", f"{likelihood.bound.sequences:,} bounds in {per_sequence}{ids}")
 
 
-def _held_out(model: Pretrained, run: Path) -> EvaluatedData:
-    dataset = own_data(model, run, instead="name the file to evaluate: sedd evaluate RUN FASTA")
-    valid = model.config.data.valid
+def _data_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    paths, overrides = split_overrides(words)
+    if len(paths) > 1:
+        raise ConfigError(f"one file at a time can be evaluated, got {len(paths)}: {', '.join(paths)}")
+    return (paths[0] if paths else None), overrides
+
+
+def _held_out(model: Pretrained, run: Path, overrides: Sequence[str]) -> EvaluatedData:
+    dataset, section = own_data(model, run, overrides)
+    valid = section.valid
     is_file = isinstance(valid, str) and Path(valid).expanduser().is_file()
-    records = source_records(find(valid), model.config.data, model.alphabet) if valid and is_file else None
+    records = source_records(find(valid), section, model.alphabet) if valid and is_file else None
     return dataset.valid, records, dataset.token_counts
 
 

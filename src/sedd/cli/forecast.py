@@ -14,17 +14,18 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sedd.cli.app import AsJson, Device, Overrides, app
-from sedd.cli.console import err, number, out, print_json, print_saved, table
+from sedd.cli.app import AsJson, Device, Overrides, app, config_names
+from sedd.cli.console import err, number, out, print_json, print_saved, table, working
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
-from sedd.data.prepare.progress import DataProgress, duration
+from sedd.data.prepare.progress import DataProgress
 from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
 from sedd.diagnosis.forecast import Forecast, Row
 from sedd.diagnosis.foresight import RULES
 from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
 from sedd.errors import ConfigError, SeddWarning
+from sedd.terminal.activity import duration
 from sedd.training.trainer import Trainer
 
 MEASURED_STEPS = 5
@@ -35,7 +36,10 @@ MEASURE_SECONDS = 20.0
 
 @app.command("forecast")
 def forecast_run(
-    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    config: Annotated[
+        str,
+        typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.", autocompletion=config_names),
+    ],
     overrides: Overrides = None,
     data: Annotated[
         str | None, typer.Option(help="FASTA, text or store, for its token frequencies; default: data.train.")
@@ -68,9 +72,15 @@ def forecast_run(
     if measure:
         err.print("Measuring some optimizer steps ...")
         throughput, measurement = measure_throughput(loaded, dataset)
-    implied = forecast(
-        loaded, data=dataset, run=run, steps=rows or sorted(expected) or None, throughput=throughput, symbols=symbols
-    )
+    with working("working out the losses"):
+        implied = forecast(
+            loaded,
+            data=dataset,
+            run=run,
+            steps=rows or sorted(expected) or None,
+            throughput=throughput,
+            symbols=symbols,
+        )
     judgements = implied.judge(expected)
     if plot is not None:
         _draw(implied, expected, plot)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
-from sedd.cli.app import AsJson, app
-from sedd.cli.console import err, out, print_json, print_saved
+from sedd.cli.app import AsJson, DataOverrides, app
+from sedd.cli.console import err, out, print_json, print_saved, working
 from sedd.cli.user_file import Column, UserFile, opened, with_column
 from sedd.config.sections import Data, Residues
-from sedd.data import ESM, PROTEIN, Alphabet, Dataset, Sequences, open_data
+from sedd.data import ESM, PROTEIN, Alphabet, Dataset, Sequences
 from sedd.data.overlap import found_in
 from sedd.data.prepare.clean import Cleaner
 from sedd.data.prepare.progress import DataProgress
@@ -22,11 +23,13 @@ from sedd.data.prepare.tally import Tally
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.evaluation.quality.alignment import blast_like
+from sedd.evaluation.quality.novelty import MOST_SEARCHED
 from sedd.evaluation.quality.table import LEGEND, quality_table
 from sedd.plain_text import SafeConsole
 from sedd.pretrained import Pretrained, load
 from sedd.report.plots import require_matplotlib
 from sedd.report.quality_plot import quality_figure
+from sedd.runs.located_data import open_run_data
 
 
 @app.command()
@@ -34,6 +37,7 @@ def quality(
     subject: Annotated[
         Path, typer.Argument(metavar="SAMPLES|RUN", help="A FASTA of samples, or a run to sample from.")
     ],
+    overrides: DataOverrides = None,
     reference: Annotated[
         str | None, typer.Option(help="Natural sequences (FASTA or store); default for a run: its held-out set.")
     ] = None,
@@ -56,7 +60,7 @@ def quality(
     if align:
         blast_like()
     judged, files, tally = _judge(
-        subject, reference, train, column, samples=samples, seed=seed, align=align, device=device
+        subject, overrides or [], reference, train, column, samples=samples, seed=seed, align=align, device=device
     )
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +94,7 @@ class _Judged(NamedTuple):
 
 def _judge(
     subject: Path,
+    overrides: Sequence[str],
     reference: str | None,
     train: str | None,
     column: str | None,
@@ -108,8 +113,7 @@ def _judge(
         alphabet, options, longest = model.alphabet, model.config.data, model.config.model.length
         sequences = list[str]()
         if reference is None or train is None:
-            instead = "name natural and training sequences: --reference NATURAL.fasta --train TRAIN.fasta"
-            dataset = own_data(model, subject, instead=instead)
+            dataset, _ = own_data(model, subject, overrides)
             natural, training = dataset.valid, dataset.train
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
@@ -126,25 +130,28 @@ def _judge(
         known = np.zeros(len(natural), bool) if training is None else found_in(training, natural)
         files["reference"] = UserFile(reference, options, alphabet, natural, longest, known)
     if model is not None:
-        sequences = model.sample(samples, seed=seed)
+        sequences = _sample(model, samples, seed)
     assert natural is not None  # noqa: S101  # the run's own, where none is named
-    index = None if training is None else TrainingIndex.of(training, alphabet)
-    judged = judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
+    index = None
+    if training is not None:
+        with working(f"indexing {min(len(training), MOST_SEARCHED):,} training sequences"):
+            index = TrainingIndex.of(training, alphabet)
+    with working(f"judging {len(sequences):,} samples{', with alignments' if align else ''}"):
+        judged = judge(sequences, natural, alphabet=alphabet, training=index, longest=longest, align=align, seed=seed)
     return _Judged(judged, files, tally)
 
 
-def own_data(model: Pretrained, run: Path, *, instead: str) -> Dataset:
-    """The data of a run.
+def _sample(model: Pretrained, count: int, seed: int) -> list[str]:
+    """`model.sample`, with progress."""
+    request = model.generation.sample(count, seed=seed)
+    with working(f"drawing {count:,} samples", count) as show:
+        return [model.alphabet.decode(sample.tokens) for sample in model.generation.draw(request, report=show)]
 
-    Raises:
-        DataError: if its configuration gives other data now; `instead` says what to do.
-    """
+
+def own_data(model: Pretrained, run: Path, overrides: Sequence[str]) -> tuple[Dataset, Data]:
+    """The data of a run, and the section that names their files. Raises DataError if they are nowhere, or others."""
     with DataProgress(err) as progress:
-        dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
-    if dataset.fingerprint != model.trained_on:
-        train = model.config.data.train
-        raise DataError(f"{run} was trained on other data than data.train={train} gives now; {instead}")
-    return dataset
+        return open_run_data(model.config, run, trained_on=model.trained_on, overrides=overrides, progress=progress)
 
 
 def read_samples(file: Path, column: str | None) -> tuple[list[str], Tally, Alphabet]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import app
-from sedd.cli.console import err, out
+from sedd.cli.console import err, out, working
 
 
 @app.command()
@@ -21,7 +21,8 @@ def report(
     """Write the report of a run: one HTML file to read or to send on, and its main plots as PNG beside it."""
     from sedd.report.write import write_report  # slow to import
 
-    written = write_report(run, to)
+    with working(f"writing the report of {run}"):
+        written = write_report(run, to)
     out.print(str(written.page), markup=False)
     if written.pictures:
         err.print(f"{len(written.pictures)} pictures in {written.pictures[0].parent}", markup=False)

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from sedd.cli.app import RunPath, app
-from sedd.cli.console import err, progress_bar
+from sedd.cli.console import err, working
 from sedd.errors import SamplingError
 from sedd.pretrained import Pretrained, load
 from sedd.sampling.generation import Choices, Request
@@ -113,7 +113,7 @@ def _write(model: Pretrained, request: Request, run: Path, to: Path | None, resu
 
     total = len(request.templates)
     first = trim_incomplete(to, model.alphabet, describe) if resume and to is not None else 0
-    with progress_bar("sampling", total) as show:
+    with working(f"drawing {total:,} samples", total) as show:
         samples = model.generation.draw(request, first=first, report=show) if first < total else iter(())
         write_stream(to, samples, model.alphabet, describe, append=first > 0)
     if to is not None:

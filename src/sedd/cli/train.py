@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import math
+import shlex
 import warnings
+from collections.abc import Sequence
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sedd.cli.app import Device, Overrides, app
-from sedd.cli.console import err, out
+from sedd.cli.app import Device, Overrides, app, config_names
+from sedd.cli.console import err, working
+from sedd.cli.train_summary import print_summary
+from sedd.config.config import Config
 from sedd.config.run_file import load_config
-from sedd.data import open_data
+from sedd.data import Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.statistics import DataStatistics, share_longer
 from sedd.devices import choose
-from sedd.diagnosis.diagnosis import verdict_lines
 from sedd.diagnosis.foresight import DataFacts, foresee
 from sedd.distributed.supervise import Supervisor, reject_torchrun
-from sedd.errors import SeddWarning
-from sedd.evaluation.bound import Bound
-from sedd.evaluation.intervals import with_error
+from sedd.errors import ConfigError, SeddWarning
 from sedd.processes import python_command
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
+from sedd.runs.located_data import open_run_data
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.")],
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="A preset (quickstart, uniref50, ...) or a YAML file; with --resume: that of the run.",
+            autocompletion=config_names,
+        ),
+    ] = None,
     overrides: Overrides = None,
     device: Device = None,
     # torchrun, under Python 3.11, takes `--run` for the beginning of its own `--run-path`.
@@ -41,7 +49,7 @@ def train(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start it if there is none."),
+        typer.Option("--resume", help="Continue --run, by default the newest in runs/; start CONFIG if there is none."),
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
     supervise: Annotated[
@@ -49,22 +57,25 @@ def train(
         typer.Option(min=1, help="Start so many processes here; when one dies, start all again from the checkpoint."),
     ] = None,
 ) -> None:
-    """Train a model: `sedd train quickstart`, `sedd train uniref50 data.train=my.fasta.gz optim.lr=1e-4`."""
+    """Train a model: `sedd train quickstart`, `sedd train small data.train=my.fasta.gz`; `sedd train --resume`."""
     if supervise is not None:
         reject_torchrun()
-    loaded = load_config(config, *(overrides or []), *([f"device.type={device}"] if device else []))
     if resume and run is None:
         run = RunDirectory.newest()
+    config, overrides = _words(config, overrides or [])
+    loaded = _configuration(
+        config, [*overrides, *([f"device.type={device}"] if device else [])], run if resume else None
+    )
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
         RunDirectory(run).check(loaded, resume=resume)
     if supervise is not None:
-        arguments = [config, *(overrides or []), *(["--device", device] if device else []), "--samples", str(samples)]
+        arguments = [*filter(None, [config]), *overrides, *(["--device", device] if device else [])]
+        arguments += ["--samples", str(samples)]
         raise typer.Exit(
             _supervised(arguments, run or RunDirectory.fresh().claim().path, size=supervise, resume=resume)
         )
-    with DataProgress(err) as progress:
-        dataset = open_data(loaded.data, seed=loaded.seed, progress=progress)
+    dataset = _dataset(loaded, run if resume else None)
     trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
     trainer.claim_run()  # before its name is printed
     parameters = sum(p.numel() for p in trainer.network.parameters())
@@ -83,9 +94,51 @@ def train(
     )
     if trainer.state.step:
         err.print(f"Resumed at step {trainer.state.step:,}")
-    bound = trainer.fit()
+    bound = trainer.fit(progress=not err.quiet)
     written = _final_samples(trainer, samples)
-    _summary(trainer, bound, written)
+    print_summary(trainer, bound, written)
+
+
+def _dataset(config: Config, run: Path | None) -> Dataset:
+    """The data to train on; those of the `run` to continue, even if they or the run were moved."""
+    trained_on = {} if run is None else RunDirectory(run).fingerprint()
+    with DataProgress(err) as progress:
+        if run is not None and trained_on and _is_gone(config.data.train):
+            return open_run_data(config, run, trained_on=trained_on, progress=progress)[0]
+        return open_data(config.data, seed=config.seed, progress=progress)
+
+
+def _is_gone(given: str | Sequence[str]) -> bool:
+    """Whether a file of these is not there any more. A pattern is left to the search for files."""
+    names = [given] if isinstance(given, str) else given
+    return any(not Path(name).expanduser().exists() and not has_magic(name) for name in names)
+
+
+def _words(config: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
+    """The run file and the overrides: where the first word is an override, there is no run file."""
+    if config is None or "=" not in config or Path(config).exists():
+        return config, overrides
+    return None, [config, *overrides]
+
+
+def _configuration(config: str | None, overrides: list[str], run: Path | None) -> Config:
+    """The configuration of a run file, or of the `run` to continue.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    if config is not None:
+        return load_config(config, *overrides)
+    file = None if run is None else RunDirectory(run).config_file
+    if file is not None and file.is_file():
+        # As parts, so that another device takes over only those options of the recorded one that it has.
+        return load_config(load_config(file).to_dict(parts=True), *overrides)
+    if run is not None:
+        raise ConfigError(f"{run}: no run to continue; name the preset or run file to begin with: sedd train small ...")
+    preset = shlex.join(["sedd", "train", "small", *overrides])
+    raise ConfigError(
+        f"what to train? Name a preset or a run file, such as {preset}; to continue the newest run: sedd train --resume"
+    )
 
 
 def _warn(trainer: Trainer, parameters: int) -> None:
@@ -118,26 +171,5 @@ def _final_samples(trainer: Trainer, count: int) -> Path | None:
     options, file = trainer.config.sampling, samples_file(trainer)
     if due(options, trainer.state.step) and options.count >= count and trainer.world.broadcast_object(file.exists):
         return file  # `fit` has written at least as many
-    return write_step(trainer, count)[0]
-
-
-def _summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
-    known = "± is half of a 95 % interval" if math.isfinite(bound.half_width) else "too few held-out sequences"
-    text = f"{with_error(bound.nats, bound.half_width)} nats per residue ({bound.bits:.3f} bits; {known})"
-    rows = {"held-out bound": text}
-    exact = trainer.data.exact_nll
-    if exact is not None and not bound.cropped and bound.sequences == len(trainer.data.valid):
-        rows["exact value"] = f"{exact:.4f} nats per residue, of these held-out sequences"
-        rows["gap to exact"] = f"{bound.nats - exact:.4f} nats per residue"
-    elif exact is not None:
-        rows["exact value"] = f"{exact:.4f} nats per residue, over all held-out sequences in full: not comparable"
-    run = trainer.run
-    if trainer.verdict is not None:
-        out.print(trainer.verdict.lead, markup=False)
-        out.print("\n".join(verdict_lines(trainer.verdict)) + "\n", markup=False)
-        rows["more"] = f"sedd diagnose {run.path}; sedd report {run.path}"
-    rows |= {"run": str(run.path), "metrics": str(run.metrics_file), "checkpoints": str(run.checkpoints)}
-    if samples:
-        rows["samples"] = str(samples)
-    for name, text in rows.items():
-        out.print(f"{name:<15}{text}", markup=False)
+    with working(f"drawing {count:,} samples", count) as show:
+        return write_step(trainer, count, report=show)[0]

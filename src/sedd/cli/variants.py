@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sedd.cli.app import RunPath, Weights, Which, app
-from sedd.cli.console import err, progress_bar
+from sedd.cli.console import err, working
 from sedd.data.alphabet import Ids
 from sedd.errors import DataError
 from sedd.evaluation.mutations import Row, all_singles, read_mutations, read_wild_types
@@ -63,7 +63,7 @@ def score_variants(
     with nullcontext(sys.stdout) if to is None else open_output(to) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        with progress_bar("scoring", len(rows)) as show:
+        with working(f"scoring {len(rows):,} variants", len(rows)) as show:
             scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
             for done, (row, score) in enumerate(scored, 1):
                 writer.writerow((spreadsheet_cell(row.name), spreadsheet_cell(row.text), *_cells(score), row.remark))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sedd.data import Sequences, open_data
+from sedd.data import Sequences
 from sedd.data.prepare.preparing import Progress
 from sedd.errors import CheckpointError, DataError
 from sedd.evaluation.bound import Bound, Contributions
@@ -19,6 +19,7 @@ from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.statistics import BoundStatistics
 from sedd.files import finite_or_none
 from sedd.pretrained import Pretrained, load
+from sedd.runs.located_data import open_run_data
 
 Z95 = 1.96
 
@@ -155,13 +156,13 @@ def _held_out(
     missing: list[str] = []
     for path, model in zip((first, other), models, strict=True):
         try:
-            dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)
+            dataset, _ = open_run_data(
+                model.config, Path(path), trained_on=model.trained_on, parts=["valid"], progress=progress
+            )
         except DataError as error:
-            missing.append(f"{path}: {error}")
+            missing.append(str(error))
             continue
-        if dataset.fingerprint["valid"] == model.trained_on["valid"]:
-            return dataset.valid
-        missing.append(f"{path}: data.train={model.config.data.train} gives different held-out sequences now")
+        return dataset.valid
     raise DataError(
         "the held-out sequences are missing:\n  " + "\n  ".join(missing) + "\nRestore the data, or use "
         "sedd.comparison.paired.difference(first, other, sequences) with sequences of your own"

@@ -42,8 +42,20 @@ def _options(part: Part, changes: Mapping[str, Any]) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_unset=True, include=known - {part.discriminator})
 
 
+def _with_index(device: Mapping[str, Any]) -> dict[str, Any]:
+    """Split `type: cuda:1` into type and index. Raises InvalidConfigError if such devices have no numbers."""
+    name, colon, number = str(device.get("type", "")).partition(":")
+    if not colon or not number.isdecimal():
+        return dict(device)
+    known = registry().of("device")
+    if name in known and "index" not in known[name].model_fields:
+        text = f"device={name}:{number}: devices of the type {name!r} have no numbers; write device={name}"
+        raise InvalidConfigError.of([Problem(("device", "type"), text)])
+    return {**device, "type": name, "index": int(number)}
+
+
 def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the short forms: `training.ema: 0.999`, `device: cpu`, `trackers: [csv]`. Raises InvalidConfigError if
+    """Replace the short forms: `training.ema: 0.999`, `device: cuda:1`, `trackers: [csv]`. Raises InvalidConfigError if
     `training.ema` and `ema.decay` are both given and differ."""
     result = dict(data)
     training, ema = result.get("training"), result.get("ema")
@@ -56,6 +68,8 @@ def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
         result["ema"] = merged(ema or {}, {"decay": decay})
     if isinstance(result.get("device"), str):
         result["device"] = {"type": result["device"]}
+    if isinstance(result.get("device"), Mapping):
+        result["device"] = _with_index(result["device"])
     if isinstance(result.get("trackers"), list | tuple):
         result["trackers"] = [{"type": item} if isinstance(item, str) else item for item in result["trackers"]]
     return result

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sedd.config.config import Config
+from sedd.config.data_files import holds_sequences, train_command
 from sedd.config.layers import SHORT_FORMS, long_form, merged
 from sedd.config.messages import InvalidConfigError, KeyPath
 from sedd.config.yaml_bounds import MOST_BYTES
@@ -94,6 +95,15 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], 
     built_in = presets()
     if str(source) in built_in and not path.is_file():
         return f"preset {source}", *parse(built_in[str(source)], f"preset {source}")
+    if holds_sequences(path):
+        raise ConfigError(
+            f"{source}: sequences, where a run file or a preset is expected. To train on them: {train_command(source)}"
+        )
+    if (path / "config.yaml").is_file():
+        raise ConfigError(
+            f"{source}: a run, where a run file or a preset is expected. To continue it: sedd train --resume --run "
+            f"{source}; to train another one like it: sedd train {path / 'config.yaml'}"
+        )
     try:
         text = read_bounded(path, most=MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:

@@ -167,7 +167,17 @@ def _found(data: Data, given: Files, options: PrepareOptions, progress: Progress
         if not file.is_file():
             raise DataError("neither a file nor a directory", file=file)
     cache = cache_directory() if data.cache is None else Path(data.cache).expanduser()
-    return prepare(source, cache / _cache_name(source, options), options=options, progress=progress)
+    try:
+        return prepare(source, cache / _cache_name(source, options), options=options, progress=progress)
+    except DataError as error:
+        reason = error.__cause__
+        own = {str(file) for file in source.files}
+        if error.file is not None or not isinstance(reason, OSError) or reason.filename in own:
+            raise
+        raise DataError(
+            f"prepared data cannot be written to {cache} ({reason.strerror or reason}). Choose another directory: "
+            "data.cache=DIRECTORY, or the environment variable XDG_CACHE_HOME"
+        ) from error
 
 
 def _holds_store(path: Path) -> bool:

@@ -5,7 +5,7 @@ Two evaluations of the same sequences differ only by the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,7 @@ class Estimator:
         masks: noise levels per sequence.
         batch_size: sequences per batch.
         seed: keys all draws.
+        on_evaluated: called after each evaluation of a batch with the number of its sequences, `work` in all.
     """
 
     data: Sequences
@@ -50,6 +51,12 @@ class Estimator:
     masks: int
     batch_size: int
     seed: int = 0
+    on_evaluated: Callable[[int], object] | None = None
+
+    @property
+    def work(self) -> int:
+        """Evaluations of a sequence that a bound takes: one for each noise level."""
+        return min(self.count, len(self.data)) * self.masks
 
     def __call__(self, network: Network) -> Bound:
         """Bound of `network`, which must be in eval mode."""
@@ -108,6 +115,8 @@ class Estimator:
                 by_bin[rows] += integrand.values[:, None] * integrand.shares / self.masks
                 drawn[rows] += integrand.measure[:, None] * integrand.shares / self.masks
                 trained[rows] += integrand.values * integrand.trained / self.masks
+                if self.on_evaluated is not None:
+                    self.on_evaluated(len(rows))
         items = chosen[ranks]
         cropped = lengths_of(self.data, items) > self.max_length
         return Contributions(items, residues, cropped, values, by_bin, drawn, trained)

@@ -17,6 +17,7 @@ from sedd.evaluation.bound import Bound, Contributions
 from sedd.evaluation.controls import Shuffled, composition, count_tokens, smoothed, unigram
 from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.intervals import Z95, half_width
+from sedd.evaluation.share_done import ShareDone
 from sedd.evaluation.statistics import BoundStatistics, mask_variance
 
 MASK_RATES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -144,6 +145,7 @@ def likelihood(
     token_counts_source: str = "the training data",  # noqa: S107  # tokens of sequences, no password
     controls: bool = True,
     on_sequences: Callable[[Sequence[SequenceBound]], object] | None = None,
+    report: Callable[[float], object] | None = None,
 ) -> Likelihood:
     """Evaluate a network, in eval mode, in memory that does not grow with the number of sequences.
 
@@ -152,6 +154,8 @@ def likelihood(
     if token_counts is None and controls:
         first = estimator.chosen()[:4096]
         token_counts, token_counts_source = _counts(estimator, first).sum(0), "the evaluated sequences themselves"
+    if report is not None:
+        estimator = replace(estimator, on_evaluated=ShareDone(report, estimator.work * (2 if controls else 1)))
     statistics = BoundStatistics(("uniform", "unigram", "composition", "shuffled") if controls else ())
     shuffled = replace(estimator, data=Shuffled(estimator.data, estimator.max_length, estimator.seed))
     shuffled_parts = shuffled.in_parts(network) if controls else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import ClassVar, Literal
+from abc import abstractmethod
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 
 from sedd.errors import DeviceError
 from sedd.plugins.contracts import Backend
@@ -61,23 +63,51 @@ def _keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-class Cuda(Backend):
+class Numbered(Backend):
+    """A kind of device of which a machine may have several; `device: cuda:1` is its second one."""
+
+    index: Annotated[int, Interval(ge=0, le=1023)] | None = None
+    """Which of several devices, from 0, as in `device: cuda:1`; by default the first one, or with several processes one
+    for each. With an index there is one process."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many such devices this machine has."""
+
+    def available(self) -> bool:
+        return self.count() > (self.index or 0)
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        name = self.part_name()
+        if self.index is not None and local_rank:
+            raise DeviceError(
+                f"device {name}:{self.index} is one device, and several processes were started; write "
+                f"device={name} to give each process its own"
+            )
+        return torch.device(name, local_rank if self.index is None else self.index)
+
+
+class Cuda(Numbered):
     """NVIDIA GPUs, and AMD GPUs with ROCm, which torch calls `cuda` too."""
 
     type: Literal["cuda"] = "cuda"
     priority: ClassVar[int] = 30
 
-    def available(self) -> bool:
-        return torch.cuda.is_available()
+    def count(self) -> int:
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
-    def device(self, local_rank: int = 0) -> torch.device:
-        return torch.device("cuda", local_rank)
+    def prepare(self) -> None:
+        if self.index is not None:
+            torch.cuda.set_device(self.index)  # kernels of other libraries run on the current device
 
     def fast_bfloat16(self) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
     def memory(self) -> dict[str, int]:
-        return {"allocated": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
+        return {
+            "allocated": torch.cuda.memory_allocated(self.index),
+            "peak": torch.cuda.max_memory_allocated(self.index),
+        }
 
     def process_group(self) -> str:
         return "nccl"
@@ -99,23 +129,24 @@ class Mps(Backend):
         return {"allocated": torch.mps.current_allocated_memory()}
 
 
-class Xpu(Backend):
+class Xpu(Numbered):
     """Intel GPUs."""
 
     type: Literal["xpu"] = "xpu"
     priority: ClassVar[int] = 20
 
-    def available(self) -> bool:
-        return torch.xpu.is_available()
+    def count(self) -> int:
+        return torch.xpu.device_count() if torch.xpu.is_available() else 0
 
-    def device(self, local_rank: int = 0) -> torch.device:
-        return torch.device("xpu", local_rank)
+    def prepare(self) -> None:
+        if self.index is not None:
+            torch.xpu.set_device(self.index)
 
     def fast_bfloat16(self) -> bool:
         return torch.xpu.is_bf16_supported()
 
     def memory(self) -> dict[str, int]:
-        return {"allocated": torch.xpu.memory_allocated(), "peak": torch.xpu.max_memory_allocated()}
+        return {"allocated": torch.xpu.memory_allocated(self.index), "peak": torch.xpu.max_memory_allocated(self.index)}
 
     def process_group(self) -> str:
         return "xccl"

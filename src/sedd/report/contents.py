@@ -123,7 +123,8 @@ def gather(run: Path) -> Contents:
         exact=_exact(None if diagnosis is None else diagnosis.config, history),
         parameters=_parameters(directory.checkpoints),
         samples=read_samples(directory.samples),
-        environment=directory.environment(),
+        # A page is sent to others: where on a machine the run was begun is not for them.
+        environment={key: value for key, value in directory.environment().items() if key != "directory"},
         missing=tuple(missing),
     )
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sedd.data.prepare.progress import duration
 from sedd.evaluation.intervals import half_width, with_error
 from sedd.evaluation.paired import paired_difference
 from sedd.report.bound_charts import EXACT, bound_levels
 from sedd.report.chart import NAMES
 from sedd.report.contents import Contents
 from sedd.runs.metrics import BoundRecord
+from sedd.terminal.activity import duration
 
 
 @dataclass(frozen=True)

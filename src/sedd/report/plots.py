@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sedd.errors import SeddError
+from sedd.errors import SeddError, install_extra
 from sedd.report.chart import LIGHT, Chart, Color, Panel, Style
 from sedd.report.legend import legend_columns
 
@@ -52,7 +52,7 @@ def require_matplotlib() -> None:
     try:
         import_module("matplotlib")
     except ModuleNotFoundError as missing:
-        raise SeddError(f"plots need matplotlib ({missing}): pip install 'sedd-torch[report]'") from None
+        raise SeddError(f"plots need matplotlib ({missing}): {install_extra('report')}") from None
 
 
 def new_figure(width: float, height: float, *, colors: Mapping[Color, str] = LIGHT, dpi: float = 120) -> Figure:

@@ -8,11 +8,11 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from sedd.data.prepare.progress import duration
 from sedd.diagnosis.hypotheses import HYPOTHESES, in_percent
 from sedd.diagnosis.labels import LABELS
 from sedd.diagnosis.verdict import UNDECIDED, Verdict
 from sedd.report.figures import Table
+from sedd.terminal.activity import duration
 
 
 @dataclass(frozen=True)

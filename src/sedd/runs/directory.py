@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -83,6 +84,11 @@ class RunDirectory:
         begun = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         return begun[-1].parent if begun else None
 
+    @property
+    def resume_command(self) -> str:
+        """The command that continues this run."""
+        return shlex.join(["sedd", "train", "--resume", "--run", str(self.path)])
+
     # Writing -------------------------------------------------------------------------------------------------------
 
     def check(self, config: Config, *, resume: bool) -> None:
@@ -98,8 +104,8 @@ class RunDirectory:
             return  # a run that ended before it trained anything: nothing to lose
         if not resume:
             raise CheckpointError(
-                "already holds a run; continue it with --resume (resume=True in Python), or choose another directory "
-                "with --run",
+                f"already holds a run; continue it with {self.resume_command} (resume=True in Python), or choose "
+                "another directory with --run",
                 file=self.path,
             )
         if changed := blocking_differences(self.config(), config.to_dict()):
@@ -142,7 +148,7 @@ class RunDirectory:
         for file in (self.config_file, self.environment_file, self.metrics_file):
             temporary_of(file).unlink(missing_ok=True)  # of a process that was killed
         write_atomically(self.config_file, dump(config).encode())
-        known = {IDENTITY: self.identity() or identity or uuid.uuid4().hex}
+        known = {IDENTITY: self.identity() or identity or uuid.uuid4().hex, "directory": str(Path.cwd())}
         write_json(self.environment_file, current_environment() | environment | known)
 
     @property

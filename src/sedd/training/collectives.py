@@ -23,6 +23,8 @@ from sedd.evaluation.bound import Contributions
 from sedd.evaluation.estimator import Estimator
 from sedd.runs.differences import blocking_differences
 from sedd.sampling.generation import Generation, Request
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sampler import no_progress
 
 Result = TypeVar("Result")
 
@@ -97,14 +99,19 @@ def interruptible_together(world: World, compute: Callable[[], Result]) -> Resul
     return results[0]
 
 
-def generate_texts(generation: Generation, request: Request, world: World) -> list[str]:
-    """All samples of a request as text; batches are distributed over the ranks, and every rank gets all samples."""
+def generate_texts(
+    generation: Generation, request: Request, world: World, *, report: Report = no_progress
+) -> list[str]:
+    """All samples of a request as text; batches are distributed over the ranks, and every rank gets all samples.
+
+    `report` is called with the number of samples before the one that this rank draws, a fraction while it draws.
+    """
     size, count = request.options.batch_size, len(request.templates)
 
     def own_texts() -> dict[int, str]:
         firsts = range(world.rank * size, count, world.size * size)
-        samples = (sample for first in firsts for sample in islice(generation.draw(request, first=first), size))
-        return {sample.index: generation.alphabet.decode(sample.tokens) for sample in samples}
+        drawn = (islice(generation.draw(request, first=first, report=report), size) for first in firsts)
+        return {sample.index: generation.alphabet.decode(sample.tokens) for samples in drawn for sample in samples}
 
     texts = interruptible_together(world, own_texts)
     gathered = {index: text for part in world.all_gather_object(texts) for index, text in part.items()}

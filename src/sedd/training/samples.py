@@ -5,8 +5,8 @@ Sampling has random generators of its own, so samples do not change the training
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,10 @@ from sedd.errors import SeddError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
 from sedd.runs.metrics import SamplesRecord
 from sedd.runs.step_report import StepReport
+from sedd.sampling.predictors.base import Report
+from sedd.sampling.sampler import no_progress
 from sedd.sampling.writing import write_samples
+from sedd.training.collectives import generate_texts
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -43,13 +46,24 @@ def samples_file(trainer: Trainer) -> Path:
     return trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
 
 
-def write_step(trainer: Trainer, count: int) -> tuple[Path, list[str]]:
-    """Write samples of the current EMA weights to the run; returns the file and the samples."""
-    path, sequences = samples_file(trainer), trainer.sample(count)
+def write_step(trainer: Trainer, count: int, *, report: Report = no_progress) -> tuple[Path, list[str]]:
+    """Write samples of the current EMA weights to the run; returns the file and the samples.
+
+    `report` is called with the number of samples that are done.
+    """
+    path = samples_file(trainer)
+    with trainer.parallel.full_ema() as network:
+        generation = trainer._pretrained(network).generation
+        sequences = generate_texts(generation, generation.sample(count), trainer.world, report=report)
     origin = {"run": trainer.run.path, "step": trainer.state.step, "seed": 0}
     if trainer.world.is_main:
         write_samples(path, sequences, trainer.data.alphabet, **origin)
     return path, sequences
+
+
+@contextmanager
+def _silently(what: str) -> Iterator[Report]:
+    yield no_progress
 
 
 class SamplesAtSteps:
@@ -58,10 +72,16 @@ class SamplesAtSteps:
     Args:
         trainer: its EMA weights are used.
         say: prints a line of text.
+        doing: opened, with what is done, around what takes long.
     """
 
-    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
-        self._trainer, self._say = trainer, say
+    def __init__(
+        self,
+        trainer: Trainer,
+        say: Callable[[str], None],
+        doing: Callable[[str], AbstractContextManager[Report]] = _silently,
+    ) -> None:
+        self._trainer, self._say, self._doing = trainer, say, doing
         self._explained = False
 
     def __call__(self, report: StepReport) -> list[dict[str, Any]]:
@@ -76,12 +96,14 @@ class SamplesAtSteps:
         if not generates(self._trainer.config):
             self._explain("the noise of this model is too weak to generate complete sequences (raise noise.sigma_max)")
             return []
-        path, sequences = write_step(self._trainer, options.count)
+        with self._doing(f"drawing {options.count:,} samples") as show:
+            path, sequences = write_step(self._trainer, options.count, report=lambda done: show(done / options.count))
         if not self._trainer.world.is_main:
             return []
         try:
-            # The other ranks wait for this one.
-            with interruptible() if self._trainer.world.size == 1 else nullcontext():
+            # The other ranks wait for this one, so that only a single process can be cut short.
+            alone = interruptible() if self._trainer.world.size == 1 else nullcontext()
+            with self._doing("judging samples"), alone:
                 quality = self._judge(sequences)
         except SeddError as error:  # too few held-out sequences, for example; training goes on
             self._explain(f"the samples in {path} are not judged: {error}")

@@ -29,6 +29,7 @@ from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
 from sedd.training.checkpointing import (
     Saved,
+    begin_options,
     load_checkpoint,
     newest_checkpoint,
     saves_at,
@@ -39,7 +40,7 @@ from sedd.training.compiling import compile_network
 from sedd.training.consistency import Beginning, settle
 from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
-from sedd.training.evaluating import Evaluator
+from sedd.training.evaluating import Evaluator, showing_evaluations
 from sedd.training.failsafe import saved_on_failure
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision, say_what_changed
@@ -156,17 +157,22 @@ class Trainer:
             DiskError: if a file of the run cannot be written, such as on a full disk; an `OSError` too.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
+        self._begin()
         config = self.config
         self.claim_run()
         settle(self)
         bound: Bound | None = None
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest(SAVING if self.world.is_main else None))
-            display = stack.enter_context(Display.of(config, enabled=progress and self.world.is_main))
+            shown = progress and self.world.is_main
+            display = stack.enter_context(
+                Display(config.training, step=self.state.step, compiled=self.compiled, enabled=shown)
+            )
+            stack.enter_context(showing_evaluations(self, display.doing))
             recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
             self._owns_run = True  # so that a second `fit` goes on where the first one stopped
             stack.enter_context(saved_on_failure(self, display.say))
-            samples = SamplesAtSteps(self, display.say)
+            samples = SamplesAtSteps(self, display.say, display.doing)
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
             with suppress(Interrupted):  # what a signal cuts short is pending, and repeated when the run goes on
@@ -244,8 +250,13 @@ class Trainer:
         return self.run
 
     def save(self) -> Path:
-        """Write a checkpoint of the current step and prune old ones; returns its directory."""
+        """Write a checkpoint of the current step and prune old ones; returns its directory.
+
+        Makes the run directory if need be, and raises CheckpointError if that is another run's.
+        """
         self.claim_run()
+        if not self._owns_run:
+            self._begin(resume=not self.run.checkpoints.exists())
         settle(self)
         return write_checkpoint(self)
 
@@ -264,6 +275,13 @@ class Trainer:
         load_checkpoint(self, found)
         self._owns_run = True
         return True
+
+    def _begin(self, *, resume: bool = False) -> None:
+        """Make the run directory, unless it is there and this trainer resumes it."""
+        if self.world.is_main:
+            with self.run.lock():
+                self.run.begin(self.config, resume=resume or self.resume, step=None, **begin_options(self))
+        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
 
     # One step and its records --------------------------------------------------------------------------------------
 

@@ -8,19 +8,11 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sedd.files import standard_stream
-from sedd.plain_text import SafeConsole
+from sedd.terminal.activity import duration
+from sedd.terminal.streams import message_console
 
 DATA_LINE_SECONDS = 30.0
 """Time between two lines where there is no terminal."""
-
-
-def duration(seconds: float) -> str:
-    """A duration in seconds, minutes or hours, with three significant digits."""
-    unit, size = ("h", 3600.0) if seconds >= 7200.0 else ("min", 60.0) if seconds >= 120.0 else ("s", 1.0)
-    value = seconds / size
-    digits = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{digits}f} {unit}"
 
 
 class DataProgress:
@@ -31,9 +23,7 @@ class DataProgress:
     """
 
     def __init__(self, console: Console | None = None, *, enabled: bool = True) -> None:
-        self.console = console or SafeConsole(
-            file=standard_stream("stderr", unfailing=True), highlight=False, soft_wrap=True
-        )
+        self.console = console or message_console()
         self.enabled, self.live = enabled, enabled and self.console.is_terminal
         self.bar = Progress(
             TextColumn("preparing data"),

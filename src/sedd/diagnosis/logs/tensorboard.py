@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sedd.diagnosis.logs.log import Log, Row
-from sedd.errors import ConfigError, DataError
+from sedd.errors import ConfigError, DataError, install_extra
 
 STEP, WALL_TIME = "step", "wall time"
 
@@ -41,7 +41,7 @@ def _scalars(file: Path) -> Iterator[tuple[float, int, str, float]]:
         from tensorboard.util import tensor_util  # type: ignore[import-untyped]
     except ImportError:
         raise ConfigError(
-            f"{file}: event files need the tensorboard package; pip install 'sedd-torch[tensorboard]', or export the "
+            f"{file}: event files need the tensorboard package; {install_extra('tensorboard')}, or export the "
             "curve from TensorBoard as CSV"
         ) from None
     loader = event_file_loader.EventFileLoader(str(file))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sedd.data import PROTEIN
-from sedd.errors import SeddError
+from sedd.errors import SeddError, install_extra
 from sedd.evaluation.quality.novelty import Neighbours, TrainingIndex
 from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.quality.statistic import Ratio
@@ -44,7 +44,7 @@ def blast_like() -> Any:
     try:
         align = import_module("Bio.Align")
     except ModuleNotFoundError as missing:
-        raise SeddError(f"aligning needs Biopython ({missing}): pip install 'sedd-torch[align]'") from None
+        raise SeddError(f"aligning needs Biopython ({missing}): {install_extra('align')}") from None
     aligner = align.PairwiseAligner(mode="local")
     aligner.substitution_matrix = align.substitution_matrices.load("BLOSUM62")
     aligner.open_gap_score, aligner.extend_gap_score = -12, -1

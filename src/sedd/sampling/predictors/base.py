@@ -11,7 +11,7 @@ from torch import Tensor
 from sedd.sampling.cached_score_model import CachedScoreModel
 from sedd.sampling.sample_batch import SampleBatch
 
-Report = Callable[[float], None]
+Report = Callable[[float], object]
 """Called with the progress of sampling."""
 
 

@@ -1,0 +1,1 @@
+"""What a program prints while it works: streams that never fail it, and progress."""
