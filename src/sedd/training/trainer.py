@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import SAVING, Interrupted, StopRequest
+from sedd.distributed.signals import SAVING, Interrupted, StopRequest, interruptible
 from sedd.errors import TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
@@ -263,7 +263,8 @@ class Trainer:
 
     def _step(self) -> StepReport:
         began = time.perf_counter()
-        inputs = self.loader(self.state.step, self.state.cursor)
+        with interruptible() if self.world.size == 1 else nullcontext():  # slow data
+            inputs = self.loader(self.state.step, self.state.cursor)
         report = self._train_step(inputs, self.state, began=began)
         max_skipped = self.config.training.max_skipped
         self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
