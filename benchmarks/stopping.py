@@ -66,7 +66,7 @@ def phases(folder: Path) -> dict[str, Phase]:
 
     return {
         "short-steps": train("short"),
-        "long-step": train("long", "training.batch_size=20000"),
+        "long-step": train("long", "training.accum=1000"),
         "evaluation": train("evaluation", "training.eval_every=1", "evaluation.sequences=20000"),
         "samples": train("samples", "sampling.at_steps=[1]", "sampling.count=100000"),
         "evaluate": of_run("evaluate", "--sequences", "20000", "--masks", "64"),

@@ -18,6 +18,7 @@ from sedd.distributed.signals import HANDLED, Interrupted, StopRequest, end_on_s
 from sedd.evaluation.estimator import Estimator
 from sedd.runs import checkpoint
 from sedd.sampling.generation import Generation
+from sedd.training.loading import Loader
 from sedd.training.samples import SamplesAtSteps
 from sedd.training.step import TrainStep
 
@@ -84,8 +85,14 @@ def undisturbed(tiny: Callable[..., sedd.Config], tmp_path: Path) -> tuple[dict[
 
 @pytest.mark.parametrize(
     ("cls", "name", "calls"),
-    [(TrainStep, "_gradient", 3), (Estimator, "_values", 2), (Generation, "draw", 1), (SamplesAtSteps, "_judge", 1)],
-    ids=["gradient", "evaluation", "sampling", "judging"],
+    [
+        (Loader, "__call__", 3),
+        (TrainStep, "_gradient", 3),
+        (Estimator, "_values", 2),
+        (Generation, "draw", 1),
+        (SamplesAtSteps, "_judge", 1),
+    ],
+    ids=["loading", "gradient", "evaluation", "sampling", "judging"],
 )
 def test_a_signal_ends_the_phase_at_once_and_a_resumed_run_is_as_if_nothing_had_happened(
     tiny, tmp_path, monkeypatch, capfd, undisturbed, cls, name, calls
@@ -97,7 +104,7 @@ def test_a_signal_ends_the_phase_at_once_and_a_resumed_run_is_as_if_nothing_had_
         first.fit(progress=False)
     assert ended.value.code == 128 + signal.SIGTERM
     assert "SIGTERM" in capfd.readouterr().err  # answered in words
-    assert first.state.step == (2 if name == "_gradient" else 4)
+    assert first.state.step == (2 if cls in (Loader, TrainStep) else 4)
     assert checkpoint.step_of(checkpoint.listing(tmp_path / "run" / "checkpoints")[-1]) == first.state.step
     sedd.Trainer(tiny(*CONFIG), run=tmp_path / "run", resume=True).fit(progress=False)
     tensors, records = content(tmp_path / "run")

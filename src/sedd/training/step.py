@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +18,6 @@ from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule, StepSettings
 from sedd.distributed.group import World
 from sedd.distributed.parallel import SingleProcess
-from sedd.distributed.signals import interruptible
 from sedd.errors import TrainingError
 from sedd.plugins.checked import broken
 from sedd.plugins.contracts import Backend
@@ -96,9 +94,6 @@ class TrainStep:
         Args:
             inputs: of the step.
             state: of the run before the step.
-
-        Raises:
-            Interrupted: if a signal ends it; weights, moments and average are as they were, see `undo`.
         """
         self.undo()
         self._begun = True
@@ -111,7 +106,7 @@ class TrainStep:
         lr = state.lr_scale * settings.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        own_parts = self._interruptible_gradient(inputs)
+        own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.
         *flat, grad_norm = torch.cat([own_parts.flatten(), norm.to(own_parts)[None]]).tolist()
@@ -171,16 +166,6 @@ class TrainStep:
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._buffers_before)
         self._begun = False
-
-    def _interruptible_gradient(self, inputs: StepInputs) -> Tensor:
-        """`_gradient`, which a signal ends at once; not in a group, where the other ranks would wait in a collective.
-
-        Raises:
-            Interrupted: if a signal ended it.
-        """
-        gradient = self._compiled_gradient if self.compiled else self._gradient
-        with interruptible() if self.world.size == 1 else nullcontext():
-            return gradient(inputs)
 
     def _gradient(self, inputs: StepInputs) -> Tensor:
         """Accumulate the gradient of the mean loss per residue; returns this rank's `Loss.parts`, (3, sequences)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from torch import nn
@@ -19,7 +19,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import SAVING, Interrupted, StopRequest
+from sedd.distributed.signals import SAVING, Interrupted, StopRequest, interruptible
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
@@ -296,8 +296,10 @@ class Trainer:
 
     def _step(self) -> StepReport:
         began = time.perf_counter()
-        inputs = self.loader(self.state.step, self.state.cursor)
-        gradient = self.train_step.gradient(inputs, self.state)
+        # A signal cuts it short, but not in a group: the other ranks would wait in a collective.
+        with interruptible() if self.world.size == 1 else nullcontext():
+            inputs = self.loader(self.state.step, self.state.cursor)
+            gradient = self.train_step.gradient(inputs, self.state)
         with signals_deferred():
             report = self.train_step.update(gradient, inputs, self.state, began=began)
             max_skipped = self.config.training.max_skipped
