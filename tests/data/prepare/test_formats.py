@@ -280,6 +280,18 @@ def test_folders_patterns_and_lists_are_read_as_one_file(shards: Path, tmp_path:
         find(shards / "*.nothing")
 
 
+def test_the_number_of_workers_changes_no_byte_of_many_files(shards: Path, tmp_path: Path) -> None:
+    (shards / "d.a3m").write_text(f"#17\t1\n>d\nmkvl--{SEQUENCES[0]}\n\0")
+    found = [
+        prepare(find(shards), tmp_path / str(workers), options=PrepareOptions(holdout=0.3), workers=workers)
+        for workers in (1, 2)
+    ]
+    assert str(found[0].tally) == str(found[1].tally)
+    assert set(found[0].tally.repaired) == {"comments", "nul_bytes", "lowercase", "gaps"}
+    for part in ("train/tokens.bin", "train/offsets.npy", "valid/tokens.bin"):
+        assert (tmp_path / "1" / part).read_bytes() == (tmp_path / "2" / part).read_bytes()
+
+
 def test_an_error_in_one_of_many_files_names_it(shards: Path, tmp_path: Path) -> None:
     (shards / "b.md").write_text("# Notes\nThese are our proteins.\n")
     with pytest.raises(DataError) as caught:
