@@ -109,6 +109,7 @@ def test_every_format_may_be_compressed(tmp_path: Path, content: str, compress: 
         (table("\t"), "TSV", "data.column=Protein sequence"),
         (JSON_LINES, "JSON lines", "data.column=seq"),
         ("id,value\na,MKVLAAGIVW\nb,MPELPDAAHH\n", "CSV", "data.column=value"),
+        ("a\tMKVLAAGIVW\nb\tMPELPDAAHH\n", "TSV", "data.column=2"),
         ("\n".join(SEQUENCES), "without a FASTA header", "data.format=lines"),
         ("sequence\n" + "\n".join(SEQUENCES), "title 'sequence'", "data.column=sequence"),
         ("@r\nACGT\n+\nIIII\n", "FASTQ", "translat"),
@@ -189,7 +190,7 @@ def test_what_alignments_have_beside_proteins_is_removed_and_counted(
         assert tally.read == 3 + sum(dropped.values())
 
 
-@pytest.mark.parametrize("content", [">a\nMK\0V\n", ">a\n\0MKV\n", ">a\0b\nMKV\n", "\0>a\nMK\n\0MK\n"])
+@pytest.mark.parametrize("content", ["\0" * 9, ">a\nMK\0V\n", ">a\n\0MKV\n", ">a\0b\nMKV\n", "\0>a\nMK\n\0MK\n"])
 def test_nul_bytes_inside_a_record_are_still_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match="NUL"):
         prepared(tmp_path, content)
