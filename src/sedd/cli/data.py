@@ -20,7 +20,9 @@ app.add_typer(data_app, name="data")
 
 @data_app.command("prepare")
 def data_prepare(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="FASTA or text file, plain or compressed.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="File of sequences or text, folder, pattern, or - for a pipe.")
+    ],
     store: Annotated[Path, typer.Argument(metavar="OUT", help="Directory for the token store.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Options such as alphabet=esm holdout=0.01.")] = None,
     workers: Annotated[

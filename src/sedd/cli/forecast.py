@@ -68,6 +68,8 @@ def forecast_run(
         raise ConfigError("--throughput and --measure: give one of the two")
     with DataProgress(err) as progress:
         dataset = dataset_of(loaded, data, progress=progress)
+    if dataset is not None and data is not None:
+        err.print(dataset.summary, markup=False)
     measurement = ""
     if measure:
         err.print("Measuring some optimizer steps ...")
@@ -86,6 +88,7 @@ def forecast_run(
         _draw(implied, expected, plot)
     if as_json:
         more = {"measured": measurement} if measurement else {}
+        more |= {"data": dataset.summary} if dataset is not None and data is not None else {}
         print_json(implied.to_dict() | {"expected": judgements} | more)
         return
     out.print(f"{implied.summary}\n", markup=False)

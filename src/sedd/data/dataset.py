@@ -146,10 +146,11 @@ def _synthetic(data: Data, seed: int) -> Dataset:
 
 def _open(data: Data, given: Files, options: PrepareOptions, progress: Progress | None) -> Prepared:
     prepared = _found(data, given, options, progress)
+    # Of several processes on one machine the first one reads a large store.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
     for store in (prepared.train, prepared.valid):
-        # Of several processes on one machine the first one is enough.
-        if store is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-            store.verify()
+        if store is not None:
+            store.verify(background=first)
     return prepared
 
 

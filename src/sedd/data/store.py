@@ -89,17 +89,17 @@ class TokenStore:
             raise self._damaged(f"sequence {index:,} has the id {ids.max()} of {self.alphabet.n} symbols")
         return ids
 
-    def verify(self, *, at_once: int = VERIFIED_AT_ONCE) -> None:
+    def verify(self, *, at_once: int = VERIFIED_AT_ONCE, background: bool = True) -> None:
         """Compare all bytes with the hashes of the manifest, whose size alone was checked when the store was opened.
 
-        A store of more than `at_once` bytes is read by a thread; if it is damaged, the next read of a sequence raises.
-        Raises DataError if a smaller store is damaged.
+        A store of more than `at_once` bytes is read by a thread, if `background` is true; if it is damaged, the next
+        read of a sequence raises. Raises DataError if a smaller store is damaged.
         """
         files = self.manifest["files"]
-        if sum(files[name]["size"] for name in (TOKENS, OFFSETS)) > at_once:
-            threading.Thread(target=self._verify_and_remember, name="verify store", daemon=True).start()
-        else:
+        if sum(files[name]["size"] for name in (TOKENS, OFFSETS)) <= at_once:
             self._verify()
+        elif background:
+            threading.Thread(target=self._verify_and_remember, name="verify store", daemon=True).start()
 
     def _verify(self) -> None:
         for name in (TOKENS, OFFSETS):

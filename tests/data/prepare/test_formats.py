@@ -109,6 +109,7 @@ def test_every_format_may_be_compressed(tmp_path: Path, content: str, compress: 
         (table("\t"), "TSV", "data.column=Protein sequence"),
         (JSON_LINES, "JSON lines", "data.column=seq"),
         ("id,value\na,MKVLAAGIVW\nb,MPELPDAAHH\n", "CSV", "data.column=value"),
+        ("a\tMKVLAAGIVW\nb\tMPELPDAAHH\n", "TSV", "data.column=2"),
         ("\n".join(SEQUENCES), "without a FASTA header", "data.format=lines"),
         ("sequence\n" + "\n".join(SEQUENCES), "title 'sequence'", "data.column=sequence"),
         ("@r\nACGT\n+\nIIII\n", "FASTQ", "translat"),
@@ -189,7 +190,7 @@ def test_what_alignments_have_beside_proteins_is_removed_and_counted(
         assert tally.read == 3 + sum(dropped.values())
 
 
-@pytest.mark.parametrize("content", [">a\nMK\0V\n", ">a\n\0MKV\n", ">a\0b\nMKV\n", "\0>a\nMK\n\0MK\n"])
+@pytest.mark.parametrize("content", ["\0" * 9, ">a\nMK\0V\n", ">a\n\0MKV\n", ">a\0b\nMKV\n", "\0>a\nMK\n\0MK\n"])
 def test_nul_bytes_inside_a_record_are_still_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match="NUL"):
         prepared(tmp_path, content)
@@ -278,6 +279,18 @@ def test_folders_patterns_and_lists_are_read_as_one_file(shards: Path, tmp_path:
         prepare(find(shards), tmp_path / "0", options=options)
     with pytest.raises(DataError, match="no file matches"):
         find(shards / "*.nothing")
+
+
+def test_the_number_of_workers_changes_no_byte_of_many_files(shards: Path, tmp_path: Path) -> None:
+    (shards / "d.a3m").write_text(f"#17\t1\n>d\nmkvl--{SEQUENCES[0]}\n\0")
+    found = [
+        prepare(find(shards), tmp_path / str(workers), options=PrepareOptions(holdout=0.3), workers=workers)
+        for workers in (1, 2)
+    ]
+    assert str(found[0].tally) == str(found[1].tally)
+    assert set(found[0].tally.repaired) == {"comments", "nul_bytes", "lowercase", "gaps"}
+    for part in ("train/tokens.bin", "train/offsets.npy", "valid/tokens.bin"):
+        assert (tmp_path / "1" / part).read_bytes() == (tmp_path / "2" / part).read_bytes()
 
 
 def test_an_error_in_one_of_many_files_names_it(shards: Path, tmp_path: Path) -> None:

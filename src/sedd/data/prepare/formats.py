@@ -129,7 +129,8 @@ def table_rows(text: str, delimiter: str) -> list[list[str]]:
 
 
 def sequence_column(rows: Sequence[Sequence[str]]) -> str | None:
-    """The title of the column that holds sequences, if one does; `rows` begins with the titles."""
+    """The title of the column that holds sequences, if one does; `rows` begins with the titles. In a table without
+    titles it is the number of the column."""
     titles = rows[0]
     for known in SEQUENCE_COLUMNS:
         for title in titles:
@@ -137,9 +138,13 @@ def sequence_column(rows: Sequence[Sequence[str]]) -> str | None:
                 return title.strip()
     for number, title in enumerate(titles):
         cells = [row[number].strip() for row in rows[1:] if len(row) > number]
-        if cells and all(_SEQUENCE.fullmatch(cell) and cell.isupper() for cell in cells):
-            return title.strip()
+        if cells and all(map(_is_sequence, cells)):
+            return str(number + 1) if _is_sequence(title.strip()) else title.strip()
     return None
+
+
+def _is_sequence(cell: str) -> bool:
+    return cell.isupper() and _SEQUENCE.fullmatch(cell) is not None
 
 
 def after_comments(head: bytes) -> bytes:

@@ -25,7 +25,7 @@ def text_blocks(stream: ByteStream) -> Generator[bytes]:
     an MMseqs2 database, and ColabFold leaves them in its alignments. Raises DataError with file and line, if the file
     is UTF-16, has a NUL byte elsewhere, or its compressed data are damaged.
     """
-    held, after_line_end = b"", True
+    held, after_line_end, empty = b"", True, True
     for block in stream.blocks():
         data, line = held + block, stream.line - held.count(b"\n")
         if line == 1 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -40,7 +40,9 @@ def text_blocks(stream: ByteStream) -> Generator[bytes]:
             data = _without_ends_of_entries(stream, data, line, after_line_end)
         if data:
             yield data
-            after_line_end = data.endswith(b"\n")
+            after_line_end, empty = data.endswith(b"\n"), False
+    if held and empty:
+        raise DataError("only NUL bytes; the file is damaged, copy or download it again", file=stream.path, line=1)
     if held:
         _count_nul_bytes(stream, held.count(b"\0"), stream.line)
         yield held.replace(b"\0", b"")
