@@ -203,23 +203,24 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         )
         yield
         return
-    handle = _acquire(path, wait=wait)
+    file = _acquire(path, wait=wait)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is held, so that waiting processes notice that it was removed
-        os.close(handle)
+        file.close()
 
 
-def _acquire(path: Path, *, wait: bool) -> int:
+def _acquire(path: Path, *, wait: bool) -> IO[bytes]:
+    """The open lock file; an interruption closes it with the last reference to it, and the lock is free again."""
     while True:
-        handle = no_symlink(str(path), os.O_RDWR | os.O_CREAT)
+        file = open(path, "ab", opener=no_symlink)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            os.close(handle)
+            file.close()
             raise LockHeld from None
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(handle).st_ino:
-                return handle
-        os.close(handle)  # its last holder removed it while we waited
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()  # its last holder removed it while we waited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import sedd
+from sedd import files
 from sedd.runs.directory import RunDirectory
 
 
@@ -47,6 +49,23 @@ def test_two_processes_cannot_train_one_run(tiny, tmp_path):
     trainer.fit(progress=False)
     with trainer.run.lock(), busy:
         sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the interruption leaves it to the collector
+def test_an_interruption_while_the_lock_is_taken_leaves_it_free(tmp_path, monkeypatch):
+    flock = files.fcntl.flock
+
+    def interrupted(file, operation):
+        flock(file, operation)
+        raise KeyboardInterrupt
+
+    run = RunDirectory(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(files.fcntl, "flock", interrupted)
+        with contextlib.suppress(KeyboardInterrupt):
+            run.lock().__enter__()
+    with run.lock():
+        pass
 
 
 def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp_path):

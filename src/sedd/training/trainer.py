@@ -157,7 +157,6 @@ class Trainer:
             DiskError: if a file of the run cannot be written, such as on a full disk; an `OSError` too.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
-        self._begin()
         config = self.config
         self.claim_run()
         settle(self)
