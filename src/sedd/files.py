@@ -203,16 +203,15 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         )
         yield
         return
-    file = _acquire(path, wait=wait)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # while it is held, so that waiting processes notice that it was removed
-        file.close()
+    with _acquire(path, wait=wait):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held, so that waiting processes notice that it was removed
 
 
 def _acquire(path: Path, *, wait: bool) -> IO[bytes]:
-    """The open lock file; an interruption closes it with the last reference to it, and the lock is free again."""
+    """The open lock file; closing it releases the lock, and so does an interruption."""
     while True:
         file = open(path, "ab", opener=no_symlink)
         try:
@@ -220,6 +219,9 @@ def _acquire(path: Path, *, wait: bool) -> IO[bytes]:
         except BlockingIOError:
             file.close()
             raise LockHeld from None
+        except BaseException:
+            file.close()
+            raise
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 return file

@@ -51,7 +51,6 @@ def test_two_processes_cannot_train_one_run(tiny, tmp_path):
         sedd.Trainer(tiny(), run=tmp_path / "run", resume=True)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the interruption leaves it to the collector
 def test_an_interruption_while_the_lock_is_taken_leaves_it_free(tmp_path, monkeypatch):
     flock = files.fcntl.flock
 
