@@ -17,6 +17,7 @@ from rich.table import Table
 
 import sedd
 from sedd.cli.console import table
+from sedd.config.sections import Training
 from sedd.evaluation.likelihood import SequenceBound
 from sedd.evaluation.sequence_table import sequence_table
 from sedd.plain_text import SafeConsole, printable, spreadsheet_cell
@@ -67,7 +68,7 @@ def test_a_live_display_keeps_its_own_control_characters():
 
 def test_brackets_in_what_training_says_are_no_markup():
     safe, file = console()
-    Display(1, every=1, enabled=True, console=safe).say("runs/[red]mine[/red]/[/]")
+    Display(Training(n_iters=1), console=safe).say("runs/[red]mine[/red]/[/]")
     assert file.getvalue() == "runs/[red]mine[/red]/[/]\n"
 
 
