@@ -11,6 +11,7 @@ from sedd.config.sections import Data, Residues, Synthetic
 from sedd.data import PROTEIN, Dataset, open_data, open_whole, text_alphabet
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import prepare
+from sedd.data.statistics import share_longer
 from sedd.errors import ConfigError, DataError
 from sedd.files import cache_directory
 
@@ -243,3 +244,11 @@ def test_without_a_home_directory_there_is_still_a_cache(fasta: Path, monkeypatc
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "expanduser", lambda self: homeless(self) if str(self).startswith("~") else self)
     assert cache_directory().is_absolute()
+
+
+def test_the_share_of_sequences_that_are_cropped_is_known(fasta: Path) -> None:
+    data = opened(train=str(fasta))
+    lengths = [len(data.train[index]) for index in range(len(data.train))]
+    for longest in (3, 6, 99):
+        share = sum(length > longest for length in lengths) / len(lengths)
+        assert share_longer(data.train, longest=longest) == pytest.approx(share)
