@@ -213,7 +213,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 def _acquire(path: Path, *, wait: bool) -> IO[bytes]:
     """The open lock file; closing it releases the lock, and so does an interruption."""
     while True:
-        file = open(path, "ab", opener=no_symlink)
+        file = open(path, "ab", opener=no_symlink)  # noqa: SIM115  # the caller closes it, with the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

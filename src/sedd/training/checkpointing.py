@@ -16,7 +16,7 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.belonging import problem_with, without_moments
-from sedd.training.numerics import Numerics
+from sedd.training.numerics import Numerics, say_what_changed
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -87,6 +87,27 @@ def begin_options(trainer: Trainer) -> dict[str, str]:
     options = {"precision": numerics.precision, "compiled": "yes" if numerics.compiled else "no"}
     identity = trainer.saved.run if trainer.saved else None
     return options if identity is None else options | {"identity": identity}
+
+
+def begin_run(trainer: Trainer) -> None:
+    """Make the run directory for a checkpoint outside `fit`. Raises CheckpointError if it is another run's."""
+    run = trainer.run
+    if trainer.world.is_main:
+        resume = trainer.resume or not run.checkpoints.exists()
+        with run.lock():
+            run.begin(trainer.config, resume=resume, step=None, **begin_options(trainer))
+
+
+def restore_newest(trainer: Trainer) -> bool:
+    """Load the newest intact checkpoint; returns False if there is none. See `Trainer.restore`."""
+    trainer.run.check(trainer.config, resume=True)
+    found = newest_checkpoint(trainer.run, trainer.world)
+    if not trainer.world.broadcast_object(lambda: found is not None):
+        return False
+    if found:
+        say_what_changed(Numerics.of_state(found[1].state), Numerics.of(trainer))
+    load_checkpoint(trainer, found)
+    return True
 
 
 def newest_checkpoint(run: RunDirectory, world: World) -> tuple[Path, checkpoint.Checkpoint] | None:

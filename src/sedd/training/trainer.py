@@ -29,9 +29,10 @@ from sedd.runs.step_report import StepReport
 from sedd.sampling.lengths import LengthDistribution
 from sedd.training.checkpointing import (
     Saved,
-    begin_options,
+    begin_run,
     load_checkpoint,
     newest_checkpoint,
+    restore_newest,
     saves_at,
     write_checkpoint,
 )
@@ -43,8 +44,9 @@ from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator, showing_evaluations
 from sedd.training.failsafe import saved_on_failure
 from sedd.training.loading import Loader
-from sedd.training.numerics import Numerics, keep_precision, say_what_changed
+from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer import make_optimizer
+from sedd.training.pending import pending_steps
 from sedd.training.progress import Display
 from sedd.training.recording import ends_window, pending_records, recording
 from sedd.training.recovery import recover
@@ -175,7 +177,7 @@ class Trainer:
             if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
                 self.save()  # so that there is always a checkpoint to go back to
             with suppress(Interrupted):  # what a signal cuts short is pending, and repeated when the run goes on
-                for report in self._pending_steps(until):
+                for report in pending_steps(self, until):
                     bound = report.bound or bound
                     records = (*pending_records(self, report), *samples(report))
                     alarms = [alarm for record in records for alarm in recorder.write(record)]
@@ -205,7 +207,7 @@ class Trainer:
         Raises:
             TrainingError: if `training.max_skipped` steps in a row are not finite.
         """
-        for report in self._pending_steps(until):
+        for report in pending_steps(self, until):
             self.state = self.state.recorded()
             yield report
 
@@ -255,7 +257,8 @@ class Trainer:
         """
         self.claim_run()
         if not self._owns_run:
-            self._begin(resume=not self.run.checkpoints.exists())
+            begin_run(self)
+            self._owns_run = True
         settle(self)
         return write_checkpoint(self)
 
@@ -265,33 +268,11 @@ class Trainer:
         Raises:
             CheckpointError: if the run belongs to another configuration, was trained on other data, or is training now.
         """
-        self.run.check(self.config, resume=True)
-        found = newest_checkpoint(self.run, self.world)
-        if not self.world.broadcast_object(lambda: found is not None):
-            return False
-        if found:
-            say_what_changed(Numerics.of_state(found[1].state), Numerics.of(self))
-        load_checkpoint(self, found)
-        self._owns_run = True
-        return True
-
-    def _begin(self, *, resume: bool = False) -> None:
-        """Make the run directory, unless it is there and this trainer resumes it."""
-        if self.world.is_main:
-            with self.run.lock():
-                self.run.begin(self.config, resume=resume or self.resume, step=None, **begin_options(self))
-        self._owns_run = True  # so that a second `fit` goes on where the first one stopped
+        restored = restore_newest(self)
+        self._owns_run |= restored
+        return restored
 
     # One step and its records --------------------------------------------------------------------------------------
-
-    def _pending_steps(self, until: int | None) -> Iterator[StepReport]:
-        """The steps of `steps`, each of which is pending until the caller says that it is recorded."""
-        settle(self)
-        last = self.config.training.n_iters if until is None else min(until, self.config.training.n_iters)
-        if self.state.pending is not None:  # its evaluation or its records were interrupted
-            yield self._evaluated(self.state.pending)
-        while self.state.step < last:
-            yield self._evaluated(self._step())
 
     def _step(self) -> StepReport:
         began = time.perf_counter()
@@ -304,12 +285,6 @@ class Trainer:
             max_skipped = self.config.training.max_skipped
             self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
             self.train_step.torn = False
-        return report
-
-    def _evaluated(self, report: StepReport) -> StepReport:
-        report = self.evaluator.evaluated_if_due(report, self.config.training)
-        if report.bound is not None:
-            self.state = self.state.with_bound(report.step, report.bound.nats)
         return report
 
     @property
