@@ -89,7 +89,7 @@ def stopped(phase: Phase) -> tuple[float, float, float, int, str]:
     assert process.poll() is None, process.stderr.read()
     sent = time.perf_counter()
     process.send_signal(signal.SIGTERM)
-    words = {}
+    words: dict[str, float] = {}
     for line in process.stderr:
         for word in ("SIGTERM", "saved at step"):
             if word in line:
