@@ -171,4 +171,6 @@ def _not_installed(path: KeyPath, value: Any) -> Problem:
         advice = f"did you mean {close[0]!r}? Installed are {', '.join(names)}"
     else:
         advice = f"install the plugin that provides it, or choose one of {', '.join(names)}"
+    if problems := registry().problems:
+        advice += f". Plugins that cannot be used: {'; '.join(map(str, problems))}"
     return Problem(path, f"{dotted(path)}={_short(name)} is not installed; {advice}")

@@ -1,13 +1,14 @@
 """Find the installed plugins, and refuse broken ones and conflicts.
 
 `discover` collects all plugins and all problems, for `sedd plugins`. `registry` has all plugins for the rest of the
-library, and raises an error if there is a problem.
+library, and warns of problems: a broken plugin takes away its own parts and nothing else.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,12 +19,14 @@ from typing import Any, Literal, get_args, get_origin
 import pluggy
 from pydantic.errors import PydanticUndefinedAnnotation
 
-from sedd.errors import PluginError
+from sedd.errors import PluginError, SeddWarning
 from sedd.plugins import backends, curricula, hookspecs, noises, trackers
 from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Tracker
 from sedd.processes import installed_path
 
 GROUP = "sedd"
+BUILT_IN = "sedd (built in)"
+"""The source of parts that no plugin can take the name of."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +66,27 @@ class Registry:
 
     plugins: tuple[Plugin, ...]
     problems: tuple[PluginError, ...] = ()
+    contested: frozenset[tuple[str, str]] = frozenset()
+    """Section and name of parts that two plugins claim: neither is used."""
 
     def of(self, section: str) -> dict[str, type[Part]]:
         """The classes of one section (`curriculum`, `noise`, `device`, `trackers`) by name."""
-        return {plugin.name: plugin.cls for plugin in self.plugins if plugin.kind.section == section}
+        mine = [plugin for plugin in self.plugins if plugin.kind.section == section]
+        return {plugin.name: plugin.cls for plugin in mine if (section, plugin.name) not in self.contested}
 
 
 @cache
 def registry() -> Registry:
-    """The installed parts; found once per process. Raises PluginError if an installed plugin is broken or two claim one
-    name; names each, and what to do."""
+    """The installed parts; found once per process. Warns of each plugin that is broken, and of names that two claim."""
     installed = discover()
-    if installed.problems:
-        raise PluginError("\n".join(map(str, installed.problems)))
+    for problem in installed.problems:
+        warnings.warn(f"plugin {problem}. Everything else works", SeddWarning, stacklevel=2)
     return installed
 
 
 def source_of(cls: type[Part]) -> str | None:
     """The distribution that a part comes from; None if it is not installed as a plugin."""
-    try:
-        plugins = registry().plugins
-    except PluginError:  # of another plugin
-        plugins = discover().plugins
-    return next((plugin.source for plugin in plugins if plugin.cls is cls), None)
+    return next((plugin.source for plugin in registry().plugins if plugin.cls is cls), None)
 
 
 def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
@@ -94,14 +95,19 @@ def discover(installed: Iterable[EntryPoint] | None = None) -> Registry:
     manager.add_hookspecs(hookspecs)
     by_name: dict[tuple[str, str], Plugin] = {}
     problems: list[PluginError] = []
+    contested: set[tuple[str, str]] = set()
     for load, source in _sources(installed_entry_points() if installed is None else installed):
         try:
             plugins = _parts_of(manager, load, source)
         except PluginError as problem:
             problems.append(problem)
             continue
-        problems += filter(None, (_add(plugin, by_name) for plugin in plugins))
-    return Registry(tuple(by_name.values()), tuple(problems))
+        for plugin in plugins:
+            if (clash := _add(plugin, by_name)) is not None:
+                problems.append(clash)
+                key = plugin.kind.section, plugin.name
+                contested |= {key} if by_name[key].source != BUILT_IN else set()
+    return Registry(tuple(by_name.values()), tuple(problems), frozenset(contested))
 
 
 def installed_entry_points() -> list[EntryPoint]:
@@ -115,7 +121,7 @@ def installed_entry_points() -> list[EntryPoint]:
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
     for module in (curricula, noises, backends, trackers):
-        yield partial(import_module, module.__name__), "sedd (built in)"
+        yield partial(import_module, module.__name__), BUILT_IN
     # In order of name, so that which plugin gets a contested name does not depend on the file system.
     for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
         owner = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
