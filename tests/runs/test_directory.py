@@ -76,6 +76,17 @@ def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_dropped(tiny, tmp
     assert run.metrics_file.read_text().count("\n") == 3
 
 
+@pytest.mark.parametrize("line", ['{"stop": 1}', '{"step": "1"}', "5", "null", '{"step": 1, "kind": "train"}'])
+def test_a_line_of_the_metrics_that_is_no_record_is_named_when_a_run_goes_on(tiny, tmp_path, line):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.fit(until=4, progress=False)
+    first, *rest = trainer.run.metrics_file.read_text().splitlines()
+    trainer.run.metrics_file.write_text("\n".join([first, line, *rest]) + "\n")
+    with pytest.raises(sedd.CheckpointError) as caught:
+        trainer.fit(progress=False)
+    assert (caught.value.file, caught.value.line) == (trainer.run.metrics_file, 2)
+
+
 def test_runs_begun_in_the_same_second_have_different_directories(tmp_path):
     names = [RunDirectory.fresh(tmp_path) for _ in range(4)]  # all before the first one is made
     with ThreadPoolExecutor(4) as threads:

@@ -191,8 +191,13 @@ class RunDirectory:
             return
         kept: list[dict[str, Any]] = []
         removed: list[dict[str, Any]] = []
-        for record in self.read_metrics():
-            (kept if record["step"] <= step and record.get("skipped", 0) <= skipped else removed).append(record)
+        for number, record in enumerate(self.read_metrics(), 1):
+            try:
+                is_kept = record["step"] <= step and record.get("skipped", 0) <= skipped
+            except (KeyError, TypeError) as error:
+                damage = f"not a metrics line ({type(error).__name__}: {error}); repair or remove it"
+                raise CheckpointError(damage, file=self.metrics_file, line=number) from None
+            (kept if is_kept else removed).append(record)
         if aside is not None:
             write_atomically(self.path / aside, _lines(removed))
         write_atomically(self.metrics_file, _lines(kept))

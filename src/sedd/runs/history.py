@@ -140,6 +140,8 @@ def _records(lines: Iterable[bytes], chosen: Mapping[int, int], count: int, file
             if number + 1 < count:
                 raise CheckpointError("not JSON; repair or remove this line", file=file, line=number + 1) from None
             continue
+        if not isinstance(record, dict):
+            raise CheckpointError("not a record; repair or remove this line", file=file, line=number + 1)
         yield record | ({STRIDE: chosen[number]} if chosen[number] > 1 else {})
 
 

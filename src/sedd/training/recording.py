@@ -14,7 +14,9 @@ from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import both_predictors, predictable
 from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
+from sedd.errors import CheckpointError
 from sedd.runs.directory import RunDirectory
+from sedd.runs.history import RecordError
 from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.step_report import StepReport
 from sedd.training.checkpointing import begin_options
@@ -59,8 +61,12 @@ class Recorder:
         self.monitor = Monitor(config, predictors)
         self._run, self._trackers, self._say = run, trackers, say
         written = run.read_metrics()
-        for record in written:
-            self.monitor.observe(record)
+        for number, record in enumerate(written, 1):
+            try:
+                self.monitor.observe(record)
+            except RecordError as error:
+                damage = f"not a metrics line of this version of sedd ({error}); repair it, or start a new run"
+                raise CheckpointError(damage, file=run.metrics_file, line=number) from None
         evaluated = EvaluatedRecord.of(config, data, step)
         if not written:
             self.write(DataRecord.of(config, data, evaluated).to_dict())
