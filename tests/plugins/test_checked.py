@@ -109,3 +109,42 @@ def test_more_noise_than_sigma_max_is_refused_and_an_infinite_rate_at_an_end_is_
     monkeypatch.setattr(Odd, "total", lambda self, t: 7.0 * t)
     with pytest.raises(sedd.PluginError, match="sigma_max"):
         checked_sigma(Odd(), ends)
+
+
+class Device(sedd.Backend):
+    """A device of a user, which is the CPU."""
+
+    type: Literal["device"] = "device"
+
+    def available(self) -> bool:
+        return True
+
+    def device(self, local_rank: int = 0) -> torch.device:
+        return torch.device("cpu")
+
+
+@pytest.mark.parametrize("method", ["available", "device", "fast_bfloat16", "prepare", "autocast", "memory", "seed"])
+def test_a_backend_that_raises_is_named(tiny, tmp_path, monkeypatch, method):
+    def fails(self: Device, *arguments: object) -> object:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(Device, method, fails)
+    with pytest.raises(sedd.PluginError, match=rf"device backend Device: {method}.*ZeroDivisionError: oh"):
+        sedd.Trainer(tiny().replace(device=Device()), run=tmp_path / "run").fit(progress=False)
+
+
+@pytest.mark.parametrize("method", ["device", "autocast", "memory", "process_group"])
+@pytest.mark.parametrize("wrong", [None, 1.0, [[]]])
+def test_a_backend_that_returns_nonsense_is_named(monkeypatch, method, wrong):
+    monkeypatch.setattr(Device, method, lambda self: wrong)
+    with pytest.raises(sedd.PluginError, match=rf"device backend Device: {method}"):
+        getattr(Device(), method)()
+
+
+def test_too_little_memory_is_no_fault_of_a_backend(monkeypatch):
+    def fails(self: Device) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Device, "prepare", fails)
+    with pytest.raises(MemoryError):
+        Device().prepare()

@@ -25,6 +25,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from torch import Tensor
 
 from sedd.plugins.effects import Effect
+from sedd.plugins.guarding import EXPECTED, guarded
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
@@ -129,6 +130,13 @@ class Backend(Part):
 
     priority: ClassVar[int] = 0
     """`device: auto` takes the available backend of the highest priority."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """The attribute; a method of a plugin is guarded, so that what goes wrong in it names the plugin."""
+        value = super().__getattribute__(name)
+        if name in EXPECTED and not type(self).__module__.startswith("sedd."):
+            return guarded(self, name, value)
+        return value
 
     @abstractmethod
     def available(self) -> bool:
