@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check lint types imports docs plugins format clean
+.PHONY: help demo test reliability check lint types imports docs plugins format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sample from it, report: minutes
 	rm -rf runs/demo
@@ -18,6 +18,9 @@ demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sampl
 
 test: $(VENV)/.dev  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+reliability: $(VENV)/.dev  ## Try faults by the thousand, and write docs/reliability.md: 20 minutes of two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability --write
 
 check: lint types imports docs  ## Lint, strict types, import layers, docs
 
