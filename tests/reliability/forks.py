@@ -44,6 +44,11 @@ def fork(action: Callable[[], object], log: Path) -> int:
 
 
 def _redirect(log: Path) -> None:
+    # What the row's own process does with signals, or what it was started with (in the background a shell ignores
+    # Ctrl-C), is not what a command in a terminal does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -62,11 +67,15 @@ def _leave(code: int) -> None:
 def wait(pid: int, seconds: float | None = None) -> int | None:
     """The exit code of a forked process, negative after a signal; None if it had to be killed after `seconds`."""
     deadline = None if seconds is None else time.monotonic() + seconds
-    while deadline is None or time.monotonic() < deadline:
-        found, status = os.waitpid(pid, 0 if deadline is None else os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+    try:
+        while deadline is None or time.monotonic() < deadline:
+            found, status = os.waitpid(pid, 0 if deadline is None else os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+    except BaseException:  # the time of the case is over
+        os.kill(pid, signal.SIGKILL)
+        raise
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return None

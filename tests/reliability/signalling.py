@@ -28,7 +28,7 @@ from tests.reliability.runs import OVERRIDES, configuration, digest, fresh, newe
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGHUP": signal.SIGHUP}
 REPEATS = 5
-SHORT = ("training.n_iters=40", "training.eval_every=10", "model.dropout=0.1")
+SHORT = ("training.n_iters=20", "training.eval_every=10", "model.dropout=0.1")
 LONG_EVALUATION = ("data.synthetic.sequences=2000", "data.holdout=0.5", "evaluation.sequences=1000",
                    "evaluation.masks=300", "training.eval_every=3")  # fmt: skip
 LONG_SAMPLING = ("sampling.at_steps=[3]", "sampling.count=20000", "sampling.steps=1000", "training.eval_every=1000")
@@ -159,7 +159,7 @@ def _check(phase: Phase, workdir: Path, straight: str) -> None:
         lost_unless(newest_step(out) >= phase.saved, f"saved at step {newest_step(out)}, expected {phase.saved}")
         said = (workdir / "log").read_text(errors="replace").lower()
         silent_unless(
-            "saved at step" in said or newest_step(out) == 40, f"where it is saved is not said: {said[-300:]}"
+            "saved at step" in said or newest_step(out) == 20, f"where it is saved is not said: {said[-300:]}"
         )
     if phase.resumed:
         in_fork(lambda: train(configuration(*SHORT), out, resume=True).state.step, workdir)
