@@ -27,6 +27,11 @@ LENGTHS = "length_counts"
 """In the manifest: how many sequences have each length. Stores of early versions lack it."""
 VERIFIED_AT_ONCE = 64 << 20
 """Bytes of a store that are read and hashed in a fraction of a second."""
+NEEDED: dict[str, type] = {
+    "alphabet": dict, "files": dict, "sequences": int, "letter_counts": list, "options": dict, "source": dict,
+    "tally": dict,
+}  # fmt: skip
+"""What every manifest has, and the type of each value."""
 HEADER = 128
 """Bytes of the `.npy` header before the offsets."""
 HASHED_AT_ONCE = 1 << 20
@@ -186,8 +191,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise DataError(f"store format {found}, this sedd reads up to {FORMAT}; upgrade sedd, or {REMEDY}", file=path)
-    needed = ("alphabet", "files", "sequences", "letter_counts", "options", "source", "tally")
-    if not isinstance(found, int) or any(key not in manifest for key in needed):
+    if not isinstance(found, int) or not all(isinstance(manifest.get(key), NEEDED[key]) for key in NEEDED):
         raise DataError(f"not the manifest of a token store; {REMEDY}", file=path / MANIFEST)
     files = manifest["files"]
     if not isinstance(files, dict) or not all(_describes_file(files.get(name)) for name in (TOKENS, OFFSETS)):

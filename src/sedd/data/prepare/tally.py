@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from sedd.errors import DataError
+
 REPAIRS = {
     "byte_order_mark": "byte order mark removed",
     "carriage_returns": "carriage returns read as line ends",
@@ -86,9 +88,18 @@ class Tally:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Tally:
-        """The inverse of `to_dict`."""
-        groups = {group: {name: Kind(*kind) for name, kind in data[group].items()} for group in GROUPS}
-        return cls(**{**data, **groups})
+        """The inverse of `to_dict`. Raises DataError if the data are no tally."""
+        try:
+            groups = {group: {name: Kind(*kind) for name, kind in data[group].items()} for group in GROUPS}
+            tally = cls(**{**data, **groups})
+            counts = [tally.read, tally.kept, tally.sequences, tally.residues]
+            counts += [kind.records for group in groups.values() for kind in group.values()]
+            if not all(type(count) is int for count in counts):
+                raise TypeError(f"numbers of records are {counts}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"the counts of what was read are damaged ({reason}); make the store again") from None
+        return tally
 
     def __str__(self) -> str:
         lines = [f"{self.read:,} read, {self.kept:,} kept, {self.lost:,} dropped; {self.residues:,} residues"]
