@@ -14,6 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from sedd import cli
+from sedd.data.prepare import tally as counts
 from sedd.runs import checkpoint, manifest
 from tests.data.test_store import write as write_store
 from tests.reliability.forks import fork, in_fork, wait
@@ -59,7 +60,7 @@ def malicious_inputs(scale: float, seed: int, workdir: Path) -> Result:
     (workdir / "good.fasta").write_text(">a\nACDEFGHIKL\n" * 9)
     random = Random(seed)
     groups = (_yaml, _special, _checkpoints, _sequences, _stores, _logs)
-    cases = [case for group in groups for case in sampled(list(group(workdir, random)), scale, random)]
+    cases = [case for group in groups for case in sampled(list(group(workdir, random)), 0.5 * scale, random)]
     tally = Tally(workdir, len(cases))
     for case in cases:
         with tally.case(f"{case.name}: sedd {' '.join(case.arguments)[:120]}"):
@@ -216,6 +217,7 @@ def _stores(workdir: Path, random: Random) -> Iterator[Case]:
     good = fresh(workdir, "good store")
     write_store(good, ["ACDEFGHIKL", "MNPQRSTVWY"] * 20)
     store, data = workdir / "attacked", json.loads((good / "manifest.json").read_bytes())
+    data["tally"] = counts.Tally().to_dict()
     commands = (["data", "verify", str(store)], _train("quickstart", f"data.train={store}", "data.valid=synthetic"))
     for name, changed in list(replaced(data))[::11]:
         for arguments in commands:
