@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import sedd
+from sedd.runs import checkpoint
 
 
 @pytest.fixture
@@ -90,3 +93,17 @@ def test_a_run_with_a_network_of_the_users_own_needs_it_to_load(run):
 def test_a_misspelt_choice_is_refused(run, wrong):
     with pytest.raises(sedd.ConfigError):
         sedd.load(run.run.path, **wrong)
+
+
+@pytest.mark.parametrize(
+    "change", [{"train": None}, {"train": {}}, {"lengths": None}, {"alphabet": 3}, {"train": {"step": "x"}}]
+)
+def test_a_checkpoint_with_right_hashes_and_alien_content_is_refused(tiny, tmp_path, change):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.fit(until=4, progress=False)
+    saved = checkpoint.read(checkpoint.listing(trainer.run.checkpoints)[-1])
+    forged = replace(saved, state={**saved.state, **change})
+    path = checkpoint.write(tmp_path / "run" / "checkpoints", 5, forged)
+    for given in (path, trainer.run.path):
+        with pytest.raises(sedd.SeddError):
+            sedd.load(given, which="latest")

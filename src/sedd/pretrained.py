@@ -30,6 +30,7 @@ from sedd.plugins.contracts import Backend
 from sedd.plugins.curricula import Constant
 from sedd.plugins.registry import registry
 from sedd.runs import checkpoint
+from sedd.runs.content import refusing_alien_content
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
 
@@ -227,6 +228,7 @@ class Pretrained:
         return Estimator(data, self.process, self.backend, self.device, length, count, masks, batch_size, seed)
 
 
+@refusing_alien_content
 def load(
     path: str | Path,
     *,
@@ -265,13 +267,11 @@ def load(
         )
     network.load_state_dict(dict(saved.tensors[weights]))
     network.eval().requires_grad_(False).to(place)
-    lengths = LengthDistribution.from_dict(saved.state["lengths"])
-    step = int(saved.state["train"]["step"])
-    counts = saved.state.get("token_counts")
-    token_counts = None if counts is None else np.array(counts, np.int64)
+    lengths, step = LengthDistribution.from_dict(saved.state["lengths"]), int(saved.state["train"]["step"])
     return Pretrained(
-        config, network, process, alphabet, lengths, backend, place, step, saved.state["data"], token_counts
-    )
+        config, network, process, alphabet, lengths, backend, place, step, saved.state["data"],
+        None if (counts := saved.state.get("token_counts")) is None else np.array(counts, np.int64),
+    )  # fmt: skip
 
 
 def _config(saved: Mapping[str, Any], device: str) -> Config:
