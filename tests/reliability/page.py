@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,4 +108,5 @@ def _list(items: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = re.sub(r"/\S*sedd-reliability-\w+/", "", text.replace(f"{ROOT}/", ""))  # no paths of a machine
     return text.replace("<", "&lt;").replace("[", "\\[").replace("*", "\\*").replace("`", "'")
