@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +238,44 @@ def test_a_truncated_file_is_one_message(keep, safe, tmp_path, monkeypatch, caps
     assert file.name in printed.replace("\n", "")
     assert "weights_only" not in printed
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "LFS"),
+        (b"<html>not found</html>", ""),
+        (pickle.dumps({"a": Code()}), ""),
+        (pickle.dumps({"a": Code()}, protocol=2), ""),
+    ],
+)
+def test_what_is_no_file_of_tensors_is_one_message(content, said, name, tmp_path, monkeypatch, capsys):
+    hub = sedd_hub(tmp_path / "hub", network().state_dict(), safe=name == "model.safetensors")
+    (hub / name).write_bytes(content)
+    printed = failed(monkeypatch, capsys, "import", "weights", hub, "--run", tmp_path / "run")
+    assert name in printed.replace("\n", "")
+    assert said in printed
+    assert not {"weights_only", "has run code", "arning"} & set(
+        re.findall(r"weights_only|has run code|arning", printed)
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_an_old_torch_is_read(tmp_path):
+    made = network()
+    hub = sedd_hub(tmp_path / "hub", made.state_dict())
+    torch.save(made.state_dict(), hub / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert same(loaded(hub, tmp_path / "run"), made)
+
+
+def test_links_are_followed_as_in_the_cache_of_the_hub(tmp_path):
+    made = network()
+    hub = sedd_hub(tmp_path / "hub", made.state_dict(), safe=True)
+    for number, name in enumerate(("config.json", "model.safetensors")):
+        (hub / name).rename(tmp_path / f"blob{number}")
+        (hub / name).symlink_to(tmp_path / f"blob{number}")
+    assert same(loaded(hub, tmp_path / "run"), made)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,8 @@ from torch import Tensor
 from sedd.errors import CheckpointError
 from sedd.files import check_regular
 
+LFS_POINTER = b"version https://git-lfs"
+
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a file of tensors, on the CPU.
@@ -23,6 +26,7 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: if it is damaged, has other objects than tensors, numbers and texts, or is not a mapping.
     """
     check_regular(path)
+    _refuse_pointer(path)
     content: Any = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise CheckpointError(f"has a {type(content).__name__}, expected names and tensors", file=path)
@@ -71,7 +75,9 @@ def _torch(path: Path) -> Any:
 
 def _loaded(file: IO[bytes], path: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about how the file was written
+            return torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file raises whatever its bytes lead to, OSError included
@@ -82,6 +88,13 @@ def _loaded(file: IO[bytes], path: Path) -> Any:
                 "the program that wrote it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')",
                 file=path,
             ) from None
-        reason = str(error).strip().partition("\n")[0][:120] or type(error).__name__
-        message = f"damaged, or no file of torch.save ({reason}); copy or download it again"
+        message = "damaged, or not a file of tensors that torch.save wrote; copy or download it again"
         raise CheckpointError(message, file=path) from None
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Raise CheckpointError for what a clone without Git LFS leaves in place of a large file."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            message = "a pointer of Git LFS, not the weights themselves; download them (`git lfs pull`)"
+            raise CheckpointError(message, file=path)
