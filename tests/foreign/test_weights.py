@@ -256,9 +256,7 @@ def test_what_is_no_file_of_tensors_is_one_message(content, said, name, tmp_path
     printed = failed(monkeypatch, capsys, "import", "weights", hub, "--run", tmp_path / "run")
     assert name in printed.replace("\n", "")
     assert said in printed
-    assert not {"weights_only", "has run code", "arning"} & set(
-        re.findall(r"weights_only|has run code|arning", printed)
-    )
+    assert re.findall(r"weights_only|has run code|warning", printed.lower()) == []
     assert not (tmp_path / "run").exists()
 
 
