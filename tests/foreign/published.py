@@ -18,6 +18,13 @@ N = 20
 SIZES = {"hidden_size": 16, "cond_dim": 8, "length": 12, "n_blocks": 2, "n_heads": 2, "dropout": 0.1}
 
 
+class Code:
+    """Its pickle would run code."""
+
+    def __reduce__(self):
+        return print, ("the pickle has run code",)
+
+
 def network(graph: str = "absorb", head: str = "score", n: int = N, seed: int = 0) -> Transformer:
     """A network with random weights, in every tensor."""
     curriculum = {"difficulty_ramp": "constant"}
@@ -75,3 +82,8 @@ def mdlm_hub(folder: Path, made: Transformer, n: int = N) -> Path:
     config = sizes | {"model_type": "mdlm", "vocab_size": n + 1, "time_conditioning": False}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    """Change keys of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
