@@ -1,4 +1,4 @@
-"""A trained model, loaded from a run or a checkpoint: sample from it, score sequences with it."""
+"""A trained model, loaded from a run, a checkpoint or an exported folder: sample from it, score sequences with it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
 from sedd.plugins.curricula import Constant
 from sedd.plugins.registry import registry
-from sedd.runs import checkpoint
 from sedd.runs.content import refusing_alien_content
+from sedd.runs.finding import find
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
 
@@ -240,7 +240,8 @@ def load(
     """Load a trained model.
 
     Args:
-        path: a run directory or one checkpoint in it.
+        path: a run directory, one checkpoint in it, or a folder that `sedd export` wrote, which has a single set of
+            weights.
         which: of a run: the checkpoint with the best held-out bound, or the latest.
         weights: averaged (`ema`) or raw (`model`).
         device: a device backend by name.
@@ -253,7 +254,7 @@ def load(
     for name, given, known in (("which", which, ("best", "latest")), ("weights", weights, ("ema", "model"))):
         if given not in known:
             raise ConfigError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
-    found, saved = _find(Path(path), which)
+    found, saved = find(Path(path), which)
     config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
     process = Process.of(config, alphabet.n)
@@ -282,19 +283,3 @@ def _config(saved: Mapping[str, Any], device: str) -> Config:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
         return Config(**data)
-
-
-def _find(path: Path, which: str) -> tuple[Path, checkpoint.Checkpoint]:
-    if (path / "manifest.json").exists():
-        return path, checkpoint.read(path)
-    latest = checkpoint.latest(path / "checkpoints")
-    if latest is None:
-        raise CheckpointError(f"{path} is neither a run with checkpoints nor a checkpoint; give one of these")
-    best = latest[1].state["train"]["best_step"]
-    if which == "best" and best is not None:
-        chosen = path / "checkpoints" / f"step-{best:08d}"
-        try:
-            return chosen, checkpoint.read(chosen)
-        except CheckpointError as error:
-            warnings.warn(f"{error}; using {latest[0].name} instead of the best", SeddWarning, stacklevel=3)
-    return latest

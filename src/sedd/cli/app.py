@@ -94,4 +94,4 @@ Which = Annotated[
     Literal["best", "latest"], typer.Option(help="Of a run: the checkpoint with the best bound, or the latest.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RunPath = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint in it.")]
+RunPath = Annotated[Path, typer.Argument(help="A run directory, one checkpoint in it, or an exported folder.")]

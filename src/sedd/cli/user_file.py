@@ -113,7 +113,10 @@ def is_plain(folder: Path) -> bool:
 
 
 def trained_on(model: Pretrained, sequences: Sequences) -> NDArray[np.bool_] | None:
-    """Which sequences the model was trained on, (sequences,); None if its training set is not there any more."""
+    """Which sequences the model was trained on, (sequences,); None if its training set is unknown, or not there any
+    more."""
+    if model.trained_on["train"] is None:
+        return None
     try:
         with DataProgress(err) as progress:
             dataset = open_data(model.config.data, seed=model.config.seed, progress=progress)

@@ -67,8 +67,9 @@ class Data(Section):
     valid: Annotated[Name | tuple[Name, ...] | None, Effect.LOCATION] = None
     """Held-out sequences, named like `train`; without them, the share `holdout` of the training sequences is held
     out."""
-    alphabet: Literal["protein", "esm", "text"] = "protein"
-    """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `text`: the characters that occur in the data."""
+    alphabet: Literal["protein", "esm", "text", "ids"] = "protein"
+    """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `text`: the characters that occur in the data; `ids`:
+    token ids as numbers separated by spaces, from 0 to the largest in the data, one sequence per line."""
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of the sequences that is held out, chosen by a hash of the sequence (or of its cluster)."""
     clusters: Annotated[Name | None, Effect.LOCATION] = None

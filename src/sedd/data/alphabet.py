@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,10 +26,14 @@ class Alphabet:
         array([0, 1, 2], dtype=uint8)
         >>> PROTEIN.decode([0, 1, PROTEIN.mask_id])
         'AC_'
+        >>> ids_alphabet(300).decode([299, 7, 300])
+        '299 7 _'
     """
 
     name: str
     symbols: tuple[str, ...]
+    separator: str = ""
+    """Between the symbols of a sequence in text. Where it is not empty, white space separates symbols that are read."""
 
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols) or "" in self.symbols:
@@ -68,6 +72,8 @@ class Alphabet:
 
     def encode_bytes(self, text: str | bytes) -> bytes:
         """`encode`, as the bytes that a token store holds."""
+        if self.separator:
+            return self._encode_words((text.decode("utf-8", "replace") if isinstance(text, bytes) else text).split())
         if self._table is None:
             return self._encode_wide(text.decode() if isinstance(text, bytes) else text)
         raw = text if isinstance(text, bytes) else text.encode("ascii", "replace")
@@ -87,17 +93,18 @@ class Alphabet:
         for position, number in enumerate(numbers):
             if not 0 <= number <= self.mask_id:
                 raise DataError(f"id {number} at position {position} is not in alphabet {self.name!r} (0..{self.n})")
-        return "".join([shown[number] for number in numbers])
+        return self.separator.join([shown[number] for number in numbers])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"name": self.name, "symbols": list(self.symbols)}
+        separator = {"separator": self.separator} if self.separator else {}
+        return {"name": self.name, "symbols": list(self.symbols)} | separator
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Alphabet:
         """The inverse of `to_dict`."""
         try:
-            return cls(str(data["name"]), tuple(map(str, data["symbols"])))
+            return cls(str(data["name"]), tuple(map(str, data["symbols"])), str(data.get("separator", "")))
         except (KeyError, TypeError) as error:
             raise DataError(f"not the description of an alphabet: {data!r}") from error
 
@@ -126,7 +133,21 @@ class Alphabet:
             raise self._unknown(text[int(unknown[0])], int(unknown[0]))
         return bytes(numbers[at].tobytes())
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    def _encode_words(self, words: Sequence[str]) -> bytes:
+        numbers = [self._numbers.get(word, self.mask_id) for word in words]
+        if self.mask_id in numbers:
+            position = numbers.index(self.mask_id)
+            raise self._unknown(words[position], position)
+        return np.array(numbers, self.dtype).tobytes()
+
     def _unknown(self, letter: str, position: int) -> DataError:
+        if self.separator:
+            known = f"{self.symbols[0]} to {self.symbols[-1]}, separated by white space"
+            return DataError(f"{letter[:40]!r} at position {position} is not in alphabet {self.name!r} ({known})")
         known = "".join(s for s in self.symbols if len(s) == 1)
         shown = known if len(known) <= 80 else f"{known[:77]}..."
         return DataError(f"{letter!r} at position {position} is not in alphabet {self.name!r} ({shown!r})")
@@ -142,3 +163,8 @@ ESM = Alphabet("esm", ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHW
 def text_alphabet(symbols: Iterable[str]) -> Alphabet:
     """The alphabet of a text: its characters, sorted by code point."""
     return Alphabet("text", tuple(sorted(set(symbols))))
+
+
+def ids_alphabet(n: int) -> Alphabet:
+    """The alphabet of a vocabulary whose symbols are not known: the numbers 0 to `n` - 1, separated by spaces."""
+    return Alphabet("ids", tuple(map(str, range(n))), " ")

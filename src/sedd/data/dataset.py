@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
 from sedd.data.order import Sequences
-from sedd.data.prepare.options import PrepareOptions, differences
+from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
 from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
 from sedd.data.prepare.sources import Source, find, is_pipe
 from sedd.data.prepare.tally import Tally
@@ -108,7 +108,7 @@ def open_whole(data: Data, name: Files, alphabet: Alphabet, *, progress: Progres
         format=data.format,
         min_length=data.min_length,
         chunk_length=data.chunk_length,
-        symbols=alphabet.symbols if data.alphabet == "text" else None,
+        symbols=alphabet.symbols if found_in_data(data.alphabet) else None,
     )
     store = _open(data, name, options, progress).train
     if store.alphabet != alphabet:

@@ -41,9 +41,10 @@ class DataStatistics:
     def usual(config: Config) -> DataStatistics:
         """Statistics of proteins in general, for a forecast without data. Raises ConfigError if the alphabet is that of
         a text, which depends on the text."""
-        if config.data.alphabet == "text":
+        if config.data.alphabet not in ("protein", "esm"):
             raise ConfigError(
-                "data.alphabet=text: which symbols there are only the text can say; give it with --data",
+                f"data.alphabet={config.data.alphabet}: which symbols there are only the data can say; give them with "
+                "--data",
                 keys=["data.alphabet"],
             )
         alphabet = PROTEIN if config.data.alphabet == "protein" else ESM

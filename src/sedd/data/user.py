@@ -50,9 +50,9 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
     source = by_position(source)
     if alphabet is None:
-        if data.alphabet == "text":
+        if data.alphabet not in ("protein", "esm"):
             raise DataError(
-                "your own data with data.alphabet=text: build a sedd.Dataset, which has an alphabet of its own"
+                f"your own data with data.alphabet={data.alphabet}: build a sedd.Dataset, which has its own alphabet"
             )
         alphabet = {"protein": PROTEIN, "esm": ESM}[data.alphabet]
     lengths = np.empty(len(source), np.int64)

@@ -136,7 +136,7 @@ class Forecast:
             return "above untrained"
         if loss > self.loss(step, "unigram"):
             return "above unigram"
-        protein = self.config.graph.type == "absorb" and self.config.data.alphabet != "text"
+        protein = self.config.graph.type == "absorb" and self.config.data.alphabet in ("protein", "esm")
         return "below any known model" if protein and loss < BEST_KNOWN * (high - low) else "below unigram"
 
     def _judge(self, step: int, loss: float) -> str:

@@ -53,6 +53,8 @@ def open_run_data(
         DataError: if they are nowhere, or are other sequences now.
         ConfigError: if an override is about something else.
     """
+    if trained_on["train"] is None:
+        raise DataError(f"{run}: its weights were imported, and what they were trained on is not known; name a file")
     folder = run.parent.parent if (run / "manifest.json").exists() else run
     found = list(_sections(config.data, folder, overrides))
     if not found:

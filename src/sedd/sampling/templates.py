@@ -99,8 +99,10 @@ def parse_sequence(text: str, alphabet: Alphabet, name: str) -> Ids:
 
 
 def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
-    if not text:
+    if not text.strip() if alphabet.separator else not text:
         raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC", about=name)
+    if alphabet.separator:
+        return _ids_of_words(text, alphabet, name)
     pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
     symbols = "".join(pieces[::2])
     if symbols.upper() != symbols and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
@@ -110,6 +112,18 @@ def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
     fixed = np.concatenate([np.append(np.full(len(piece), True), False) for piece in pieces[::2]])[:-1]
     ids = np.full(len(fixed), alphabet.mask_id, np.int64)
     ids[fixed] = _encoded(symbols, alphabet, name, text)
+    return ids
+
+
+def _ids_of_words(text: str, alphabet: Alphabet, name: str) -> Ids:
+    """Ids of a template whose symbols and marks are separated by white space, such as `12 _ _ 407`."""
+    words = np.array(text.split())
+    fixed = ~np.isin(words, _marks(alphabet))
+    ids = np.full(len(words), alphabet.mask_id, np.int64)
+    try:
+        ids[fixed] = alphabet.encode(" ".join(words[fixed]))
+    except DataError as error:
+        raise DataError(f"{name}: {error}; marks for what is to be drawn are {' '.join(_marks(alphabet))}") from None
     return ids
 
 
@@ -131,7 +145,7 @@ def _marks(alphabet: Alphabet) -> list[str]:
 
 
 def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -> list[tuple[str, str]]:
-    """Names and texts of the templates in a file or a pipe: FASTA, or for models of text one template per line.
+    """Names and texts of the templates in a file or a pipe: FASTA, or for models of text and of ids one per line.
 
     `mark`, a symbol in either case, is replaced by the alphabet's mask symbol: it marks residues to draw. A DataError
     if the file does not exist, cannot be read, or is empty, or `mark` is not a single symbol.
@@ -143,11 +157,12 @@ def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -
     with regular_file(path) as file:
         content = ByteStream(file).content(most=MOST_BYTES)
     try:
-        if alphabet.name == "text":
+        if alphabet.name == "text" or (alphabet.separator and not content.lstrip().startswith(b">")):
             lines = enumerate(content.decode("utf-8-sig").splitlines(), 1)
             templates = [(f"line-{number}", line) for number, line in lines if line]
         else:
-            templates = list(_records(path, content.decode("utf-8-sig", "backslashreplace").splitlines()))
+            lines_of_fasta = content.decode("utf-8-sig", "backslashreplace").splitlines()
+            templates = list(_records(path, lines_of_fasta, alphabet.separator))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not templates:
@@ -158,13 +173,13 @@ def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -
     return [(name, text.translate(drawn)) for name, text in templates]
 
 
-def _records(path: Path, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _records(path: Path, lines: Sequence[str], separator: str) -> Iterator[tuple[str, str]]:
     """The templates in lines of FASTA. The reader of training data would take the `>` of `<mask>` for a header."""
     name, pieces = "", list[str]()
     for number, line in enumerate(map(str.strip, lines), 1):
         if line.startswith(">"):
             if name:
-                yield name, "".join(pieces)
+                yield name, separator.join(pieces)
             name, pieces = (line[1:].split() or [f"line-{number}"])[0], []
         elif not name and line.startswith(("#", ";")):
             continue
@@ -173,4 +188,4 @@ def _records(path: Path, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
         else:
             pieces.append(line)
     if name:
-        yield name, "".join(pieces)
+        yield name, separator.join(pieces)

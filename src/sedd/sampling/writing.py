@@ -2,7 +2,8 @@
 
 A header is `sample-3f9a1c2e-1 key=value ... length=90 nfe=128`. The keys before `length` determine the sample, so that
 an interrupted file can be continued. The id has a hash of them and of the template: samples of several jobs have
-different ids, unless they are the same samples. A file whose name ends in `.gz`, `.bz2`, `.xz` or `.zst` is compressed.
+different ids, unless they are the same samples. Token ids are numbers separated by spaces, a sample in one line. A file
+whose name ends in `.gz`, `.bz2`, `.xz` or `.zst` is compressed.
 """
 
 from __future__ import annotations
@@ -105,8 +106,9 @@ def _complete(path: Path, file: IO[str], alphabet: Alphabet, describe: Describe)
     count, end = 0, 0
     while header := file.readline(LONGEST_HEADER):
         _check_header(path, header, _start(alphabet) + _header(*describe(count)))
-        body = file.read(_size(header, alphabet))
-        if not header.endswith("\n") or not body.endswith("\n") or len(body) < _size(header, alphabet):
+        size = _size(header, alphabet)
+        body = file.readline() if size is None else file.read(size)
+        if not header.endswith("\n") or not body.endswith("\n") or len(body) < (size or 1):
             break  # interrupted
         count, end = count + 1, end + len((header + body).encode())
     return count, end
@@ -123,8 +125,10 @@ def _check_header(path: Path, header: str, expected: str) -> None:
         )
 
 
-def _size(header: str, alphabet: Alphabet) -> int:
-    """Characters that follow a header, with line ends."""
+def _size(header: str, alphabet: Alphabet) -> int | None:
+    """Characters that follow a header, with line ends; None for one line of unknown length."""
+    if alphabet.separator:
+        return None
     length = header.rpartition(" length=")[2].split(" ")[0].strip()
     if not length.isdecimal():
         return 1
@@ -133,9 +137,11 @@ def _size(header: str, alphabet: Alphabet) -> int:
 
 def _record(identifier: str, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
     starts = range(0, len(text), LINE_WIDTH)
-    body = text if alphabet.name == "text" else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
+    one_piece = alphabet.name == "text" or alphabet.separator
+    body = text if one_piece else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
+    length = len(text.split() if alphabet.separator else text)
     ends = "".join(f" {key}={value}" for key, value in after.items())
-    return f"{_start(alphabet)}{_header(identifier, origin)} length={len(text)}{ends}\n{body}\n"
+    return f"{_start(alphabet)}{_header(identifier, origin)} length={length}{ends}\n{body}\n"
 
 
 def _header(identifier: str, origin: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from sedd.distributed.matching import mismatch
 from sedd.runs import checkpoint
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.differences import blocking_differences
+from sedd.runs.imported import is_imported
 from sedd.runs.state import TrainState
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def without_moments(trainer: Trainer) -> list[str]:
 
 def problem_with(trainer: Trainer, path: Path, saved: Checkpoint) -> str | None:
     """Why a checkpoint does not belong to the run of a trainer; None if it does. Needs its tensors."""
+    if is_imported(saved.state):
+        return "it has imported weights, and no state of an optimizer to go on from; start a new run"
     own = trainer.run.identity()
     if own and saved.run and own != saved.run:
         return f"it is of another run ({saved.run}; this one is {own}); remove it, or resume the run that it is of"

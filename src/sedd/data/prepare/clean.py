@@ -176,10 +176,17 @@ class Cleaner:
 
 
 class TextCleaner:
-    """Text has no policy, only `min_length`: the last chunk may be too short."""
+    """Text and token ids have no policy, only `min_length`: the last chunk of a text may be too short.
 
-    def __init__(self, *, min_length: int, source: str) -> None:
+    Args:
+        min_length: in symbols.
+        source: name of the file, for the tally.
+        words: whether white space separates the symbols; else each character is one.
+    """
+
+    def __init__(self, *, min_length: int, source: str, words: bool = False) -> None:
         self.min_length = min_length
+        self.words = words
         self.source = source
         self.tally = Tally()
 
@@ -189,12 +196,13 @@ class TextCleaner:
         self.tally.read += 1
         for kind in record.repairs:
             count(self.tally.repaired, kind, record.location(self.source))
-        if len(record.sequence) < self.min_length:
+        length = len(record.sequence.split() if self.words else record.sequence)
+        if length < self.min_length:
             count(self.tally.dropped, "short", record.location(self.source))
             return []
         self.tally.kept += 1
         self.tally.sequences += 1
-        self.tally.residues += len(record.sequence)
+        self.tally.residues += length
         return [record.sequence]
 
 

@@ -28,7 +28,7 @@ from sedd.data.prepare.readers import Chunk, read_chunks
 from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.records import Record, parse_record
 from sedd.data.prepare.tally import Kind, Tally
-from sedd.data.prepare.text import read_text
+from sedd.data.prepare.text import read_ids, read_text
 from sedd.errors import DataError
 
 _HOLDOUT = hashlib.blake2b(digest_size=8, key=b"sedd holdout")
@@ -239,9 +239,21 @@ def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, mi
     """The sequences of a text file, about `readers.CHUNK` characters at a time. Raises DataError with file and line, if
     the text cannot be read or has a character outside the alphabet."""
     text = read_text(stream, chunk_length=chunk_length)
-    together = max(1, readers.CHUNK // chunk_length)
+    yield from _encoded(stream, text, alphabet, together=max(1, readers.CHUNK // chunk_length), min_length=min_length)
+
+
+def encode_ids(stream: ByteStream, alphabet: Alphabet, *, min_length: int) -> Iterator[Encoded]:
+    """The sequences of a file of token ids. Raises DataError with file and line, if the file cannot be read or has
+    something else than ids of the alphabet."""
+    yield from _encoded(stream, read_ids(stream), alphabet, together=MOST_RECORDS, min_length=min_length)
+
+
+def _encoded(
+    stream: ByteStream, text: Iterator[Record], alphabet: Alphabet, *, together: int, min_length: int
+) -> Iterator[Encoded]:
+    """Encode records of `stream`, `together` of them at a time."""
     for first in text:
-        cleaner = TextCleaner(min_length=min_length, source=stream.path.name)
+        cleaner = TextCleaner(min_length=min_length, source=stream.path.name, words=bool(alphabet.separator))
         kept = [
             (record, sequence) for record in chain([first], islice(text, together - 1)) for sequence in cleaner(record)
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sedd.config.sections import Data, Residues
-from sedd.data.alphabet import ESM, PROTEIN, Alphabet, text_alphabet
+from sedd.data.alphabet import ESM, PROTEIN, Alphabet, ids_alphabet, text_alphabet
 from sedd.data.prepare.sources import find
 from sedd.data.store import describe_file
 from sedd.errors import DataError
@@ -29,9 +29,9 @@ class PrepareOptions:
     min_length: int = 2
     chunk_length: int = 256
     symbols: tuple[str, ...] | None = None
-    """Text: the alphabet, instead of the characters found in the source."""
+    """Text and ids: the alphabet, instead of the characters, or the largest id, found in the source."""
     symbols_also_in: tuple[Path, ...] = ()
-    """Text: more files whose characters belong to the alphabet too (held-out files of their own)."""
+    """Text and ids: more files whose symbols belong to the alphabet too (held-out files of their own)."""
 
     @classmethod
     def from_config(cls, data: Data) -> Self:
@@ -46,21 +46,26 @@ class PrepareOptions:
             format=data.format,
             min_length=data.min_length,
             chunk_length=data.chunk_length,
-            symbols_also_in=find(data.valid).files if data.valid is not None and data.alphabet == "text" else (),
+            symbols_also_in=find(data.valid).files if data.valid is not None and found_in_data(data.alphabet) else (),
         )
 
     def fixed_alphabet(self) -> Alphabet | None:
         """The alphabet, where it does not depend on the data."""
         if self.alphabet == "text":
             return None if self.symbols is None else text_alphabet(self.symbols)
+        if self.alphabet == "ids":
+            return None if self.symbols is None else ids_alphabet(len(self.symbols))
         return {"protein": PROTEIN, "esm": ESM}[self.alphabet]
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest: only what matters for this alphabet; files by name, size and hash."""
         own: dict[str, Any] = {"alphabet": self.alphabet, "holdout": self.holdout, "min_length": self.min_length}
-        if self.alphabet == "text":
-            own["chunk_length"] = self.chunk_length
-            own["symbols"] = None if self.symbols is None else "".join(self.symbols)
+        if found_in_data(self.alphabet):
+            if self.alphabet == "text":
+                own["chunk_length"] = self.chunk_length
+                own["symbols"] = None if self.symbols is None else "".join(self.symbols)
+            else:
+                own["symbols"] = None if self.symbols is None else len(self.symbols)
             more = [file_identity(path) for path in self.symbols_also_in]
             own["symbols_also_in"] = more[0] if len(more) == 1 else more or None
         else:
@@ -69,6 +74,11 @@ class PrepareOptions:
             own["column"] = self.column
             own["format"] = None if self.format == "auto" else self.format
         return own
+
+
+def found_in_data(alphabet: str) -> bool:
+    """Whether the symbols of this `data.alphabet` are those that occur in the data."""
+    return alphabet in ("text", "ids")
 
 
 def file_identity(path: Path | None) -> dict[str, Any] | None:

@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from sedd.data.alphabet import Alphabet, text_alphabet
+from sedd.data.alphabet import Alphabet, ids_alphabet, text_alphabet
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clusters import Clusters
-from sedd.data.prepare.encoding import Encoded, Work, encode_text, file_chunks, file_encoder, layout_repairs, work
+from sedd.data.prepare.encoding import (
+    Encoded,
+    Work,
+    encode_ids,
+    encode_text,
+    file_chunks,
+    file_encoder,
+    layout_repairs,
+    work,
+)
 from sedd.data.prepare.nucleotides import refuse_nucleotides
-from sedd.data.prepare.options import PrepareOptions, differences
+from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
 from sedd.data.prepare.parallel import cores, map_in_order
 from sedd.data.prepare.reading import SequenceFile, text_warning
 from sedd.data.prepare.sources import Source, find, is_pipe, regular_file
 from sedd.data.prepare.split import KEYS, SplitWriter
 from sedd.data.prepare.tally import Tally
-from sedd.data.prepare.text import read_characters
+from sedd.data.prepare.text import largest_id, read_characters
 from sedd.data.store import TokenStore, is_store, read_manifest
 from sedd.errors import DataError, SeddWarning
 from sedd.files import locked, sync_directory
@@ -167,7 +176,7 @@ class _Preparation:
             self.partial.unlink()  # ours is a directory; what a link points to is none of ours
         shutil.rmtree(self.partial, ignore_errors=True)  # of a process that was killed
         try:
-            alphabet = self.options.fixed_alphabet() or self._alphabet_of_text()
+            alphabet = self.options.fixed_alphabet() or self._alphabet_of_data()
             clusters = None if self.options.clusters is None else Clusters(self.options.clusters)
             threshold = int(self.options.holdout * KEYS) if self.options.holdout > 0 else None
             while (better := self._write(alphabet, clusters, threshold)) is not None:
@@ -177,9 +186,12 @@ class _Preparation:
         finally:
             shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _alphabet_of_text(self) -> Alphabet:
+    def _alphabet_of_data(self) -> Alphabet:
+        files = (*self.source.files, *self.options.symbols_also_in)
+        if self.options.alphabet == "ids":
+            return ids_alphabet(1 + max(largest_id(ByteStream(path)) for path in files))
         symbols: set[str] = set()
-        for path in (*self.source.files, *self.options.symbols_also_in):
+        for path in files:
             for text, _ in read_characters(ByteStream(path)):
                 symbols.update(text)
         return text_alphabet(symbols)
@@ -194,7 +206,7 @@ class _Preparation:
                     split.add(chunk)
                     self._report(chunk.done, split.tally)
             self._report(self.total, split.tally)
-            if alphabet.name != "text" and self.options.residues.nucleotides == "refuse":
+            if not found_in_data(self.options.alphabet) and self.options.residues.nucleotides == "refuse":
                 refuse_nucleotides(split.tally, self.source.path)
             split.check(self.source.path)
             if (better := split.better_threshold(self.source.path)) is None:
@@ -204,17 +216,21 @@ class _Preparation:
     def _encoded(self, alphabet: Alphabet) -> Generator[Encoded]:
         """The chunks of all files in their order, and after those of a file the repairs of its layout."""
         options, done = self.options, 0
-        if options.alphabet == "text":
+        if found_in_data(options.alphabet):
             for path in self.source.files:
                 stream = ByteStream(path)
-                for chunk in encode_text(
-                    stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length
-                ):
+                for chunk in self._encoded_text(stream, alphabet):
                     yield chunk._replace(done=done + chunk.done)
                 done += stream.total
                 yield layout_repairs(stream)._replace(done=done)
             return
         yield from map_in_order(work, self._chunks(alphabet), workers=self.workers)
+
+    def _encoded_text(self, stream: ByteStream, alphabet: Alphabet) -> Iterator[Encoded]:
+        options = self.options
+        if options.alphabet == "ids":
+            return encode_ids(stream, alphabet, min_length=options.min_length)
+        return encode_text(stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length)
 
     def _chunks(self, alphabet: Alphabet) -> Generator[Work]:
         options, done = self.options, 0

@@ -9,10 +9,11 @@ from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clean import Cleaner, TextCleaner
+from sedd.data.prepare.options import found_in_data
 from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.sources import Source
 from sedd.data.prepare.tally import DROPS
-from sedd.data.prepare.text import read_text
+from sedd.data.prepare.text import read_ids, read_text
 
 
 class SourceRecord(NamedTuple):
@@ -34,7 +35,7 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
     """The records of a source in order, as `sedd.data.open_whole` reads them with the same `data` and `alphabet`."""
     number = 0
     for path in source.files:
-        if data.alphabet == "text":
+        if found_in_data(data.alphabet):
             yield from _pieces_of_text(ByteStream(path), data)
             continue
         file = SequenceFile.of(path, column=data.column, lines=data.format == "lines")
@@ -46,7 +47,8 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
 
 
 def _pieces_of_text(stream: ByteStream, data: Data) -> Iterator[SourceRecord]:
-    text = TextCleaner(min_length=data.min_length, source=stream.path.name)
-    for record in read_text(stream, chunk_length=data.chunk_length):
+    ids = data.alphabet == "ids"
+    text = TextCleaner(min_length=data.min_length, source=stream.path.name, words=ids)
+    for record in read_ids(stream) if ids else read_text(stream, chunk_length=data.chunk_length):
         kept = len(text(record))
         yield SourceRecord(record.name, kept, "" if kept else DROPS["short"])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 from itertools import chain
 
+from sedd.data.alphabet import MAX_SYMBOLS
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.records import BOM, LONGEST_RECORD, Record
 from sedd.data.prepare.tally import count
@@ -108,6 +109,46 @@ def read_text(stream: ByteStream, *, chunk_length: int) -> Iterator[Record]:
         pending = pending[complete:]
     if pending:
         yield Record(f"chunk_{number}", pending, line, repairs)
+
+
+def read_ids(stream: ByteStream) -> Iterator[Record]:
+    """The sequences of a file of token ids: one on each line, or on the lines after each header `>name`.
+
+    A sequence is text with a space between ids, so that equal sequences are equal texts. Raises DataError as
+    `text_lines`.
+    """
+    name, start, pieces = "", 0, list[str]()
+    number = 0
+    for line, text in text_lines(stream):
+        if text.startswith(">"):
+            if name:
+                yield Record(name, " ".join(" ".join(pieces).split()), start)
+            number += 1
+            name, start, pieces = (text[1:].split() or [f"sequence_{number}"])[0], line, []
+        elif name:
+            pieces.append(text)
+        elif text.strip():
+            number += 1
+            yield Record(f"sequence_{number}", " ".join(text.split()), line)
+    if name:
+        yield Record(name, " ".join(" ".join(pieces).split()), start)
+
+
+def largest_id(stream: ByteStream) -> int:
+    """The largest token id in a file. Raises DataError as `read_ids`, and if something is no id or there is none."""
+    largest = -1
+    for record in read_ids(stream):
+        for word in str(record.sequence).split():
+            if not (word.isascii() and word.isdecimal()) or len(word) > len(str(MAX_SYMBOLS)):
+                raise DataError(
+                    f"{word[:40]!r} is no token id; expected numbers from 0 to {MAX_SYMBOLS - 1} separated by spaces",
+                    file=stream.path,
+                    line=record.line,
+                )
+            largest = max(largest, int(word))
+    if largest < 0:
+        raise DataError("no token ids; expected numbers separated by spaces", file=stream.path)
+    return largest
 
 
 def read_characters(stream: ByteStream) -> Iterator[tuple[str, tuple[str, ...]]]:

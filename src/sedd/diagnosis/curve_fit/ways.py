@@ -46,7 +46,7 @@ class Case:
         full = self.forecast.full
         untrained = full.untrained / max(full.mask_rate_max - full.mask_rate_min, 1e-12)
         config = self.forecast.config
-        protein = config.graph.type == "absorb" and config.data.alphabet != "text"
+        protein = config.graph.type == "absorb" and config.data.alphabet in ("protein", "esm")
         least = BEST_KNOWN if protein else 0.3 * min(untrained, 3.0)
         return max(math.log(untrained / least), 0.1)
 

@@ -1,0 +1,32 @@
+"""What a layout gives: tensors under the names of our network, and what the network needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of another program in our terms."""
+
+    layout: str
+    """Name of the layout, for people."""
+    file: Path
+    """The file with the weights."""
+    weights: str
+    """`ema`, `raw`, or `published` where there is a single set."""
+    tensors: Mapping[str, Tensor]
+    """By the names of `sedd.model.transformer.Transformer`."""
+    sections: Mapping[str, Any]
+    """Sections of a run file: graph, noise and model."""
+    n: int
+    """Symbols of the vocabulary, without MASK."""
+    step: int = 0
+    """Optimizer steps, as far as the file says."""
+    remarks: tuple[str, ...] = ()
+    """What was changed on the way, one sentence each."""
