@@ -496,5 +496,6 @@ def test_models_evaluated_on_other_sequences_are_not_paired(trained: dict[str, P
 def test_the_command_pairs_the_best_checkpoints(trained: dict[str, Path]) -> None:
     printed = sedd_(trained["a"], trained["b"], "--paired", "--sequences", "20", "--masks", "2", "--device", "cpu")
     assert "20 sequences: b less a is" in printed
-    made = json.loads(sedd_(trained["a"], trained["b"], "--paired", "--sequences", "20", "--json", "--device", "cpu"))
+    command = (trained["a"], trained["b"], "--paired", "--sequences", "20", "--json", "--device", "cpu")
+    made = json.loads(sedd_(*command).splitlines()[-1])
     assert made["paired"]["b"]["sequences"] == 20

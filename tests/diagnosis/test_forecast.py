@@ -334,9 +334,11 @@ WRONG = [
 def test_large_alphabets_are_forecast_where_there_is_a_closed_form(tiny):
     found = sedd.forecast(tiny(), symbols=5000, steps=[0])
     assert found.full.untrained == pytest.approx(found.full.mask_rate_max * math.log(5000), rel=1e-3)
-    for other in ("graph.type=uniform", "model.head=score"):
+    scaled = sedd.forecast(tiny("model.head=score"), symbols=5000, steps=[0])  # its output of 0 is the same predictor
+    assert scaled.full.untrained == pytest.approx(found.full.untrained)
+    for others in (("graph.type=uniform",), ("model.head=score", "model.scale_by_sigma=false")):
         with pytest.raises(sedd.ConfigError) as caught:
-            sedd.forecast(tiny(other), symbols=300)
+            sedd.forecast(tiny(*others), symbols=300)
         assert caught.value.keys == ("graph.type", "model.head")
 
 

@@ -14,6 +14,7 @@ from typer.models import CommandFunctionType
 from sedd import __version__
 from sedd.cli.console import be_quiet, out
 from sedd.config.run_file import presets
+from sedd.errors import ConfigError
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 Quiet = Annotated[
@@ -83,6 +84,9 @@ def config_names(incomplete: str) -> list[str]:
     return [name for name in (*presets(), *files) if name.startswith(incomplete)]
 
 
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", help="CONFIG by another way.", autocompletion=config_names)
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides such as optim.lr=3e-4 (values in YAML).")]
 DataOverrides = Annotated[
     list[str] | None,
@@ -95,3 +99,16 @@ Which = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, one checkpoint in it, or an exported folder.")]
+
+
+def chosen_config(word: str | None, option: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
+    """The configuration that a command names, as its first word or with `--config`, and the overrides.
+
+    Raises:
+        ConfigError: if it is named twice.
+    """
+    if option is None:
+        return word, overrides
+    if word is not None and "=" not in word:
+        raise ConfigError(f"{word} and --config {option}: name one configuration")
+    return option, [*filter(None, [word]), *overrides]

@@ -14,13 +14,14 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sedd.cli.app import AsJson, Device, Overrides, app, config_names
+from sedd.cli.app import AsJson, ConfigOption, Device, Overrides, app, chosen_config, config_names
 from sedd.cli.console import err, number, out, print_json, print_saved, table, working
 from sedd.config.config import Config
 from sedd.data import STRATA, Dataset, open_data
 from sedd.data.prepare.progress import DataProgress
-from sedd.diagnosis.api import dataset_of, forecast, load_without_advice
+from sedd.diagnosis.api import dataset_of, forecast_of
 from sedd.diagnosis.forecast import Forecast, Row
+from sedd.diagnosis.foreign import load_quietly
 from sedd.diagnosis.foresight import RULES
 from sedd.diagnosis.logs.reading import read_log
 from sedd.diagnosis.predictors import entropy
@@ -37,10 +38,11 @@ MEASURE_SECONDS = 20.0
 @app.command("forecast")
 def forecast_run(
     config: Annotated[
-        str,
+        str | None,
         typer.Argument(help="A preset (quickstart, uniref50, ...) or a YAML file.", autocompletion=config_names),
-    ],
+    ] = None,
     overrides: Overrides = None,
+    config_option: ConfigOption = None,
     data: Annotated[
         str | None, typer.Option(help="FASTA, text or store, for its token frequencies; default: data.train.")
     ] = None,
@@ -61,7 +63,11 @@ def forecast_run(
 ) -> None:
     """What the training loss will be at each step even if nothing is learnt: before you train."""
     # The advice on the configuration is printed below, not as warnings.
-    loaded = load_without_advice(config, *(overrides or []), *([f"device.type={device}"] if device else []))
+    config, overrides = chosen_config(config, config_option, overrides or [])
+    if config is None:
+        raise ConfigError("a forecast of what? Name a preset or a run file, such as sedd forecast uniref50")
+    source = load_quietly(config, *overrides, *([f"device.type={device}"] if device else []))
+    loaded = source.config
     expected = {} if expect is None else _expected(expect)
     rows = [] if steps is None else [_step(text, "--steps") for text in steps.split(",")]
     if measure and throughput is not None:
@@ -75,8 +81,8 @@ def forecast_run(
         err.print("Measuring some optimizer steps ...")
         throughput, measurement = measure_throughput(loaded, dataset)
     with working("working out the losses"):
-        implied = forecast(
-            loaded,
+        implied = forecast_of(
+            source,
             data=dataset,
             run=run,
             steps=rows or sorted(expected) or None,
@@ -176,6 +182,7 @@ def _sentences(implied: Forecast, measurement: str) -> Iterator[str]:
         step = f"{implied.residues_per_step:,.0f} residues per step"
         yield f"At {implied.throughput:,.0f} residues per second, {step}{measurement}."
     yield from (f"Note: {advice}." for advice in implied.config.advice())
+    yield from (f"Assumed: {note}" for note in implied.notes)
 
 
 def _draw(implied: Forecast, expected: Mapping[int, float], file: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sedd.cli.app import Device, Overrides, app, config_names
+from sedd.cli.app import ConfigOption, Device, Overrides, app, chosen_config, config_names
 from sedd.cli.console import err, working
 from sedd.cli.train_summary import print_summary
 from sedd.config.config import Config
@@ -42,6 +42,7 @@ def train(
         ),
     ] = None,
     overrides: Overrides = None,
+    config_option: ConfigOption = None,
     device: Device = None,
     # torchrun, under Python 3.11, takes `--run` for the beginning of its own `--run-path`.
     run: Annotated[
@@ -62,7 +63,7 @@ def train(
         reject_torchrun()
     if resume and run is None:
         run = RunDirectory.newest()
-    config, overrides = _words(config, overrides or [])
+    config, overrides = _words(*chosen_config(config, config_option, overrides or []))
     loaded = _configuration(
         config, [*overrides, *([f"device.type={device}"] if device else [])], run if resume else None
     )

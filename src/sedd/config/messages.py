@@ -47,6 +47,12 @@ SYNONYMS = {
 """Keys of sedd, and the names that other libraries have for them."""
 
 
+MOST_LINES = 10
+"""Lines of an error."""
+MOST_NAMES = 12
+"""Unknown keys of a section that an error names, where it has no line for each."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a configuration."""
@@ -54,6 +60,8 @@ class Problem:
     path: KeyPath
     """The keys that lead to it, as in a run file; empty if it is about no key."""
     text: str
+    unknown: bool = False
+    """Whether it is that the key is unknown."""
 
     def located(self, prefix: str) -> str:
         """The line of the error message; `prefix` is where the key was given."""
@@ -72,9 +80,30 @@ class InvalidConfigError(ConfigError):
     def of(problems: Sequence[Problem], where: Callable[[KeyPath], str] = lambda path: "") -> InvalidConfigError:
         """The error for `problems`; `where` tells the place of a key, for example ``"run.yaml:12: "``."""
         lines = [problem.located(where(problem.path)) for problem in problems]
+        if len(lines) > MOST_LINES:
+            lines = _fewer_lines(problems, where)
         error = InvalidConfigError("\n".join(lines), keys=[dotted(problem.path) for problem in problems])
         error.problems = problems
         return error
+
+
+def _fewer_lines(problems: Sequence[Problem], where: Callable[[KeyPath], str]) -> list[str]:
+    """At most `MOST_LINES` lines: the unknown keys of each section in one of them, and the first of all others."""
+    groups: dict[KeyPath, list[Problem]] = {}
+    for problem in problems:
+        if problem.unknown:
+            groups.setdefault(problem.path[:-1], []).append(problem)
+    others = [problem.located(where(problem.path)) for problem in problems if not problem.unknown]
+    unknown = []
+    for section, members in groups.items():
+        names = [str(problem.path[-1]) for problem in members]
+        shown = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES))
+        place = f"in {dotted(section)}" if section else "at the top"
+        unknown.append(f"{where(members[0].path)}unknown keys {place}: {shown}")
+    lines = [*others, *unknown]
+    if len(lines) <= MOST_LINES:
+        return lines
+    return [*lines[: MOST_LINES - 1], f"and {len(lines) - MOST_LINES + 1} more lines like these"]
 
 
 def dotted(path: KeyPath) -> str:
@@ -98,7 +127,7 @@ def _problem(item: Mapping[str, Any], model: type[BaseModel], data: Mapping[str,
     value, key = item.get("input"), dotted(path)
     match item["type"]:
         case "extra_forbidden":
-            text = f"unknown key {key!r}; {_suggestion(path, model, data)}"
+            return Problem(path, f"unknown key {key!r}; {_suggestion(path, model, data)}", unknown=True)
         case "not_installed":
             return _not_installed(path, value)
         case "missing":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -12,12 +13,16 @@ import yaml
 
 from sedd.config.config import Config
 from sedd.config.data_files import holds_sequences, train_command
+from sedd.config.foreign.recognise import recognised
 from sedd.config.layers import SHORT_FORMS, long_form, merged
 from sedd.config.messages import InvalidConfigError, KeyPath
-from sedd.config.yaml_bounds import MOST_BYTES
+from sedd.config.reading import read_text
 from sedd.config.yaml_lines import parse, parse_value
 from sedd.errors import ConfigError
-from sedd.files import read_bounded
+
+
+class ForeignFileError(ConfigError):
+    """A run file of another trainer where one of sedd is expected."""
 
 
 def presets() -> dict[str, str]:
@@ -105,7 +110,7 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], 
             f"{source}; to train another one like it: sedd train {path / 'config.yaml'}"
         )
     try:
-        text = read_bounded(path, most=MOST_BYTES).decode("utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         nearby = [entry.name for entry in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, [*built_in, *nearby], n=1)
@@ -113,11 +118,13 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], 
         raise ConfigError(
             f"{source}: there is no such file and no preset of that name.{suggestion} Presets are {', '.join(built_in)}"
         ) from None
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot be read ({error.strerror or error})") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"{source}: cannot be read as UTF-8 text ({error})") from None
-    return str(source), *parse(text, str(source))
+    data, lines = parse(text, str(source))
+    if (foreign := recognised(data)) is not None:
+        raise ForeignFileError(
+            f"{source}: a run file of {foreign.title}, not of sedd; convert it: sedd import config "
+            f"{shlex.quote(str(source))} -o run.yaml"
+        )
+    return str(source), data, lines
 
 
 def _nested(path: KeyPath, value: Any) -> dict[str, Any]:

@@ -162,9 +162,11 @@ class LrSchedule(Section):
     """The learning rate after the warm-up."""
 
     type: Literal["cosine", "constant"] = "cosine"
-    """`cosine`: it falls to `min_ratio` times its peak at the last step; `constant`: it stays at its peak."""
+    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak."""
     min_ratio: Fraction = 0.1
-    """With `cosine`: the learning rate at the last step, as a fraction of `optim.lr`."""
+    """With `cosine`: the learning rate at `end_step` and after it, as a fraction of `optim.lr`."""
+    end_step: Count | None = None
+    """With `cosine`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
 
 
 class Ema(Section):

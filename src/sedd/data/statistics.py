@@ -38,9 +38,12 @@ class DataStatistics:
         return DataStatistics(counts / counts.sum(), length, f"{len(dataset.train):,} training sequences")
 
     @staticmethod
-    def usual(config: Config) -> DataStatistics:
-        """Statistics of proteins in general, for a forecast without data. Raises ConfigError if the alphabet is that of
-        a text, which depends on the text."""
+    def usual(config: Config, symbols: int | None = None) -> DataStatistics:
+        """Statistics of proteins in general, for a forecast without data; of a text or ids those of `symbols` equally
+        frequent symbols in chunks of `model.length`. Raises ConfigError for these without `symbols`."""
+        if config.data.alphabet in ("text", "ids") and symbols is not None:
+            source = f"no data given: each of {symbols:,} symbols is taken to be equally frequent"
+            return DataStatistics(np.full(symbols, 1.0 / symbols), float(config.model.length), source)
         if config.data.alphabet not in ("protein", "esm"):
             raise ConfigError(
                 f"data.alphabet={config.data.alphabet}: which symbols there are only the data can say; give them with "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from sedd.config.config import Config
-from sedd.config.run_file import load_config
 from sedd.config.sections import Data
 from sedd.data import Dataset, open_data
 from sedd.data.prepare.preparing import Progress
@@ -23,12 +21,14 @@ from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast, make_forecast
+from sedd.diagnosis.foreign import LoadedConfig, load_any, load_quietly, loaded_config
+from sedd.diagnosis.foreign import load_without_advice as load_without_advice
 from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.judge import unseen
 from sedd.diagnosis.logs.reading import log_in, read_log
 from sedd.diagnosis.monitor import Monitor
 from sedd.diagnosis.predictors import Predictor, of_profile
-from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
+from sedd.errors import CheckpointError, ConfigError, DataError
 from sedd.files import bounded_lines
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import LONGEST_LINE, RecordError, read_metrics
@@ -55,7 +55,7 @@ def forecast(
     """The training loss that a configuration implies for an untrained and a unigram model, nats per residue.
 
     Args:
-        config: a `Config`, the name of a preset, or the path of a run file.
+        config: a `Config`, the name of a preset, or the path of a run file, of sedd or of another trainer.
         data: a FASTA or text file, a prepared store, or a `Dataset`, for the token frequencies and lengths. The default
             is `data.train` if it is given and exists, else the data of `run`, else the average of UniProtKB/Swiss-Prot.
         run: a run directory or its `metrics.jsonl`: the loss by mask rate of that model becomes a third predictor.
@@ -74,12 +74,26 @@ def forecast(
         >>> [round(row.untrained, 2) for row in forecast.rows]
         [0.3, 2.99]
     """
-    config = config if isinstance(config, Config) else load_config(config)
+    loaded = LoadedConfig(config) if isinstance(config, Config) else load_any(config)
+    return forecast_of(loaded, data=data, run=run, steps=steps, throughput=throughput, symbols=symbols)
+
+
+def forecast_of(
+    loaded: LoadedConfig,
+    *,
+    data: str | Path | Dataset | None = None,
+    run: str | Path | None = None,
+    steps: Sequence[int] | None = None,
+    throughput: float | None = None,
+    symbols: int | None = None,
+) -> Forecast:
+    """As `forecast`, for a configuration that is loaded, perhaps from the file of another trainer."""
+    config = loaded.config
     if throughput is not None and not 0.0 < throughput < float("inf"):
         raise ConfigError(f"throughput={throughput}: expected a number of residues per second above 0")
     dataset = data if isinstance(data, Dataset) else dataset_of(config, data)
     records = [] if run is None else _metrics(Path(run))[1]
-    statistics = _statistics(config, dataset, records)
+    statistics = _statistics(config, dataset, records, symbols or loaded.symbols)
     return make_forecast(
         config,
         statistics if symbols is None else statistics.among(symbols),
@@ -87,6 +101,7 @@ def forecast(
         trained=None if run is None else _trained(Path(run), records, config),
         throughput=throughput,
         facts=None if dataset is None else DataFacts.of(config, dataset),
+        notes=loaded.notes,
     )
 
 
@@ -156,12 +171,14 @@ def _names_data(section: Data) -> bool:
     return True
 
 
-def _statistics(config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]]) -> DataStatistics:
+def _statistics(
+    config: Config, dataset: Dataset | None, records: Sequence[dict[str, Any]], symbols: int | None = None
+) -> DataStatistics:
     if dataset is not None:
         return DataStatistics.of(dataset, longest=config.model.length)
     known = next((record for record in records if record.get("kind") == "data"), None)
     if known is None:
-        return DataStatistics.usual(config)
+        return DataStatistics.usual(config, symbols)
     counts = np.array(known["letter_counts"], np.float64)
     source = f"the {known['sequences']:,} training sequences of the run"
     return DataStatistics(counts / counts.sum(), float(known["mean_length"]), source)
@@ -191,18 +208,7 @@ def _recorded_config(run: Path) -> dict[str, Any]:
     return {name: section for name, section in config.items() if isinstance(section, dict)}
 
 
-def load_without_advice(source: str | Path, *overrides: str) -> Config:
-    """Load a configuration without the warnings on its settings, which are shown when it is trained."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SeddWarning)
-        return load_config(source, *overrides)
-
-
-def _loaded(config: Config | str | Path) -> Config:
-    return config if isinstance(config, Config) else load_without_advice(config)
-
-
-def _config_of(file: Path) -> Config:
+def _config_of(file: Path) -> LoadedConfig:
     """The configuration beside a metrics file."""
     recorded = RunDirectory(file.parent).config_file
     if not recorded.exists():
@@ -210,7 +216,7 @@ def _config_of(file: Path) -> Config:
             f"{file} has no config.yaml beside it; name the configuration it was trained with (config, --config)"
         )
     try:
-        return load_without_advice(recorded)
+        return load_quietly(recorded)
     except ConfigError as error:
         raise ConfigError(
             f"{error}\nInstall the plugins that the run was trained with, or name an equivalent configuration "
@@ -243,12 +249,16 @@ def _is_run(path: Path) -> bool:
 
 def _of_run(path: Path, config: Config | str | Path | None, symbols: int | None) -> Diagnosis:
     file, records = _metrics(path)
-    config = _config_of(file) if config is None else _loaded(config)
-    statistics = _statistics(config, None, records)
+    config = (loaded := _config_of(file) if config is None else loaded_config(config)).config
+    statistics = _statistics(config, None, records, symbols or loaded.symbols)
     statistics = statistics if symbols is None else statistics.among(symbols)
     has_profile = any(record.get("kind") == "train" and record.get("profile") for record in records)
     implied = make_forecast(
-        config, statistics, trained=_trained(path, records, config) if has_profile else None, throughput=_rate(records)
+        config,
+        statistics,
+        trained=_trained(path, records, config) if has_profile else None,
+        throughput=_rate(records),
+        notes=loaded.notes,
     )
     monitor = Monitor(config, {name: implied.predictors[name] for name in ("untrained", "unigram")})
     for number, record in enumerate(records, 1):
@@ -283,7 +293,8 @@ def _of_curve(
             f"{file}: a curve does not contain its configuration; name a preset or a run file with the same noise and "
             "curriculum (config, --config)"
         )
-    curve = read_log(file, loss=loss, unit=unit)
-    implied = forecast(_loaded(config), symbols=symbols, steps=[int(step) for step in curve.steps])
+    loaded = loaded_config(config, clock="theirs")
+    curve = read_log(file, loss=loss, unit=unit or loaded.unit)
+    implied = forecast_of(loaded, symbols=symbols, steps=[int(step) for step in curve.steps])
     fit, verdict = judge_curve(curve, implied)
     return Diagnosis(source=str(file), config=implied.config, verdict=verdict, forecast=implied, external_curve=fit)

@@ -103,13 +103,13 @@ class Diagnosis:
 
     @property
     def assumed(self) -> list[str]:
-        """The assumptions, one sentence each; of another program's log, what its reader decided comes first."""
+        """The assumptions, one sentence each: on the configuration of another program, on its log, then all others."""
         statistics = self.forecast.statistics
         assumptions = [f"Token frequencies: {statistics.source}, {len(statistics.frequencies)} symbols."]
         if self.external_curve is None:
-            return assumptions
+            return [*self.forecast.notes, *assumptions]
         fit = self.external_curve
-        assumptions = [*fit.curve.notes, *assumptions]
+        assumptions = [*self.forecast.notes, *fit.curve.notes, *assumptions]
         log = f"Losses: {fit.unit_words}, each of one step or the mean of the steps just before it."
         if fit.curve.unit is None:
             log += " The unit was inferred; name it with unit (--unit) to hold it fixed."

@@ -82,6 +82,8 @@ class Forecast:
     """Residues per second."""
     facts: DataFacts | None = field(default=None, repr=False)
     """What is known about the data and the network; None without data."""
+    notes: tuple[str, ...] = ()
+    """What was assumed about a run file of another trainer, one sentence each."""
 
     def loss(self, step: int, predictor: str = "unigram") -> float:
         """Expected training loss at an optimizer step, nats per residue."""
@@ -171,6 +173,7 @@ class Forecast:
             "throughput": self.throughput,
             "never_masked": self.config.prior_kept,
             "advice": self.config.advice(),
+            **({"assumed": list(self.notes)} if self.notes else {}),
         }
 
 
@@ -182,12 +185,13 @@ def make_forecast(
     trained: Predictor | None = None,
     throughput: float | None = None,
     facts: DataFacts | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Forecast:
     """The forecast of a configuration for given statistics of the data; `sedd.forecast` finds them.
 
     `steps` are the optimizer steps of the rows, by default a few that show the shape; `trained` is the profile of a
     trained model, as a third predictor; `throughput` in residues per second gives durations; `facts` are what
-    `Forecast.before_training` says more with.
+    `Forecast.before_training` says more with; `notes` say what was assumed about the run file.
 
     Raises:
         ConfigError: if a step is negative, or the alphabet has more than 256 symbols and there is no closed form.
@@ -219,6 +223,7 @@ def make_forecast(
         residues_per_step=residues,
         throughput=throughput,
         facts=facts,
+        notes=notes,
     )
 
 

@@ -60,6 +60,8 @@ def untrained(graph: Graph, model: Model) -> Predictor:
     """The uniform predictor: a new network, whose output is 0."""
     even = np.full(graph.n, 1.0 / graph.n)
     parametrization = Parametrization.of(model)
+    if _starts_uniform(graph, parametrization):
+        parametrization = Parametrization()  # an output of 0 is the same distribution, with a closed form
     return _constant(graph, parametrization, torch.zeros(parametrization.outputs(graph)), even)
 
 
@@ -71,7 +73,7 @@ def unigram(graph: Graph, frequencies: Array) -> Predictor:
 
 def predictable(graph: Graph, model: Model) -> bool:
     """Whether `both_predictors` takes no longer than moments: the alphabet is small, or there is a closed form."""
-    return graph.n <= MOST_SYMBOLS or _is_cross_entropy(graph, Parametrization.of(model))
+    return graph.n <= MOST_SYMBOLS or _starts_uniform(graph, Parametrization.of(model))
 
 
 def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
@@ -108,6 +110,11 @@ def entropy(frequencies: Array) -> float:
 def _is_cross_entropy(graph: Graph, parametrization: Parametrization) -> bool:
     """Whether P is the cross-entropy of masked residues, which does not depend on the mask rate."""
     return graph.has_mask and parametrization.head == "normalised"
+
+
+def _starts_uniform(graph: Graph, parametrization: Parametrization) -> bool:
+    """Whether an output of 0 is p(x0 | x_t) = 1/n of a mask: with the score head, where it is scaled by sigma."""
+    return graph.has_mask and (parametrization.head == "normalised" or parametrization.scale_by_sigma)
 
 
 def _constant(graph: Graph, parametrization: Parametrization, output: Tensor, frequencies: Array) -> Predictor:

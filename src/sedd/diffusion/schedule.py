@@ -50,7 +50,8 @@ class Schedule:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up to `optim.lr`, then `lr_schedule`."""
-        optim, schedule, total = self.config.optim, self.config.lr_schedule, self.config.training.n_iters
+        optim, schedule = self.config.optim, self.config.lr_schedule
+        total = schedule.end_step or self.config.training.n_iters
         if step < optim.warmup:
             return optim.lr * (step + 1) / optim.warmup
         if schedule.type == "constant":
