@@ -85,6 +85,18 @@ class Filter:
                 return np.asarray((values - self.amount * before) / (1.0 - self.amount))
         return values
 
+    def amplifies(self, count: int) -> Array:
+        """(count,): standard deviation of `undo` of independent errors of 1 in the values, at each value."""
+        lines = np.arange(1.0, count + 1.0)
+        match self.name:
+            case "cumulative mean":
+                return np.asarray(np.hypot(lines, lines - 1.0))
+            case "running mean":  # errors add up from window to window
+                return np.asarray(np.minimum(lines, self.amount) * np.sqrt(2.0 * np.ceil(lines / self.amount)))
+            case "exponential" | "exponential from the first loss":
+                return np.full(count, math.hypot(1.0, self.amount) / (1.0 - self.amount))
+        return np.ones(count)
+
     def log_jacobian(self, count: int) -> float:
         """Log of |det| of `undo` for that many values."""
         lines = np.arange(1, count + 1)

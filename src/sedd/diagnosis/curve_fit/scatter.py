@@ -29,6 +29,8 @@ LEAST_SPIKE = math.log(1.1)
 """Height of a spike in the logarithm of the loss."""
 SPIKE_SCALES = 5.0
 """Height of a spike in scales of the scatter."""
+MOST_ROUNDING = 0.3
+"""Share of the scatter of a line that the rounding of the log may be."""
 LEAST_LINES = 20
 """Lines below which a spike cannot be told from scatter."""
 POWERS = (0.0, -0.25, -0.5)
@@ -69,6 +71,10 @@ def scatter(series: Series, residuals: Array, expected_ratio: float) -> Scatter:
     spikes = _spikes(series)
     count = len(series.logs)
     signs: list[_Found] = [_many_spikes(series, spikes)]
+    # Where undoing a filter makes scatter of the rounding of the log, scatter says nothing of the training.
+    readable = float(np.max(series.rounded / series.scale, initial=0.0)) < MOST_ROUNDING
+    if not readable and series.filter.words:
+        return Scatter("", NEVER, None, 0.0, spikes)
     if count >= 3 * LEAST_SIDE:
         signs += [_growth(series, expected_ratio), _oscillation(series, residuals)]
     sign, gain, since, size = max(signs, key=lambda entry: entry[1])

@@ -22,6 +22,8 @@ USUAL_SCATTER = 0.03
 """Relative scatter of a logged loss that is expected before seeing any."""
 WEIGHT = 4.0
 """Lines that the expectation counts for."""
+MOST_DECIMALS = 5
+"""Decimals from which on the rounding of a log does not matter."""
 MANY = 100
 """Lines from which on spikes of up to five lines are told from the slow curve; below it of up to three."""
 FEW = 6
@@ -60,6 +62,8 @@ class Series:
     """(blocks,): robust mean of the log loss."""
     variance: Array
     """(blocks,): variance of `mean`."""
+    rounded: Array
+    """(points,): relative error of a line by the rounding of the log, which undoing a filter amplifies."""
     not_finite: NDArray[np.int64]
     """Steps of rows without a finite loss."""
 
@@ -114,8 +118,17 @@ def prepare(curve: Curve, forecast_logs: Array, filter_: Filter | None = None) -
         at=np.bincount(block_of, steps, count) / np.maximum(np.bincount(block_of, minlength=count), 1),
         mean=mean,
         variance=alike.mean * (DEGREES + 3.0) / (DEGREES + 1.0) / total,
+        rounded=resolution(saved) / math.sqrt(12.0) * before.filter.amplifies(len(rows)) / saved,
         not_finite=curve.steps[~np.isfinite(curve.losses)],
     )
+
+
+def resolution(values: Array) -> float:
+    """The step of ten to which values were rounded; 0 where they were not."""
+    for decimals in range(MOST_DECIMALS + 1):
+        if np.abs(np.round(values, decimals) - values).max(initial=0.0) < 1e-9:
+            return float(10.0**-decimals)
+    return 0.0
 
 
 def running_median(values: Array, width: int) -> Array:
