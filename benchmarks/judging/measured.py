@@ -30,6 +30,8 @@ NOTHING = 0.01
 """Harm or excess below which there is nothing that a verdict may name."""
 LARGE = 0.1
 """Harm or excess from which the evidence decides."""
+CERTAIN = ("mixed batch",)
+"""Faults that are computed and not estimated: to name them is right however little harm they do."""
 STILL = 0.01
 """Improvement of the bound in the second half of a run, nats per residue, below which it stands still."""
 
@@ -130,6 +132,8 @@ def truth_of(number: int, runs: dict[int, Measured]) -> Truth | None:
         accepted = [*fine, *accepted] if faultless else [*accepted, *fine, "inconclusive"]
     elif run.stands_still:
         accepted.append("plateau")
+    if run.facts["fault"] in CERTAIN and run is not twin:
+        accepted, faultless = [*run.facts["accepted"], *accepted], False
     onset = run.facts["onset"]
     return Truth(
         number, run.facts["fault"], tuple(dict.fromkeys(accepted)),
