@@ -18,6 +18,7 @@ from rich.table import Table
 import sedd
 from sedd.cli.console import table
 from sedd.config.sections import Training
+from sedd.data.prepare.source_records import SourceRecord
 from sedd.evaluation.likelihood import SequenceBound
 from sedd.evaluation.sequence_table import sequence_table
 from sedd.plain_text import SafeConsole, printable, spreadsheet_cell
@@ -103,10 +104,12 @@ def test_a_cell_is_no_formula(text, cell):
 
 def test_ids_in_a_csv_of_bounds_are_no_formulas(tmp_path):
     bound = SequenceBound(0, 5, 2.0, 0.1)
-    with sequence_table(tmp_path / "bounds.csv", iter(["=HYPERLINK(1)"])) as write:
+    with sequence_table(
+        tmp_path / "bounds.csv", iter([SourceRecord("=HYPERLINK(1)", 1), SourceRecord("=1+1", 0, "dropped")])
+    ) as write:
         write([bound])
     with (tmp_path / "bounds.csv").open(newline="") as file:
-        assert [row[0] for row in csv.reader(file)] == ["id", "'=HYPERLINK(1)"]
+        assert [row[0] for row in csv.reader(file)] == ["id", "'=HYPERLINK(1)", "'=1+1"]
 
 
 def test_a_header_of_a_sample_is_one_line_without_control_characters(tmp_path):

@@ -85,4 +85,4 @@ def _advance(named: Iterator[_Named], index: int, write: Callable[[Sequence[obje
 
 
 def _dropped(record: _Named) -> tuple[object, ...]:
-    return (record.name, "", "", "", "", "", f"dropped: {record.remark}")
+    return (spreadsheet_cell(record.name), "", "", "", "", "", f"dropped: {record.remark}")
