@@ -20,6 +20,7 @@ from sedd.errors import DiskError, OutOfMemoryError
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.step_report import StepReport
+from sedd.training import pending
 from sedd.training import trainer as trainer_module
 from sedd.training.deferral import signals_deferred
 from tests.conftest import TINY
@@ -232,7 +233,7 @@ ERRORS = {
 @pytest.mark.parametrize(("error", "expected"), ERRORS.values(), ids=ERRORS)
 def test_whatever_ends_a_run_saves_it_first_and_says_where(tiny, tmp_path, monkeypatch, capfd, error, expected, place):
     trainer = sedd.Trainer(tiny("training.eval_every=1000", "checkpoint.every=1000"), run=tmp_path / "run")
-    owner = trainer if place == "_evaluated" else trainer.train_step
+    owner = pending if place == "_evaluated" else trainer.train_step
     Interrupter(error, 6, after=False).patch(monkeypatch, owner, place)
     with pytest.raises(expected) as caught:
         trainer.fit()
