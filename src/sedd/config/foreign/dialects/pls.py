@@ -6,6 +6,7 @@ from typing import Any
 
 from sedd.config.foreign import conversions as to
 from sedd.config.foreign.dialect import Dialect, Dropped, Implied, NotExpressible, Rule, drop, only
+from sedd.config.foreign.family import FAMILY, IMPLIED
 from sedd.config.foreign.source import Source
 
 RAMPS = ("linear", "exponential", "cosine")
@@ -112,13 +113,13 @@ DIALECT = Dialect(
     }),
     rules=(
         # key of theirs, ours, conversion, why
+        *FAMILY,
         Rule("training.seed", "seed"),
         Rule("tokens", "data.alphabet", lambda source, value: "protein",
              "their symbols are amino acids, special and unused tokens; sedd has the 20 amino acids, and no pads"),
         Rule("data.train", "data.train", to.sequences, to.WRITE_DATA),
         Rule("data.valid", "data.valid", to.held_out),
         Rule("data.val_ratio", "data.holdout", holdout),
-        Rule("graph.type", "graph.type"),
         Rule("noise.type", "noise.type", to.noise_type("loglinear", "geometric", "cosine")),
         Rule("noise.sigma_min", "noise.sigma_min", to.sigma_min, to.why_sigma),
         Rule("noise.sigma_max", "noise.sigma_max", to.sigma_max, to.why_sigma),
@@ -126,32 +127,20 @@ DIALECT = Dialect(
         Rule("curriculum.preschool_time", "curriculum.preschool_time", preschool_time, to.why_clock),
         Rule("curriculum.probabilistic", "curriculum.mode", mode,
              "true warps t without importance weights; `bias` is the nearest, and has the weights"),
-        only("model.type", "ddit", why="the transformer that sedd has too", otherwise="another network than ddit"),
-        *(Rule(f"model.{key}", f"model.{key}") for key in (
-            "hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout", "scale_by_sigma")),
         Rule("model.n_blocks_prot", "model.n_blocks"),
         Rule("model.length", "model.length", length, lambda source, value: (
             "proteins are cut at data.max_protein_len" if length(source, value) != value else "")),
-        Rule("training.batch_size", "training.batch_size", to.micro_batch, to.why_batch),
-        Rule("training.accum", "training.accum", to.micro_batches, to.why_accum),
         Rule("training.n_iters", "training.n_iters", to.own_steps("training.n_iters"), to.why_clock),
         Rule("training.log_freq", "training.log_every", to.own_steps("training.log_freq"), to.why_clock),
         Rule("training.eval_freq", "training.eval_every", to.own_steps("training.eval_freq"), to.why_clock),
         Rule("training.snapshot_freq", "checkpoint.every", to.own_steps("training.snapshot_freq"), to.why_clock),
         Rule("training.snapshot_sampling", "sampling.every", to.sample_every, "samples are drawn at every snapshot"),
         Rule("training.ema", "ema.decay", why="theirs is saved and never restored, so a resumed run began it anew"),
-        only("training.weight", "standard", why="the weight dsigma/dt, which sedd has too",
-             otherwise="another weight than dsigma/dt"),
         only("training.task", "protein_only", why="sedd trains on proteins", otherwise="sedd trains on one sequence, "
              "not on pairs of protein and ligand"),
-        only("optim.optimizer", "AdamW", why="the optimizer of sedd", otherwise="sedd has AdamW alone"),
-        Rule("optim.lr", "optim.lr"),
         Rule("optim.warmup", "optim.warmup", warmup),
-        Rule("optim.weight_decay", "optim.weight_decay", why=to.decays_all),
         Rule("optim.grad_clip", "optim.grad_clip", clip, "their loss is a mean over all positions, pads included; "
              "sedd's one over residues"),
-        Rule("optim.beta1", "optim.beta1"),
-        Rule("optim.beta2", "optim.beta2"),
         Rule("optim.eps", "optim.eps"),
         Rule("lr_schedule.type", "lr_schedule.type", cosine, "a linear warm-up comes first, with optim.warmup"),
         Rule("lr_schedule.warmup_steps", "optim.warmup", to.updates("lr_schedule.warmup_steps")),
@@ -161,11 +150,6 @@ DIALECT = Dialect(
         Rule("memory.gradient_checkpointing", "training.activation_checkpointing"),
         Rule("memory.mixed_precision", "device.precision", precision,
              "auto is bfloat16, where the hardware has it, without a scaler"),
-        Rule("sampling.predictor", "sampling.predictor", to.noise_type(
-            "euler", "analytic", other="sedd has no such sampler")),
-        Rule("sampling.steps", "sampling.steps"),
-        Rule("sampling.noise_removal", "sampling.noise_removal"),
-        Rule("eval.batch_size", "evaluation.batch_size"),
         *drop("loglinear reads it, and its effect is in noise.sigma_max; other noises ignore it", "noise.eps"),
         *drop("its effect is in curriculum.difficulty_ramp", "curriculum.enabled"),
         *drop("its effect is in data.holdout", "data.train_ratio"),
@@ -177,22 +161,17 @@ DIALECT = Dialect(
         *drop("sedd has no ligands, structures and embeddings", "data.max_ligand_len", "data.use_structure",
               "data.vocab_size_protein", "data.vocab_size_ligand", "model.esm_dim", "model.molformer_dim",
               "model.n_blocks_lig"),
-        *drop("not used by sedd: the bound is in nats per residue", "eval", "graph.file", "graph.report_all"),
         *drop("device: auto takes the GPU; --device chooses another one", "model.device", "memory.max_memory_per_gpu"),
         *drop("sedd is started with torchrun", "ngpus"),
         *drop("data.cache is where sedd keeps prepared data", "data.cache_dir"),
-        *drop("a name", "model.name", "work_dir"),
-        *drop("sedd names its runs with --run", "hydra"),
         *drop("sedd logs what a diagnosis needs; trackers are in trackers", "monitoring", "wandb"),
     ),
     implied=(
+        *IMPLIED,
         Implied("data.holdout", from_train_ratio, "what is left of data.train_ratio"),
         Implied("noise.sigma_min", to.loglinear_start, "sigma(0) of their log-linear noise"),
         Implied("noise.sigma_max", to.loglinear_end, "sigma(1) = -log(eps) of their log-linear noise"),
         Implied("curriculum.difficulty_ramp", ramp, why_ramp),
-        Implied("model.head", "score", "their network gives the log-score"),
-        Implied("model.gate_init", 0.0, "their gates start at 0"),
-        Implied("training.accum", to.micro_batches, "their micro-batches are divided among the GPUs"),
         Implied("lr_schedule.type", "constant", "as in SEDD, where the file has no lr_schedule"),
         Implied("sampling.at_steps", [], "samples are drawn at snapshots"),
     ),
