@@ -13,7 +13,7 @@ from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import rules, trainers, words
 from sedd.diagnosis.curve_fit.context import Context
 from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
-from sedd.diagnosis.curve_fit.held_out import HeldOut, judge_held_out
+from sedd.diagnosis.curve_fit.held_out import judge_held_out
 from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, weigh
 from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured
@@ -44,10 +44,12 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
         fit = _as_configured(curve, forecast)
         broken = _broken(curve, None)
         return fit, broken or _too_few(int(usable.sum()), rules.alarms(fit, forecast, "inconclusive"))
-    found = _weighed(curve, forecast)
-    held = _held(curve, found, forecast)
-    added: Mapping[str, float] = held.evidence if held is not None else {}
-    judged = judgement(found, added)
+    found, judged = _weighed(curve, forecast)
+    held = judge_held_out(curve, found, judged.key, judged.point, forecast)
+    added: Mapping[str, float] = {}
+    if held is not None:
+        added = held.evidence
+        judged = judgement(found, added)
     fit = _fit(curve, forecast, found, judged)
     context = Context(fit, found, judged, held, forecast)
     verdict = _verdict(context)
@@ -63,28 +65,26 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
     return fit, replace(verdict, alarms=rules.alarms(fit, forecast, verdict.kind, verdict))
 
 
-def _weighed(curve: Curve, forecast: Forecast) -> Found:
-    """The evidence. What is wrong counts only if it is there under every filter that the log may have gone through."""
+def _weighed(curve: Curve, forecast: Forecast) -> tuple[Found, Judgement]:
+    """The evidence of the training losses, and what it says.
+
+    What is wrong counts only if it is there under every filter that the log may have gone through.
+    """
     found = weigh(curve, forecast)
-    harm = _harm(found)
+    judged = judgement(found, {})
     for filter_ in found.series.other_filters:
-        if harm < SUSPECT:
+        if _harm(judged) < SUSPECT:
             break
         other = weigh(curve, forecast, filter_)
-        if _harm(other) < harm:
-            found, harm = other, _harm(other)
-    return found
+        judged_so = judgement(other, {})
+        if _harm(judged_so) < _harm(judged):
+            found, judged = other, judged_so
+    return found, judged
 
 
-def _harm(found: Found) -> float:
+def _harm(judged: Judgement) -> float:
     """Probability that something is wrong with the model."""
-    probabilities = judgement(found, {}).decision.probabilities
-    return sum(value for kind, value in probabilities.items() if kind in WENT_WRONG)
-
-
-def _held(curve: Curve, found: Found, forecast: Forecast) -> HeldOut | None:
-    first = judgement(found, {})
-    return judge_held_out(curve, found, first.key, first.point, forecast)
+    return sum(value for kind, value in judged.decision.probabilities.items() if kind in WENT_WRONG)
 
 
 def _inside(verdict: Verdict, conditional: Verdict) -> str:
