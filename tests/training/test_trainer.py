@@ -22,12 +22,19 @@ from sedd.diffusion.schedule import Schedule
 from sedd.distributed.parallel import optimizer_state
 from sedd.plugins.contracts import Backend
 from sedd.runs import checkpoint
-from sedd.training.recording import Recorder, records_of
+from sedd.training.recording import Recorder, ends_window, pending_records
 from sedd.training.tracking import TrackerSessions
 from tests.conftest import TINY
 from tests.processes import environment
 
 TIMING = ("seconds", "residues_per_second")
+
+
+def records_of(trainer: sedd.Trainer, report: sedd.StepReport) -> list[dict[str, object]]:
+    """The records of a step, which counts as recorded from now on, as in `fit`."""
+    records = pending_records(trainer, report)
+    trainer.state = trainer.state.recorded(ends_window=ends_window(trainer, report))
+    return records
 
 
 def losses(trainer: sedd.Trainer) -> list[float]:

@@ -105,13 +105,6 @@ def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> 
             yield Recorder(run, config, trainer.data, trackers, say, step=trainer.state.step)
 
 
-def records_of(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
-    """The records of a step for the metrics file; the step counts as recorded from now on."""
-    records = pending_records(trainer, report)
-    trainer.state = trainer.state.recorded(ends_window=ends_window(trainer, report))
-    return records
-
-
 def pending_records(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
     """The records of a step for the metrics file; changes nothing."""
     state = trainer.state
