@@ -25,7 +25,7 @@ from sedd.files import write_atomically
 def import_config(
     theirs: Annotated[Path, typer.Argument(help="The run file (YAML) of SEDD, PLS, MDLM or D3-DNA.")],
     dialect: Annotated[
-        str, typer.Option(help="auto, sedd, pls, mdlm or d3: the trainer; by default told by the keys.")
+        str, typer.Option(help="auto, sedd, pls, mdlm or d3: the trainer; recognised by its keys by default.")
     ] = AUTO,
     output: Annotated[Path, typer.Option("--output", "-o", help="The run file to write.")] = Path("run.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Leave out what sedd cannot express.")] = False,

@@ -164,8 +164,8 @@ def read_samples(file: Path, column: str | None) -> tuple[list[str], Tally, Alph
         raise DataError(f"{file}: neither a run nor a FASTA file of samples")
     with regular_file(file) as path:
         form = SequenceFile.of(path, column=column)
-        letters = {letter for record in form.read() for letter in bytes(record.sequence).upper()}  # type: ignore[arg-type]
-        alphabet = ESM if letters & set(b"XBUZO") else PROTEIN
+        symbols = {symbol for record in form.read() for symbol in bytes(record.sequence).upper()}  # type: ignore[arg-type]
+        alphabet = ESM if symbols & set(b"XBUZO") else PROTEIN
         clean = Cleaner(alphabet, Residues(), min_length=1, source=file.name, alignment=form.alignment)
         sequences = [sequence.decode() for record in form.read() for sequence in clean(record)]
     if not sequences:

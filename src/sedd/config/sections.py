@@ -78,8 +78,8 @@ class Data(Section):
     column: Name | None = None
     """Tables (CSV, TSV, JSON lines, Parquet): title of the column that holds the sequences, or its number from 1."""
     format: Literal["auto", "lines"] = "auto"
-    """`lines`: a file of bare residues, without headers, is one sequence per line. All other formats are told by the
-    content of the file."""
+    """`lines`: a file of bare residues, without headers, is one sequence per line. All other formats are recognised by
+    the content of the file."""
     min_length: Count = 2
     """Shortest sequence that is kept, in residues; shorter ones are dropped and counted."""
     chunk_length: Count = 256

@@ -1,4 +1,4 @@
-"""What a dialect consists of: how its files are told, and a table of its keys."""
+"""What a dialect consists of: how its files are recognised, and a table of its keys."""
 
 from __future__ import annotations
 

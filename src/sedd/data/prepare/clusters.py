@@ -1,7 +1,7 @@
 """Which cluster a sequence belongs to: two sorted arrays of 64-bit hashes, 16 bytes per line of the file, and as much
 again if ids have accessions in them.
 
-Three formats are told apart by their content: `sequence id <tab> cluster id`; the table of MMseqs2, in which the
+Three formats are recognised by their content: `sequence id <tab> cluster id`; the table of MMseqs2, in which the
 representative of a cluster comes first and the member second; and the `.clstr` file of CD-HIT.
 """
 

@@ -1,4 +1,4 @@
-"""Recognizing DNA and RNA, which nothing else tells from proteins: all of their letters are amino acids too."""
+"""Recognizing DNA and RNA, which nothing else tells from proteins: all of their symbols are amino acids too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CODES = NUCLEOTIDES + b"RYSWKMBDHV"
 """Nucleotides and the ambiguity codes of IUPAC."""
 SURELY = 20
 """A sequence at least this long, of nothing but these, is no protein: of natural proteins fewer than one in 5,000
-begins with 20 residues without E, F, I, L, P and Q, and hardly any of them is rich in nucleotide letters."""
+begins with 20 residues without E, F, I, L, P and Q, and hardly any of them is rich in nucleotide symbols."""
 LEAST_SHARE = 0.8
-"""Share of `NUCLEOTIDES` among the letters; the others are ambiguity codes."""
+"""Share of `NUCLEOTIDES` among the symbols; the others are ambiguity codes."""
 NEARLY_ALL, MOST = 0.9, 0.5
 """Shares of a file's records from which it is refused, and warned of."""
 REMEDY = (
@@ -32,21 +32,21 @@ def is_nucleotides(sequence: bytes) -> bool:
     """Whether a sequence, as the file has it, is DNA or RNA; gaps, stops and case do not matter."""
     if len(sequence) < SURELY or sequence[:SURELY].upper().translate(None, CODES + b"-.*"):
         return False  # nearly every protein ends here
-    letters = sequence.upper().translate(None, b"-.*")
-    if len(letters) < SURELY or letters.translate(None, CODES):
+    symbols = sequence.upper().translate(None, b"-.*")
+    if len(symbols) < SURELY or symbols.translate(None, CODES):
         return False
-    bases = len(letters) - len(letters.translate(None, NUCLEOTIDES))
-    known = len(letters) - len(letters.translate(None, b"ACGTU"))
-    return bases >= LEAST_SHARE * len(letters) and 2 * known >= len(letters)
+    bases = len(symbols) - len(symbols.translate(None, NUCLEOTIDES))
+    known = len(symbols) - len(symbols.translate(None, b"ACGTU"))
+    return bases >= LEAST_SHARE * len(symbols) and 2 * known >= len(symbols)
 
 
 def may_be_nucleotides(
-    letters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    symbols: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Which sequences begin like nucleotides: so few proteins that these can be examined one by one.
 
     Args:
-        letters: (letters,), sequences of capital letters, one after the other.
+        symbols: (symbols,), sequences of capital symbols, one after the other.
         starts: (sequences,), where each begins.
         lengths: (sequences,), residues of each.
 
@@ -55,7 +55,7 @@ def may_be_nucleotides(
     """
     candidates = lengths >= SURELY
     for offset in range(SURELY):
-        candidates[candidates] = _IS_CODE[letters[starts[candidates] + offset]]
+        candidates[candidates] = _IS_CODE[symbols[starts[candidates] + offset]]
     return candidates
 
 

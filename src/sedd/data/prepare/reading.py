@@ -1,4 +1,4 @@
-"""One file of sequences as records, whatever its format: the format is told by the content, or refused by its name."""
+"""One file of sequences as records, whatever its format, which is recognised by the content, or refused by its name."""
 
 from __future__ import annotations
 

@@ -143,8 +143,8 @@ DIALECT = Dialect(
     ),
     implied=(
         Implied("data.train", to.YOUR_TEXT, "write the name of your file there"),
-        Implied("data.alphabet", "text", "their vocabulary has no letters; text is read as characters here, ids with "
-                "data.alphabet: ids"),
+        Implied("data.alphabet", "text", "their vocabulary has no characters; text is read as characters here, "
+                "ids with data.alphabet: ids"),
         Implied("graph.type", "absorb", "their process masks tokens"),
         Implied("noise.sigma_min", to.loglinear_start, "sigma(0) of their log-linear noise"),
         Implied("noise.sigma_max", to.loglinear_end, "sigma(1) of their log-linear noise, whose eps is 0.001"),

@@ -36,8 +36,8 @@ DIALECT = Dialect(
         *FAMILY,
         *SUMMED,
         Rule("tokens", "data.alphabet", text_or_protein,
-             "their vocabulary of {tokens} ids has no letters; text is read as characters here, and data.alphabet: ids "
-             "reads sequences of ids"),
+             "their vocabulary of {tokens} ids has no characters; text is read as characters here, and "
+             "data.alphabet: ids reads sequences of ids"),
         Rule("data.train", "data.train", to.text, to.WRITE_DATA),
         Rule("data.valid", "data.valid", to.held_out),
         Rule("noise.type", "noise.type", to.noise_type("loglinear", "geometric")),
