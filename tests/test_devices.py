@@ -58,6 +58,15 @@ def test_seeding_makes_draws_repeatable():
     assert draws[0] == draws[1]
 
 
+def test_a_backend_that_does_not_seed_changes_no_run(monkeypatch):
+    draws = []
+    for seed in (lambda self, number: None, Cpu.seed):
+        monkeypatch.setattr(Cpu, "seed", seed)
+        devices.seed_generators(Cpu(), 5)
+        draws.append(torch.rand(3).tolist())
+    assert draws[0] == draws[1]
+
+
 def test_a_backend_whose_check_fails_is_left_out_with_a_warning(monkeypatch):
     def broken(self):
         raise OSError("driver crashed")

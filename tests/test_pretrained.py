@@ -96,7 +96,18 @@ def test_a_misspelt_choice_is_refused(run, wrong):
 
 
 @pytest.mark.parametrize(
-    "change", [{"train": None}, {"train": {}}, {"lengths": None}, {"alphabet": 3}, {"train": {"step": "x"}}]
+    "change",
+    [
+        {"train": None},
+        {"train": {}},
+        {"train": {"step": "x"}},
+        {"alphabet": 3},
+        {"lengths": None},
+        {"lengths": {"quantiles": []}},
+        {"lengths": {"quantiles": [8, 0]}},
+        {"lengths": {"quantiles": [24, 8]}},
+        {"lengths": {"quantiles": ["8"]}},
+    ],
 )
 def test_a_checkpoint_with_right_hashes_and_alien_content_is_refused(tiny, tmp_path, change):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")

@@ -48,6 +48,13 @@ def choose(backend: Backend) -> Backend:
     return backend.model_copy(update={"precision": "bfloat16" if backend.fast_bfloat16() else "float32"})
 
 
+def seed_generators(backend: Backend, seed: int) -> None:
+    """Seed torch's generators on all devices, then those that only the backend knows of: a plugin whose `seed` does
+    nothing changes no run."""
+    torch.manual_seed(seed)
+    backend.seed(seed)
+
+
 def _available() -> list[type[Backend]]:
     """The installed backends whose device this machine has."""
     available = []

@@ -140,6 +140,23 @@ def test_a_store_made_otherwise_is_refused_with_the_differences(fasta: Path, tmp
     assert caught.value.file == tmp_path / "store"
 
 
+def test_an_endless_file_of_clusters_is_refused_before_it_is_read_to_its_end(fasta: Path, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.tsv"
+    with endless.open("wb") as file:
+        file.truncate(2**40)  # sparse: it takes no space, and hours to read
+    with pytest.raises(DataError, match="a line of more than"):
+        opened(train=str(fasta), clusters=str(endless), cache=str(tmp_path / "cache"))
+
+
+def test_changed_clusters_are_prepared_anew(fasta: Path, tmp_path: Path, cache: Path) -> None:
+    clusters = tmp_path / "c.tsv"
+    for prepared, size in enumerate((5, 5, 4), 1):
+        clusters.write_text("".join(f"s{i}\t{i // size}\n" for i in range(100)))
+        for _ in range(2):
+            opened(train=str(fasta), clusters=str(clusters))
+        assert len(list(cache.iterdir())) == prepared
+
+
 def test_a_store_made_with_clusters_needs_no_cluster_file_to_be_opened(fasta: Path, tmp_path: Path) -> None:
     clusters = tmp_path / "c.tsv"
     clusters.write_text("".join(f"s{i}\t{i // 5}\n" for i in range(100)))

@@ -248,6 +248,18 @@ def test_whatever_ends_a_run_saves_it_first_and_says_where(tiny, tmp_path, monke
         assert caught.value.file == Path("some/file")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device", "some/file")])
+def test_what_fails_before_the_first_step_is_explained_and_another_fit_goes_on(tiny, tmp_path, monkeypatch, error):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    with monkeypatch.context() as patched:
+        Interrupter(error, 1, after=True).patch(patched, RunDirectory, "append")
+        with pytest.raises((OutOfMemoryError, DiskError)):
+            trainer.fit(progress=False)
+    trainer.fit(until=2, progress=False)
+    kinds = [record["kind"] for record in trainer.run.read_metrics()]
+    assert kinds.count("data") == 1
+
+
 def test_what_a_step_without_memory_held_is_released_before_saving(tiny, tmp_path, monkeypatch):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
     alive: list[int] = []

@@ -18,7 +18,7 @@ from sedd.data.alphabet import Alphabet
 from sedd.data.order import Sequences
 from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
 from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
-from sedd.data.prepare.sources import Source, find, is_pipe
+from sedd.data.prepare.sources import Source, file_state, find, is_pipe
 from sedd.data.prepare.tally import Tally
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
@@ -223,6 +223,6 @@ def _cache_name(source: Source, options: PrepareOptions) -> str:
     """A directory name that is unique to the files, their state, and the options. The state has the time at which a
     file was last changed in any way (ctime), so that a file of equal size and time is not taken for the one before."""
     places = [str(file.resolve()) for file in source.files]
-    identity = [FORMAT, places, source.state(), options.to_dict()]
+    identity = [FORMAT, places, source.state(), options.to_dict(file_state)]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
     return f"{source.files[0].name.split('.')[0]}-{digest}"

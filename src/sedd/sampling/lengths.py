@@ -52,5 +52,10 @@ class LengthDistribution:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> LengthDistribution:
-        """The inverse of `to_dict`."""
-        return LengthDistribution(tuple(data["quantiles"]))
+        """The inverse of `to_dict`. Raises ValueError unless there are rising lengths of at least 1 residue."""
+        quantiles = tuple(data["quantiles"])
+        if not quantiles or not all(type(length) is int and length >= 1 for length in quantiles):
+            raise ValueError(f"quantiles of length: expected whole numbers of at least 1, got {quantiles!r:.80}")
+        if list(quantiles) != sorted(quantiles):
+            raise ValueError("quantiles of length: they fall")
+        return LengthDistribution(quantiles)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -43,10 +43,29 @@ def saved_on_failure(trainer: Trainer, say: Callable[[str], None]) -> Iterator[N
             error.add_note(where)
             if trainer.world.is_main:
                 say(where)
-        explained = _explained(error, trainer, where)
-        if explained is error:
-            raise
-        raise explained from error
+        _raise(error, trainer, where)
+
+
+@contextmanager
+def explained_failure(trainer: Trainer) -> Iterator[None]:
+    """A context for what comes before the first step: its errors are explained as by `saved_on_failure`, and nothing is
+    saved, since the run directory may be another's.
+
+    Raises:
+        OutOfMemoryError: in place of the errors of torch, NumPy and Python for that.
+        DiskError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except Exception as error:
+        _raise(error, trainer, f"No step was begun; {_resume(trainer)}")
+
+
+def _raise(error: BaseException, trainer: Trainer, where: str) -> NoReturn:
+    explained = _explained(error, trainer, where)
+    if explained is error:
+        raise error
+    raise explained from error
 
 
 def _save(trainer: Trainer, error: BaseException) -> str:

@@ -99,6 +99,7 @@ def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> 
     config, run = trainer.config, trainer.run
     with run.lock():
         run.begin(config, resume=resume, step=trainer.state.step, **begin_options(trainer))
+        trainer._owns_run = True  # already now: another `fit` goes on, whatever fails from here on
         run.clean()
         run.rewind(*trainer.state.recorded_until)
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:

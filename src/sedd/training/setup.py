@@ -9,6 +9,7 @@ from sedd.config.config import Config
 from sedd.data import Batches, Dataset, Sequences, open_data
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.user import UserData, user_dataset
+from sedd.devices import seed_generators
 from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
 from sedd.model.transformer import Transformer
@@ -48,7 +49,7 @@ def make_network(
         ConfigError: if it has no parameters to train.
     """
     if model is None:
-        backend.seed(seed_for(config.seed, "weights"))
+        seed_generators(backend, seed_for(config.seed, "weights"))
         model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
     model = model.to(device)
     if not any(parameter.requires_grad for parameter in model.parameters()):

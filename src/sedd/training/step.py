@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sedd.config.config import Config
 from sedd.data import Cursor
+from sedd.devices import seed_generators
 from sedd.diffusion.loss import is_selective, score_entropy_loss
 from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, widths
 from sedd.diffusion.process import Process
@@ -174,7 +175,7 @@ class TrainStep:
         selective = is_selective(self.network)
         for micro_step in inputs.micro_steps:
             micro_batch = micro_step.micro_batch
-            self.backend.seed(micro_step.seed)
+            seed_generators(self.backend, micro_step.seed)
             with self.parallel.gradient_sync(enabled=micro_batch.last):
                 with self.backend.autocast():
                     loss = score_entropy_loss(

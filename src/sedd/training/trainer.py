@@ -42,7 +42,7 @@ from sedd.training.consistency import Beginning, settle
 from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator, showing_evaluations
-from sedd.training.failsafe import saved_on_failure
+from sedd.training.failsafe import explained_failure, saved_on_failure
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer import make_optimizer
@@ -170,7 +170,8 @@ class Trainer:
                 Display(config.training, step=self.state.step, compiled=self.compiled, enabled=shown)
             )
             stack.enter_context(showing_evaluations(self, display.doing))
-            recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
+            with explained_failure(self):
+                recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
             self._owns_run = True  # so that a second `fit` goes on where the first one stopped
             stack.enter_context(saved_on_failure(self, display.say))
             samples = SamplesAtSteps(self, display.say, display.doing)

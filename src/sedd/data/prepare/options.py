@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -57,8 +58,13 @@ class PrepareOptions:
             return None if self.symbols is None else ids_alphabet(len(self.symbols))
         return {"protein": PROTEIN, "esm": ESM}[self.alphabet]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the manifest: only what matters for this alphabet; files by name, size and hash."""
+    def to_dict(self, describe: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
+        """For the manifest: only what matters for this alphabet; files by name, size and hash, or as `describe` says.
+
+        Raises:
+            DataError: if a file cannot be read.
+        """
+        describe = describe or file_identity
         own: dict[str, Any] = {"alphabet": self.alphabet, "holdout": self.holdout, "min_length": self.min_length}
         if found_in_data(self.alphabet):
             if self.alphabet == "text":
@@ -66,11 +72,11 @@ class PrepareOptions:
                 own["symbols"] = None if self.symbols is None else "".join(self.symbols)
             else:
                 own["symbols"] = None if self.symbols is None else len(self.symbols)
-            more = [file_identity(path) for path in self.symbols_also_in]
+            more = [describe(path) for path in self.symbols_also_in]
             own["symbols_also_in"] = more[0] if len(more) == 1 else more or None
         else:
             own["residues"] = self.residues.model_dump()
-            own["clusters"] = file_identity(self.clusters)
+            own["clusters"] = None if self.clusters is None else describe(self.clusters)
             own["column"] = self.column
             own["format"] = None if self.format == "auto" else self.format
         return own
@@ -81,10 +87,8 @@ def found_in_data(alphabet: str) -> bool:
     return alphabet in ("text", "ids")
 
 
-def file_identity(path: Path | None) -> dict[str, Any] | None:
-    """Name, size and sha256 of a file that is named in the options."""
-    if path is None:
-        return None
+def file_identity(path: Path) -> dict[str, Any]:
+    """Name, size and sha256 of a file that is named in the options. Raises DataError if it cannot be read."""
     try:
         return {"name": path.name, **describe_file(path)}
     except OSError as error:

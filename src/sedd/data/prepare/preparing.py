@@ -167,7 +167,7 @@ class _Preparation:
         self.total = source.size
         default = min(cores(), MOST_WORKERS) if self.total >= PARALLEL_FROM else 1
         self.workers = default if workers is None else workers
-        self.state, self.options_identity = source.state(), options.to_dict()
+        self.state = source.state()
         self.partial = out.parent / f".{out.name}.partial"
 
     def run(self) -> None:
@@ -178,6 +178,8 @@ class _Preparation:
         try:
             alphabet = self.options.fixed_alphabet() or self._alphabet_of_data()
             clusters = None if self.options.clusters is None else Clusters(self.options.clusters)
+            # Only now: what is no file of clusters at all is refused before it is read to its end.
+            self.options_identity = self.options.to_dict()
             threshold = int(self.options.holdout * KEYS) if self.options.holdout > 0 else None
             while (better := self._write(alphabet, clusters, threshold)) is not None:
                 shutil.rmtree(self.partial)

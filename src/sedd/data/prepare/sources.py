@@ -39,14 +39,14 @@ class Source:
 
     def state(self) -> dict[str, Any]:
         """Name, size and times of change: those of a single file, or a list of them."""
-        states = [_state(file) for file in self.files]
+        states = [file_state(file) for file in self.files]
         if self.files == (self.path,):
             return states[0]
         return {"name": self.path.name, "size": self.size, "files": states}
 
     def described(self, *, cancelled: Event | None = None) -> dict[str, Any]:
         """`state`, with the sha256 of each file. Raises InterruptedError soon after `cancelled` was set."""
-        described = [_state(file) | describe_file(file, cancelled=cancelled) for file in self.files]
+        described = [file_state(file) | describe_file(file, cancelled=cancelled) for file in self.files]
         if self.files == (self.path,):
             return described[0]
         digest = hashlib.sha256("".join(one["sha256"] for one in described).encode()).hexdigest()
@@ -60,13 +60,21 @@ class Source:
         return len(known) == len(self.files) and all(map(_is_as_recorded, self.files, known))
 
 
-def _state(file: Path) -> dict[str, Any]:
-    found = file.stat()
+def file_state(file: Path) -> dict[str, Any]:
+    """Name, size and times of a file: cheap, and different after it was changed in any way.
+
+    Raises:
+        DataError: if there is no such file.
+    """
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", file=file) from error
     return {"name": file.name, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
 
 
 def _is_as_recorded(file: Path, recorded: dict[str, Any]) -> bool:
-    state = _state(file)
+    state = file_state(file)
     if state["size"] != recorded["size"]:
         return False
     times = ("mtime_ns", "ctime_ns")
