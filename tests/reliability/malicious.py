@@ -14,6 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from sedd import cli
+from sedd.data.prepare import sources
 from sedd.data.prepare import tally as counts
 from sedd.runs import checkpoint, manifest
 from tests.data.test_store import write as write_store
@@ -92,6 +93,7 @@ def _command(arguments: list[str], workdir: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     os.environ["XDG_CACHE_HOME"] = str(workdir / "cache")
     os.chdir(workdir)
+    sources.WAIT_FOR_WRITER = 2.0  # nothing will ever write to the pipes here
     sys.argv = ["sedd", *arguments]
     cli.main()
 

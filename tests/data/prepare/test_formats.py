@@ -8,12 +8,13 @@ import lzma
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from sedd.config.sections import Residues
-from sedd.data.prepare import formats
+from sedd.data.prepare import formats, sources
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.prepare.preparing import Prepared, prepare
 from sedd.data.prepare.reading import SequenceFile
@@ -310,6 +311,32 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     found = prepare(pipe, tmp_path / "out", options=PrepareOptions(holdout=0.3))
     writer.join()
     assert len(found.train) + len(found.valid or ()) == 3
+
+
+def test_a_pipe_whose_writer_is_slow_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WAIT_FOR_WRITER", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb") as file:
+            time.sleep(0.6)
+            file.write(f">a\n{SEQUENCES[0]}\n".encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert len(prepare(pipe, tmp_path / "out", options=PrepareOptions(holdout=0.0)).train) == 1
+    writer.join()
+
+
+def test_a_pipe_that_nothing_writes_to_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WAIT_FOR_WRITER", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError) as caught:
+        prepare(pipe, tmp_path / "out", options=PrepareOptions())
+    assert caught.value.file == pipe
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_was_replaced_by_one_of_equal_size_and_time_is_noticed(tmp_path: Path) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import os
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, BinaryIO
 
 from sedd.data.store import describe_file
 from sedd.errors import DataError
 
 STANDARD_INPUT = "-"
+WAIT_FOR_WRITER = 30.0
+"""Seconds until a named pipe that no program has opened for writing is given up."""
 _PATTERN = set("*?[")
 
 
@@ -139,8 +143,8 @@ def is_pipe(path: Path) -> bool:
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[Path]:
-    """The file itself; or for a pipe, a temporary file with its content. Raises DataError for a directory, a device, or
-    if there is no such file."""
+    """The file itself; or for a pipe, a temporary file with its content. Raises DataError for a directory, a device, a
+    pipe that nothing writes to, or if there is no such file."""
     if not is_pipe(path):
         if not path.exists():
             raise DataError(f"no such file{_nearest(path)}", file=path)
@@ -155,6 +159,32 @@ def regular_file(path: Path) -> Iterator[Path]:
             if str(path) == STANDARD_INPUT:
                 shutil.copyfileobj(sys.stdin.buffer, file)
             else:
-                with path.open("rb") as pipe:
-                    shutil.copyfileobj(pipe, file)
+                _copy_pipe(path, file)
         yield copy
+
+
+def _copy_pipe(path: Path, file: BinaryIO) -> None:
+    """Append the content of a named pipe to a file. Raises DataError if nothing has opened the pipe for writing
+    after `WAIT_FOR_WRITER`."""
+    # Opened as usual, a pipe without a writer blocks for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as pipe:
+        until = time.monotonic() + WAIT_FOR_WRITER
+        while not (first := _first_bytes(descriptor)):
+            if first is None:  # a writer that has written nothing yet
+                break
+            if time.monotonic() > until:
+                waited = f"nothing has written to this pipe for {WAIT_FOR_WRITER:g} seconds"
+                raise DataError(f"{waited}; start the program that writes to it, then this one", file=path)
+            time.sleep(0.05)
+        os.set_blocking(descriptor, True)
+        file.write(first or b"")
+        shutil.copyfileobj(pipe, file)
+
+
+def _first_bytes(descriptor: int) -> bytes | None:
+    """What a pipe holds: empty without a writer, None if a writer has written nothing yet."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except BlockingIOError:
+        return None
