@@ -84,6 +84,9 @@ FILES_OF_LIBRARIES: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     "two documents": ("seed: 1\n---\nseed: 2\n", 2, ()),
     "an unsafe tag on a scalar": ("seed: !!python/name:os.system\n", 1, ()),
     "a tag that does not fit": ("optim: {lr: !!float abc}\n", 1, ("optim.lr",)),
+    "a tag of truth that does not fit": ("optim: {lr: !!bool abc}\n", 1, ("optim.lr",)),
+    "a number of thousands of digits": (f"optim: {{lr: 0x{'f' * 5_000}}}\n", 1, ("optim.lr",)),
+    "thousands of digits in a list": (f"optim: {{lr: [0x{'f' * 5_000}]}}\n", 1, ("optim.lr",)),
 }
 """The messages of these are worded by pydantic, PyYAML or Python, and differ between their versions."""
 
@@ -93,6 +96,8 @@ OVERRIDES = {
     "optim..lr=3": (),
     "optim.lr=[1": (),
     "optim.lr=!!float x": (),
+    "optim.lr=!!bool x": (),
+    f"optim.lr=0x{'f' * 5_000}": ("optim.lr",),
     "optim.lr=fast": ("optim.lr",),
     "optim.learning_rate=1": ("optim.learning_rate",),
     "device=cuba": ("device.type",),

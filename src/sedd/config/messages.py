@@ -142,7 +142,10 @@ def _problem(item: Mapping[str, Any], model: type[BaseModel], data: Mapping[str,
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else "numbers that are too long"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

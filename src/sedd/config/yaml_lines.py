@@ -14,6 +14,11 @@ from sedd.errors import ConfigError
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+"""What PyYAML raises for a value that is not of the kind of its tag (`!!float x`, `!!bool x`), a date that no calendar
+has, or a key that is a list."""
+
+
 class _Loader(BoundedLoader):
     """YAML 1.1 with the floats of YAML 1.2: PyYAML alone reads `1e-4` as a string."""
 
@@ -29,8 +34,8 @@ def parse_value(text: str, name: str) -> Any:
         return yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{name!r}: the value is not YAML ({_reason(error)})") from None
-    except (ValueError, TypeError) as error:  # `!!float x`, a key that is a list, and the like
-        raise ConfigError(f"{name!r}: {error}") from None
+    except UNREADABLE as error:
+        raise ConfigError(f"{name!r}: {_problem(error)}") from None
 
 
 def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -73,8 +78,8 @@ def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, lines: dict[KeyP
         return [_construct(loader, item, (*path, index), lines, name) for index, item in enumerate(node.value)]
     try:
         return loader.construct_object(node)
-    except ValueError as error:  # `!!float x`, or a date that no calendar has
-        raise ConfigError(f"{name}:{line}: {error}", keys=_keys(path)) from None
+    except UNREADABLE as error:
+        raise ConfigError(f"{name}:{line}: {_problem(error)}", keys=_keys(path)) from None
 
 
 def _refuse_duplicates(node: yaml.MappingNode, path: KeyPath, name: str) -> None:
@@ -94,6 +99,10 @@ def _refuse_duplicates(node: yaml.MappingNode, path: KeyPath, name: str) -> None
 
 def _keys(path: KeyPath) -> tuple[str, ...]:
     return (dotted(path),) if path else ()
+
+
+def _problem(error: Exception) -> str:
+    return f"the value does not fit its tag ({error})" if isinstance(error, LookupError | AttributeError) else str(error)
 
 
 def _reason(error: yaml.YAMLError) -> str:

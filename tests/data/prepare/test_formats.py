@@ -302,6 +302,15 @@ def test_an_error_in_one_of_many_files_names_it(shards: Path, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path, deep: bytes) -> None:
+    path = tmp_path / "deep.json"
+    path.write_bytes(deep)
+    with pytest.raises(DataError) as caught:
+        prepare(path, tmp_path / "out", options=PrepareOptions())
+    assert caught.value.file == path
+
+
 def test_a_pipe_is_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

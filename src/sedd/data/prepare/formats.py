@@ -163,7 +163,7 @@ def _json_kind(content: bytes) -> str:
     first, end, _ = content.partition(b"\n")
     try:
         return "jsonl" if isinstance(json.loads(first), dict) and (end or len(content) < HEAD) else "json"
-    except ValueError:
+    except (ValueError, RecursionError):
         return "json"
 
 
