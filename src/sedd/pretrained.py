@@ -25,12 +25,14 @@ from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
 from sedd.evaluation.notation import NotScoredError
 from sedd.evaluation.variants import VariantScore, scores
+from sedd.model.lora import adapt
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
 from sedd.plugins.curricula import Constant
 from sedd.plugins.registry import registry
 from sedd.runs.content import refusing_alien_content
 from sedd.runs.finding import find
+from sedd.runs.hub import local
 from sedd.sampling.generation import Choices, Generation
 from sedd.sampling.lengths import LengthDistribution
 
@@ -240,8 +242,8 @@ def load(
     """Load a trained model.
 
     Args:
-        path: a run directory, one checkpoint in it, or a folder that `sedd export` wrote, which has a single set of
-            weights.
+        path: a run directory, one checkpoint in it, a folder that `sedd export` wrote, which has a single set of
+            weights, or such a folder on the Hugging Face Hub: `hf://user/name` (needs the extra `hf`).
         which: of a run: the checkpoint with the best held-out bound, or the latest.
         weights: averaged (`ema`) or raw (`model`).
         device: a device backend by name.
@@ -254,13 +256,15 @@ def load(
     for name, given, known in (("which", which, ("best", "latest")), ("weights", weights, ("ema", "model"))):
         if given not in known:
             raise ConfigError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
-    found, saved = find(Path(path), which)
+    found, saved = find(local(path), which)
     config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
     process = Process.of(config, alphabet.n)
     backend = choose(config.device)
     place = backend.device()
     network = model or Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+    if config.model.lora is not None:
+        adapt(network, config.model.lora, seed=0)
     if problem := mismatch(network.state_dict(), saved.tensors.get(weights, {})):
         raise CheckpointError(
             f"{found}: the weights do not fit {type(network).__name__} ({problem[:120]}); if the run trained a "

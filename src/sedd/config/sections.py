@@ -99,6 +99,25 @@ class Graph(Section):
     """`absorb`: residues are replaced by a mask; `uniform`: by a token drawn uniformly."""
 
 
+class Lora(Section):
+    """Low-rank adaptation (Hu et al. 2021): the weights of `training.init_from` stay as they are, and low-rank changes
+    of linear layers are trained."""
+
+    rank: Annotated[int, Interval(ge=1, le=65_536)] = 8
+    """Rank of the change of each layer; the number of trained parameters is proportional to it."""
+    alpha: Annotated[FiniteFloat, Interval(gt=0.0, le=1e6)] = 16.0
+    """The change is multiplied by `alpha` / `rank`."""
+    targets: tuple[Name, ...] = Field(
+        ("blocks.*.attn_qkv", "blocks.*.attn_out", "blocks.*.mlp.0", "blocks.*.mlp.2"), min_length=1
+    )
+    """Linear layers that are adapted: the end of their names, or patterns such as `blocks.1?.mlp.*`."""
+
+    @property
+    def scale(self) -> float:
+        """Factor of the change."""
+        return self.alpha / self.rank
+
+
 class Model(Section):
     """The diffusion transformer (DDiT), with rotary embeddings and adaLN conditioning on sigma."""
 
@@ -126,6 +145,8 @@ class Model(Section):
     moved; such runs stay longer at the loss of the unigram model."""
     attention: Literal["auto", "matmul", "sdpa"] = "auto"
     """`sdpa`: the fused attention of torch; `matmul`: matrix products, whose backward pass is faster on CPUs."""
+    lora: Lora | None = None
+    """Train low-rank changes of the weights of `training.init_from` in place of all weights: `lora: {rank: 8}`."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -135,6 +156,18 @@ class Model(Section):
                 f"try hidden_size={self.n_heads * 2 * max(1, self.hidden_size // (2 * self.n_heads))}"
             )
         return self
+
+
+class ParameterGroup(Section):
+    """Parameters that are trained otherwise than the others."""
+
+    pattern: Name
+    """The parameters, by a pattern for their names: `vocab_embed.*`, `blocks.[0-5].*`. A parameter is in the first
+    group that fits."""
+    lr_factor: Annotated[FiniteFloat, Interval(gt=0.0, le=1e6)] = 1.0
+    """Their learning rate, as a factor of `optim.lr`."""
+    freeze: bool = False
+    """Leave them as they are."""
 
 
 class Optim(Section):
@@ -156,6 +189,9 @@ class Optim(Section):
     """Decay of the running mean of the squared gradient."""
     eps: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1e-8
     """Number added to the denominator of the update."""
+    groups: tuple[ParameterGroup, ...] = ()
+    """Parameters with a learning rate of their own, or that are frozen, such as
+    `[{pattern: "vocab_embed.*", freeze: true}]`."""
 
 
 class LrSchedule(Section):
@@ -183,6 +219,11 @@ class Training(Section):
 
     n_iters: Count = 500_000
     """Optimizer steps of the run."""
+    init_from: Name | None = None
+    """Begin with the weights of another model (fine-tuning): a run, a checkpoint, an exported folder, or
+    `hf://user/name`. Step, optimizer and curriculum begin anew."""
+    init_weights: Literal["ema", "model"] = "ema"
+    """With `init_from`: its averaged or its raw weights."""
     batch_size: Count = 32
     """Sequences per micro-batch of a single process; an optimizer step has `batch_size` x `accum` sequences, whatever
     the number of processes that share them."""

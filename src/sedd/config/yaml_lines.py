@@ -102,7 +102,9 @@ def _keys(path: KeyPath) -> tuple[str, ...]:
 
 
 def _problem(error: Exception) -> str:
-    return f"the value does not fit its tag ({error})" if isinstance(error, LookupError | AttributeError) else str(error)
+    return (
+        f"the value does not fit its tag ({error})" if isinstance(error, LookupError | AttributeError) else str(error)
+    )
 
 
 def _reason(error: yaml.YAMLError) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 
 from sedd.runs.bound_record import BoundRecord
-from sedd.runs.exported import Exported
+from sedd.runs.checkpoint import Checkpoint
+from sedd.runs.exported import Exported, without_paths
+from sedd.runs.lineage import KEY as LINEAGE
+from sedd.runs.lineage import lineage_of
 
 LOAD = """```python
 import sedd
@@ -22,11 +25,24 @@ def model_card(exported: Exported, bound: BoundRecord | None, name: str) -> str:
         "Held-out bound": _bound(bound),
         "Model": _model(exported),
         "Data": _data(exported),
-        "Lineage": "\n".join(f"* {key}: `{value}`" for key, value in exported.lineage.items() if value is not None),
+        "Lineage": _lineage(exported),
         "Load it": f"With the library `sedd`, from the folder that holds this one:\n\n{LOAD.format(name=name)}",
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"---\nlibrary_name: sedd\ntags: [discrete-diffusion, sedd]\n---\n\n# {name}\n\n{body}\n"
+
+
+def adapter_card(saved: Checkpoint, name: str) -> str:
+    """The card of an adapter in Markdown: what it changes, and how to load it."""
+    parent = lineage_of(without_paths(saved.state))[0]
+    lora = saved.config["model"]["lora"]
+    text = (
+        f"Low-rank changes (LoRA, rank {lora['rank']}, alpha {lora['alpha']:g}) of a SEDD model, after "
+        f"{int(saved.state['train']['step']):,} optimizer steps. They belong to {parent}.\n\nWith the library "
+        "`sedd`, where `base_model_name_or_path` of `adapter_config.json` names that model:\n\n"
+        f"{LOAD.format(name=name)}"
+    )
+    return f"---\nlibrary_name: sedd\ntags: [discrete-diffusion, sedd, lora]\n---\n\n# {name}\n\n{text}\n"
 
 
 def _bound(bound: BoundRecord | None) -> str:
@@ -59,3 +75,9 @@ def _data(exported: Exported) -> str:
         f"* {title}: {known[part]['sequences']:,} sequences, identity `{known[part]['identity'][:16]}`"
         for title, part in ((f"trained on `{exported.config['data']['train']}`", "train"), ("held out", "valid"))
     )
+
+
+def _lineage(exported: Exported) -> str:
+    lines = [f"{key}: `{value}`" for key, value in exported.lineage.items() if value is not None and key != LINEAGE]
+    lines += [f"fine-tuned from: {ancestor}" for ancestor in lineage_of(without_paths(exported.lineage))]
+    return "\n".join(f"* {line}" for line in lines)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import safetensors.torch
 from sedd.errors import CheckpointError
 from sedd.files import check_regular, json_bytes, read_bounded, write_synced
 from sedd.runs.checkpoint import Checkpoint
+from sedd.runs.lineage import KEY as LINEAGE
+from sedd.runs.lineage import lineage_of
 from sedd.runs.manifest import DamagedError
 
 FORMAT = 1
@@ -51,7 +53,9 @@ class Exported:
         config = dict(self.checkpoint.config)
         data = dict(config["data"])
         named = {key: _file_names(data.get(key)) for key in ("train", "valid", "clusters")}
-        return config | {"data": data | named | {"cache": None}}
+        training = dict(config["training"])
+        training["init_from"] = _source_name(training.get("init_from"))
+        return config | {"data": data | named | {"cache": None}, "training": training}
 
 
 def is_exported(path: Path) -> bool:
@@ -66,9 +70,8 @@ def check_target(folder: Path) -> None:
 
 
 def write(folder: Path, exported: Exported, card: str) -> None:
-    """Write a folder, complete or not at all; `card` is the text of its README. Raises CheckpointError if there is
-    something at `folder` already, or the checkpoint lacks the weights."""
-    check_target(folder)
+    """Write an exported model as by `write_folder`; `card` is the text of its README. Raises CheckpointError too if the
+    checkpoint lacks the weights."""
     saved = exported.checkpoint
     if exported.weights not in saved.tensors:
         raise CheckpointError(f"the checkpoint has no weights {exported.weights!r}", file=folder)
@@ -79,12 +82,18 @@ def write(folder: Path, exported: Exported, card: str) -> None:
         "step": exported.step,
         "weights": exported.weights,
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "lineage": dict(exported.lineage),
+        "lineage": without_paths(exported.lineage),
         "config": exported.config,
         **{key: saved.state.get(key) for key in STATE},
     }
     content = {WEIGHTS: weights, CONFIG: json_bytes(about), ALPHABET: json_bytes(saved.state["alphabet"])}
-    content[CARD] = card.encode()
+    write_folder(folder, content | {CARD: card.encode()})
+
+
+def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Write files by name into a folder, complete or not at all. Raises CheckpointError if there is something at
+    `folder` already."""
+    check_target(folder)
     partial = folder.parent / f".{folder.name}.partial"
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
@@ -123,12 +132,24 @@ def read(folder: Path) -> Checkpoint:
         tensors = safetensors.torch.load(weights)
         state = {key: about[key] for key in STATE}
         state |= {"alphabet": alphabet, "train": {"step": int(about["step"]), "best_step": None}}
+        state |= {LINEAGE: about["lineage"].get(LINEAGE)}
         return Checkpoint({"ema": tensors, "model": tensors}, state, dict(about["config"]), about["lineage"].get("run"))
     except MemoryError:
         raise
     except Exception as error:  # the hash proves that the weights are as they were written, not that sedd wrote them
         reason = f"{type(error).__name__}: {error}"
         raise DamagedError(f"not an exported model ({reason}); copy the folder again", file=folder) from None
+
+
+def without_paths(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """A lineage whose ancestors have the names of their folders in place of paths."""
+    ancestors = [replace(one, source=_source_name(one.source) or "") for one in lineage_of(lineage)]
+    return dict(lineage) | {LINEAGE: [ancestor.to_dict() for ancestor in ancestors]}
+
+
+def _source_name(source: str | None) -> str | None:
+    """What a parent is called: a repository of the Hub, or a folder without its path."""
+    return source if source is None or source.startswith("hf:") else Path(source).name
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The checkpoint that a path means: a run, one checkpoint in it, or an exported model."""
+"""The checkpoint that a path means: a run, one checkpoint in it, an exported model, or an adapter and its base."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import warnings
 from pathlib import Path
 
 from sedd.errors import CheckpointError, SeddWarning
-from sedd.runs import checkpoint, exported
+from sedd.runs import checkpoint, exported, lora
+from sedd.runs.hub import local
+from sedd.runs.lineage import lineage_of
 
 
 def find(path: Path, which: str) -> tuple[Path, checkpoint.Checkpoint]:
@@ -19,6 +21,8 @@ def find(path: Path, which: str) -> tuple[Path, checkpoint.Checkpoint]:
         return path, checkpoint.read(path)
     if exported.is_exported(path):
         return path, exported.read(path)
+    if lora.is_adapter(path):
+        return path, _with_base(path)
     latest = checkpoint.latest(path / "checkpoints")
     if latest is None:
         raise CheckpointError(
@@ -32,3 +36,17 @@ def find(path: Path, which: str) -> tuple[Path, checkpoint.Checkpoint]:
         except CheckpointError as error:
             warnings.warn(f"{error}; using {latest[0].name} instead of the best", SeddWarning, stacklevel=4)
     return latest
+
+
+def _with_base(folder: Path) -> checkpoint.Checkpoint:
+    """An adapter on the model that it names, from the current directory or from its own."""
+    named = str(lora.read_about(folder, lora.CONFIG).get("base_model_name_or_path"))
+    base = local(named)
+    if not base.exists():
+        base = folder / named
+    if not base.exists():
+        raise CheckpointError(
+            f"its base {named} is not there; name it in base_model_name_or_path of {lora.CONFIG}", file=folder
+        )
+    ancestors = lineage_of(lora.read_about(folder)["state"])
+    return lora.read_adapter(folder, find(base, "best")[1], ancestors[0].weights)

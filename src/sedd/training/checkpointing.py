@@ -11,7 +11,7 @@ import numpy as np
 
 from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import CheckpointError
-from sedd.runs import checkpoint
+from sedd.runs import checkpoint, lineage
 from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
@@ -61,6 +61,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "data": trainer.data.fingerprint,
             "numerics": Numerics.of(trainer).to_dict(),
             "without_moments": without_moments(trainer),
+            lineage.KEY: [ancestor.to_dict() for ancestor in trainer.lineage],
         },
         config=trainer.config.to_dict(),
         run=run.identity(),
@@ -85,6 +86,8 @@ def begin_options(trainer: Trainer) -> dict[str, str]:
     """The options of `RunDirectory.begin`: numerics, and the identity that the run directory may have lost."""
     numerics = Numerics.of(trainer)
     options = {"precision": numerics.precision, "compiled": "yes" if numerics.compiled else "no"}
+    if trainer.lineage:
+        options["fine-tuned from"] = str(trainer.lineage[0])
     identity = trainer.saved.run if trainer.saved else None
     return options if identity is None else options | {"identity": identity}
 
@@ -139,5 +142,6 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     trainer.ema.updates = int(saved.state["ema_updates"])
     trainer.parallel.load_optimizer_state(trainer.optimizer, saved.tensors["optimizer"])
     trainer.state = TrainState.from_dict(saved.state["train"])
+    trainer.lineage = lineage.lineage_of(saved.state)
     trainer.beginning, trainer.saved = None, Saved(trainer.state, path, saved.run)
     trainer.train_step.torn = False

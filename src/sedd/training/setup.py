@@ -12,9 +12,11 @@ from sedd.data.user import UserData, user_dataset
 from sedd.devices import seed_generators
 from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
+from sedd.model.lora import adapt
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
+from sedd.training.optimizer import freeze
 
 
 def open_dataset(config: Config, data: Dataset | UserData | None, *, show: bool) -> Dataset:
@@ -45,12 +47,17 @@ def make_network(
 ) -> nn.Module:
     """The network to train, on its device: the built-in transformer, or the user's own `model`.
 
+    With `model.lora` it is adapted, and `optim.groups` may freeze parameters of it.
+
     Raises:
-        ConfigError: if it has no parameters to train.
+        ConfigError: if it has no parameters to train, or a pattern fits none.
     """
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
         model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+    if config.model.lora is not None:
+        adapt(model, config.model.lora, seed=seed_for(config.seed, "lora"))
+    freeze(model, config)
     model = model.to(device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model {type(model).__name__} has no parameters to train")

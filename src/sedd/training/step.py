@@ -28,6 +28,7 @@ from sedd.training.collectives import all_reduce_parts
 from sedd.training.compiling import with_eager_fallback
 from sedd.training.ema import EmaNetwork
 from sedd.training.loading import StepInputs
+from sedd.training.optimizer import LR_FACTOR
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class TrainStep:
             raise broken(self.config.curriculum, "curriculum", f"{given}, expected the same number at each call")
         lr = state.lr_scale * settings.lr
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get(LR_FACTOR, 1.0)
         own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.

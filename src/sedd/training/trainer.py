@@ -43,6 +43,7 @@ from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator, showing_evaluations
 from sedd.training.failsafe import explained_failure, saved_on_failure
+from sedd.training.initialising import initialise
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer import make_optimizer
@@ -105,8 +106,12 @@ class Trainer:
         self.lengths = LengthDistribution.of(self.data.train, longest=config.model.length)
         self.process = Process.of(config, self.data.alphabet.n)
         self.network = make_network(config, self.process, model, self.backend, self.device)
+        # A run that goes on has its weights and its lineage in the checkpoint: the parent may be gone.
+        self.lineage = () if began else initialise(self.network, config, self.data.alphabet)
         sync_module_states(self.world, self.network)
-        self.beginning: Beginning | None = Beginning.of(self.network, reproducible=model is None)
+        self.beginning: Beginning | None = Beginning.of(
+            self.network, reproducible=model is None and not config.training.init_from
+        )
         self.ema = EmaNetwork(self.network, config.ema)
         self.parallel = parallelize(
             self.world, config, self.network, self.ema.network, find_unused_parameters=model is not None
