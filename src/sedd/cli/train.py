@@ -26,6 +26,7 @@ from sedd.distributed.supervise import Supervisor, reject_torchrun
 from sedd.errors import ConfigError, SeddWarning
 from sedd.processes import python_command
 from sedd.runs import checkpoint
+from sedd.runs.changes import allowed_keys
 from sedd.runs.directory import RunDirectory
 from sedd.runs.located_data import open_run_data
 from sedd.training.samples import due, generates, samples_file, write_step
@@ -52,6 +53,10 @@ def train(
         bool,
         typer.Option("--resume", help="Continue --run, by default the newest in runs/; start CONFIG if there is none."),
     ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY[,KEY]", help="With --resume: change these on purpose, such as optim.lr."),
+    ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Sequences to sample at the end, where the model can.")] = 10,
     supervise: Annotated[
         int | None,
@@ -63,21 +68,22 @@ def train(
         reject_torchrun()
     if resume and run is None:
         run = RunDirectory.newest()
+    allowed = allowed_keys(allow or [])
     config, overrides = _words(*chosen_config(config, config_option, overrides or []))
     loaded = _configuration(
         config, [*overrides, *([f"device.type={device}"] if device else [])], run if resume else None
     )
     choose(loaded.device)  # like the next check: before minutes are spent on preparing data
     if run is not None:
-        RunDirectory(run).check(loaded, resume=resume)
+        RunDirectory(run, allow=allowed).check(loaded, resume=resume)
     if supervise is not None:
         arguments = [*filter(None, [config]), *overrides, *(["--device", device] if device else [])]
-        arguments += ["--samples", str(samples)]
+        arguments += ["--samples", str(samples), *(["--allow", ",".join(allowed)] if allowed else [])]
         raise typer.Exit(
             _supervised(arguments, run or RunDirectory.fresh().claim().path, size=supervise, resume=resume)
         )
     dataset = _dataset(loaded, run if resume else None)
-    trainer = Trainer(loaded, run=run, resume=resume, data=dataset)
+    trainer = Trainer(loaded, run=run, resume=resume, data=dataset, allow=allowed)
     trainer.claim_run()  # before its name is printed
     parameters = sum(p.numel() for p in trainer.network.parameters())
     _warn(trainer, parameters)

@@ -135,6 +135,15 @@ class Batches:
         last = cursor.batch + 1 == len(plan)
         return plan[cursor.batch], Cursor(cursor.window + 1, 0) if last else Cursor(cursor.window, cursor.batch + 1)
 
+    def after(self, cursor: Cursor, before: Batches) -> Cursor:
+        """The position from which no sample is repeated that another plan of the stream, with batches of another size,
+        has used before its `cursor`. At most a window of samples is left out."""
+        plan = before.window(cursor.window)
+        used = cursor.window * before.window_samples
+        if cursor.batch:
+            used = max(used, 1 + max(int(batch.samples.max()) for batch in plan[: cursor.batch]))
+        return Cursor(-(-used // self.window_samples), 0)
+
     def window(self, number: int) -> list[GlobalBatch]:
         """The batches of a window in the order of training; the last one is cached."""
         if self._planned[0] != number:

@@ -46,6 +46,9 @@ def key_numbers(contents: Contents) -> list[Number]:
             longest = f" to {config.model.length:,} residues" if config is not None else ""
             length += f" after {history.data.cropped:.0%} of them were cropped{longest}"
         numbers.append(Number("training sequences", f"{history.data.sequences:,}", length))
+    numbers += [
+        Number("changed on purpose", ", ".join(change.changes), str(change).capitalize()) for change in history.changes
+    ]
     trouble = [f"{len(history.skipped):,} skipped"] if history.skipped else []
     trouble += [f"{len(history.rollbacks):,} rolled back"] if history.rollbacks else []
     if trouble:

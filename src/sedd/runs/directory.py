@@ -12,7 +12,7 @@ import json
 import platform
 import shlex
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,8 +28,8 @@ from sedd.config.yaml_bounds import MOST_BYTES
 from sedd.config.yaml_lines import parse
 from sedd.errors import CheckpointError, ConfigError
 from sedd.files import LockHeld, locked, naming, no_symlink, read_bounded, temporary_of, write_atomically, write_json
-from sedd.runs import checkpoint
-from sedd.runs.differences import blocking_differences
+from sedd.runs import changes, checkpoint
+from sedd.runs.differences import Difference
 from sedd.runs.history import History, read_metrics
 from sedd.runs.metrics import DataRecord
 
@@ -47,11 +47,13 @@ class RunDirectory:
     Args:
         path: the directory; `claim` or `lock` makes it.
         named: whether the user named it; the name of another one changes if a process is faster to take it.
+        allow: keys of the configuration that may change when the run goes on, see `sedd.runs.changes.allowed_keys`.
     """
 
-    def __init__(self, path: Path, *, named: bool = True) -> None:
+    def __init__(self, path: Path, *, named: bool = True, allow: Sequence[str] = ()) -> None:
         self.path = path
         self.named = named
+        self.allow = tuple(allow)
         self.config_file = path / "config.yaml"
         self.environment_file = path / "environment.json"
         self.metrics_file = path / "metrics.jsonl"
@@ -108,14 +110,19 @@ class RunDirectory:
                 "another directory with --run",
                 file=self.path,
             )
-        if changed := blocking_differences(self.config(), config.to_dict()):
-            lines = (f"{item.key}: {item.values[0]!r} in the run, {item.values[1]!r} now" for item in changed)
+        refused, _ = changes.split(self.config(), config.to_dict(), self.allow)
+        if refused:
+            lines = (f"{item.key}: {item.values[0]!r} in the run, {item.values[1]!r} now" for item in refused)
             raise CheckpointError(
-                "was trained with another configuration:\n  "
-                + "\n  ".join(lines)
-                + "\nResume with the same configuration, or start a new run with --run",
+                "was trained with another configuration:\n  " + "\n  ".join(lines) + f"\n{changes.advice(refused)}",
                 file=self.path,
             )
+
+    def changes(self, config: Config) -> tuple[Difference, ...]:
+        """What changes on purpose if the run goes on with this configuration: see `allow`."""
+        if not self.config_file.exists():
+            return ()
+        return tuple(changes.split(self.config(), config.to_dict(), self.allow)[1])
 
     def begin(
         self, config: Config, *, resume: bool, step: int | None = None, identity: str | None = None, **environment: str

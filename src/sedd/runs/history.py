@@ -13,6 +13,7 @@ from sedd.files import bounded_lines
 from sedd.runs.metrics import (
     STRIDE,
     BoundRecord,
+    ChangedRecord,
     DataRecord,
     EvaluatedRecord,
     RollbackRecord,
@@ -102,9 +103,19 @@ class History:
         return [line.step for line in self.lines]
 
     @property
+    def changes(self) -> list[ChangedRecord]:
+        """Every change of the configuration on purpose."""
+        return [ChangedRecord.from_dict(event) for event in self.events if event["kind"] == ChangedRecord.kind]
+
+    @property
     def rollbacks(self) -> list[RollbackRecord]:
         """Every return to an earlier checkpoint."""
         return [RollbackRecord.from_dict(event) for event in self.events if event["kind"] == RollbackRecord.kind]
+
+
+def changed_keys(records: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The keys of the configuration that were changed on purpose in the lines of a metrics file."""
+    return {key for record in records if record.get("kind") == ChangedRecord.kind for key in record.get("changes", ())}
 
 
 def read_metrics(file: Path, *, most: int | None = None) -> list[dict[str, Any]]:

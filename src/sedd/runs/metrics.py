@@ -8,7 +8,7 @@ Every `from_dict` raises KeyError where a key is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -22,8 +22,8 @@ from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 
 __all__ = [
-    "BoundRecord", "DataRecord", "EvaluatedRecord", "RecordedBound", "RollbackRecord", "SamplesRecord", "SkippedRecord",
-    "TrainRecord", "padded",
+    "BoundRecord", "ChangedRecord", "DataRecord", "EvaluatedRecord", "RecordedBound", "RollbackRecord",
+    "SamplesRecord", "SkippedRecord", "TrainRecord", "padded",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -151,6 +151,21 @@ class SkippedRecord(_PlainRecord):
     """The last step that was done."""
     skipped: int
     """Skipped steps since the run began, this one included."""
+
+
+@dataclass(frozen=True)
+class ChangedRecord(_PlainRecord):
+    """Keys of the configuration that were changed on purpose when the run went on."""
+
+    kind: ClassVar[str] = "changed"
+    step: int
+    """The last step that was done with the values before."""
+    changes: Mapping[str, Sequence[Any]]
+    """The value before and the value from then on, by dotted key."""
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{key} from {before} to {after}" for key, (before, after) in self.changes.items())
+        return f"changed after step {self.step:,}: {values}"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sedd.distributed.matching import mismatch
-from sedd.runs import checkpoint
+from sedd.runs import changes, checkpoint
 from sedd.runs.checkpoint import Checkpoint
-from sedd.runs.differences import blocking_differences
+from sedd.runs.history import changed_keys
 from sedd.runs.imported import is_imported
 from sedd.runs.state import TrainState
 
@@ -35,9 +35,13 @@ def problem_with(trainer: Trainer, path: Path, saved: Checkpoint) -> str | None:
     own = trainer.run.identity()
     if own and saved.run and own != saved.run:
         return f"it is of another run ({saved.run}; this one is {own}); remove it, or resume the run that it is of"
-    if changed := blocking_differences(saved.config, trainer.config.to_dict()):
-        lines = (f"\n  {item.key}: {item.values[0]!r} in the checkpoint, {item.values[1]!r} now" for item in changed)
-        return f"it was trained with another configuration:{''.join(lines)}\nResume with the same, or start a new run"
+    refused, _ = changes.split(saved.config, trainer.config.to_dict(), trainer.run.allow)
+    if refused:  # but for what was changed on purpose after this checkpoint
+        known = changed_keys(trainer.run.read_metrics())
+        refused = [item for item in refused if item.key not in known]
+    if refused:
+        lines = (f"\n  {item.key}: {item.values[0]!r} in the checkpoint, {item.values[1]!r} now" for item in refused)
+        return f"it was trained with another configuration:{''.join(lines)}\n{changes.advice(refused)}"
     try:
         return _problem_with_state(trainer, path, saved) or _problem_with_tensors(trainer, saved)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

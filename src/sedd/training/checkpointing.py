@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.belonging import problem_with, without_moments
 from sedd.training.numerics import Numerics, say_what_changed
+from sedd.training.setup import make_batches
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -141,7 +142,19 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     trainer.parallel.load_state_dict(trainer.ema.network, saved.tensors["ema"])
     trainer.ema.updates = int(saved.state["ema_updates"])
     trainer.parallel.load_optimizer_state(trainer.optimizer, saved.tensors["optimizer"])
-    trainer.state = TrainState.from_dict(saved.state["train"])
+    trainer.state = _repositioned(trainer, saved)
     trainer.lineage = lineage.lineage_of(saved.state)
     trainer.beginning, trainer.saved = None, Saved(trainer.state, path, saved.run)
     trainer.train_step.torn = False
+
+
+def _repositioned(trainer: Trainer, saved: checkpoint.Checkpoint) -> TrainState:
+    """The state in a checkpoint; where the size of the batches was changed on purpose since, at the position from which
+    no sample is used twice."""
+    state = TrainState.from_dict(saved.state["train"])
+    before, now = (config["training"] for config in (saved.config, trainer.config.to_dict()))
+    if all(before[key] == now[key] for key in ("batch_size", "accum", "batch_residues")):
+        return state
+    plan = make_batches(trainer.config.replace(training={key: before[key] for key in before if key in now}),
+                        trainer.data.train)  # fmt: skip
+    return replace(state, cursor=trainer.batches.after(state.cursor, plan))

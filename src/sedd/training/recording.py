@@ -17,7 +17,7 @@ from sedd.diffusion.graphs import make_graph
 from sedd.errors import CheckpointError
 from sedd.runs.directory import RunDirectory
 from sedd.runs.history import RecordError
-from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
+from sedd.runs.metrics import BoundRecord, ChangedRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.step_report import StepReport
 from sedd.training.checkpointing import begin_options
 from sedd.training.tracking import TrackerSessions
@@ -102,6 +102,10 @@ def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> 
         trainer._owns_run = True  # already now: another `fit` goes on, whatever fails from here on
         run.clean()
         run.rewind(*trainer.state.recorded_until)
+        if trainer.changes:
+            values = {item.key: list(item.values) for item in trainer.changes}
+            run.append(ChangedRecord(trainer.state.step, values).to_dict())
+            trainer.changes = ()
         with TrackerSessions(config.trackers, run.path, config.to_dict()) as trackers:
             yield Recorder(run, config, trainer.data, trackers, say, step=trainer.state.step)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sedd.distributed.signals import SAVING, Interrupted, StopRequest, interrupt
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
+from sedd.runs.changes import allowed_keys
 from sedd.runs.directory import RunDirectory
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
@@ -68,6 +69,8 @@ class Trainer:
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
         run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
         resume: continue the run in `run` if there is one.
+        allow: with `resume`, keys of the configuration that may differ from those of the run: `["optim.lr"]`. What
+            differs is recorded at its step.
 
     Raises:
         ConfigError, DataError, DeviceError: if the configuration, the data or the device cannot be used.
@@ -89,14 +92,19 @@ class Trainer:
         curriculum: Curriculum | None = None,
         run: str | Path | None = None,
         resume: bool = False,
+        allow: Sequence[str] = (),
     ) -> None:
         config = config if isinstance(config, Config) else load_config(config)
         self.config = config = config if curriculum is None else config.replace(curriculum=curriculum)
         self.resume = resume
         self.backend = choose(config.device)
         self.world = join(self.backend)
-        self.run = self.world.broadcast_object(lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run)))
+        allow = allowed_keys(allow)
+        self.run = self.world.broadcast_object(
+            lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run), allow=allow)
+        )
         self.run.check(config, resume=resume)
+        self.changes = self.run.changes(config)
         found = newest_checkpoint(self.run, self.world) if resume else None
         began = self.world.broadcast_object(lambda: Numerics.of_state(found[1].state) if found else None)
         self.backend = keep_precision(self.backend, began, wanted=config.device.precision)
