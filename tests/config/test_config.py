@@ -70,6 +70,13 @@ def test_a_dumped_file_keeps_characters_that_yaml_reads_as_line_breaks(text: str
     assert "µ" in dump(Config(data={"train": "µ.fasta"}))
 
 
+@pytest.mark.parametrize("text", ["1e-3", "5.", ".5e3", "+1e+4", "0x10", "1:30", "yes", "2026-01-01", "~"])
+def test_a_name_that_looks_like_another_value_is_read_back_as_a_name(text: str, tmp_path: Path) -> None:
+    config = Config(data={"cache": text})
+    (tmp_path / "run.yaml").write_text(dump(config), encoding="utf-8")
+    assert load_config(tmp_path / "run.yaml").data.cache == text
+
+
 def test_a_dumped_file_is_read_back_with_plugin_options(tmp_path: Path) -> None:
     config = Config(curriculum=Exponential(rate=3.25, preschool_time=77))
     (tmp_path / "run.yaml").write_text(dump(config), encoding="utf-8")

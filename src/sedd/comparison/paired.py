@@ -109,8 +109,8 @@ def difference(
             "only models of one alphabet can be compared"
         )
     length = min(first.config.model.length, other.config.model.length)  # so that both score the same residues
-    bound, contributions = _evaluate(first, data, length, sequences, masks)
-    other_bound, other_contributions = _evaluate(other, data, length, sequences, masks)
+    bound, contributions = evaluate_on(first, data, length, sequences, masks)
+    other_bound, other_contributions = evaluate_on(other, data, length, sequences, masks)
     statistics = BoundStatistics.of(other_contributions.minus(contributions))
     mask_rates = _shared_mask_rates(first, other)
     nats, stderr = statistics.part()
@@ -130,9 +130,10 @@ def difference(
     )
 
 
-def _evaluate(
+def evaluate_on(
     model: Pretrained, data: Sequences, length: int, sequences: int, masks: int
 ) -> tuple[Bound, Contributions]:
+    """The bound of a model on some of `data`, cropped to `length`, and what each sequence contributes to it."""
     estimator = Estimator(
         data,
         model.process,

@@ -9,15 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sedd.config.config import Config
 from sedd.config.data_files import holds_sequences, train_command
 from sedd.config.foreign.recognise import recognised
 from sedd.config.layers import SHORT_FORMS, long_form, merged
 from sedd.config.messages import InvalidConfigError, KeyPath
 from sedd.config.reading import read_text
-from sedd.config.yaml_lines import parse, parse_value
+from sedd.config.yaml_lines import dumped, parse, parse_value
 from sedd.errors import ConfigError
 
 
@@ -87,9 +85,9 @@ def parse_override(assignment: str) -> tuple[KeyPath, Any]:
 def dump(config: Config) -> str:
     """The configuration as YAML that `load_config` reads back to an equal one."""
     data = config.to_dict()
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    text = dumped(data, sort_keys=False, allow_unicode=True)
     # PyYAML writes these as they are and reads them as line breaks: escape everything where one occurs.
-    return yaml.safe_dump(data, sort_keys=False) if set("\x85\u2028\u2029") & set(text) else text
+    return dumped(data, sort_keys=False) if set("\x85\u2028\u2029") & set(text) else text
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[KeyPath, int]]:

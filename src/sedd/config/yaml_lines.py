@@ -23,9 +23,22 @@ class _Loader(BoundedLoader):
     """YAML 1.1 with the floats of YAML 1.2: PyYAML alone reads `1e-4` as a string."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` would read as a number."""
+
+
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)$"),
+        list("-+.0123456789"),
+    )
+
+
+def dumped(value: Any, **options: Any) -> str:
+    """YAML that `parse` and `parse_value` read back to an equal value; `options` are those of `yaml.dump`."""
+    text: str = yaml.dump(value, Dumper=_Dumper, **options)
+    return text
 
 
 def parse_value(text: str, name: str) -> Any:

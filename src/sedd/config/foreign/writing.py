@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from sedd.config.config import Config
 from sedd.config.foreign.convert import Converted, Entry
 from sedd.config.foreign.source import short
+from sedd.config.yaml_lines import dumped
 
 
 def run_file(converted: Converted) -> str:
@@ -39,5 +38,5 @@ def _comment(entry: Entry | None) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    text = dumped(value, default_flow_style=True, width=10**6)
     return text.removesuffix("...\n").strip()
