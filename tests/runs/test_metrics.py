@@ -10,7 +10,8 @@ import pytest
 
 import sedd
 from sedd.diffusion.loss_profile import BINS, LossProfile
-from sedd.runs.history import History
+from sedd.runs.bound_record import INTEGRAL
+from sedd.runs.history import History, RecordError
 from sedd.runs.metrics import (
     BoundRecord,
     DataRecord,
@@ -165,3 +166,11 @@ def test_a_line_of_another_program_is_named(tmp_path: Path):
     with pytest.raises(sedd.CheckpointError) as caught:
         History.read(tmp_path)
     assert str(caught.value).startswith(f"{file}:2:")
+
+
+@pytest.mark.parametrize("value", [[1.0] * (BINS + 1), ["x"], "text", 3, [[1.0]]])
+def test_a_list_of_another_kind_is_a_damaged_line(value):
+    line = {"kind": "bound", "step": 3, "residues": 9} | {f"bound_{name}": [] for name in INTEGRAL}
+    History().append(line)
+    with pytest.raises(RecordError):
+        History().append(line | {f"bound_{INTEGRAL[0]}": value})

@@ -204,8 +204,11 @@ class BoundRecord:
 
 
 def padded(values: Iterable[float | None], *, missing: float = 0.0) -> Array:
-    """(BINS,) from a list that may end early; `missing` replaces null and what is beyond the end."""
+    """(BINS,) from a list that may end early; `missing` replaces null and what is beyond the end. Raises ValueError
+    for a longer list."""
     known = [missing if value is None else value for value in values]
+    if len(known) > BINS:
+        raise ValueError(f"{len(known)} values by mask rate, expected at most {BINS}")
     array = np.full(BINS, missing)
     array[: len(known)] = known
     return array

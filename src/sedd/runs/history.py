@@ -50,11 +50,11 @@ class History:
         """Take in the next line of the metrics file.
 
         Raises:
-            RecordError: if a key that its kind needs is missing.
+            RecordError: if a key that its kind needs is missing, or has a value of another kind.
         """
         try:
             self._append(record)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise RecordError(f"{type(error).__name__}: {error}") from None
 
     def _append(self, record: Mapping[str, Any]) -> None:
