@@ -155,8 +155,9 @@ def test_a_command_on_a_page_parses(words: list[str]) -> None:
     values = command.make_context(" ".join(["sedd", *path]), list(words)).params
     if path == ["train"]:
         preset = values["config"]
-        if preset is None:
+        if preset is None or "=" in preset:
             assert values["resume"]
+            load({}, *filter(None, [preset, *(values["overrides"] or [])]))
             return
         assert preset in presets() or Path(preset).suffix in {".yaml", ".yml"}, f"no such preset: {preset}"
         load(preset if preset in presets() else {}, *(values["overrides"] or []))

@@ -37,6 +37,7 @@ from sedd.runs.directory import RunDirectory
 from sedd.runs.history import History
 from sedd.runs.metrics import (
     BoundRecord,
+    ChangedRecord,
     DataRecord,
     EvaluatedRecord,
     RecordedBound,
@@ -50,7 +51,7 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
 
 __all__ = [
-    "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataFacts",
+    "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataFacts",
     "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
     "ExternalCurveFit", "Foresight", "Generation", "Graph", "History", "LengthDistribution", "Likelihood",
     "LossProfile", "Neighbours", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point",
