@@ -51,11 +51,12 @@ from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
 
 __all__ = [
-    "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataFacts",
-    "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
-    "ExternalCurveFit", "Foresight", "Generation", "Graph", "History", "LengthDistribution", "Likelihood",
-    "LossProfile", "Neighbours", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point",
-    "Predictor", "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise",
-    "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences",
-    "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
+    "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor",
+    "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord",
+    "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation", "Graph", "History",
+    "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences", "Paired",
+    "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
+    "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory",
+    "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord",
+    "TrainState", "TrainingIndex", "VariantScore", "Window",
 ]  # fmt: skip
