@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,31 @@ def test_the_folder_loads_as_the_run_does(weights, which, run, tmp_path):
     lineage = json.loads((tmp_path / "out" / "config.json").read_text())["lineage"]
     assert lineage["run"] == json.loads((run / "environment.json").read_text())["run"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("model.head=score", "graph.type=uniform"), ("model.time_conditioning=false",)]
+)
+def test_the_card_loads_the_network_with_torch_and_safetensors_alone(overrides, tmp_path):
+    sedd_("train", "quickstart", *TINY, *overrides, "model.n_blocks=2", "--run", tmp_path / "run", "--samples", "0")
+    sedd_("export", tmp_path / "run", tmp_path / "out")
+    code = (tmp_path / "out" / "README.md").read_text().split("```python\n")[2].split("```")[0]
+    assert len(code.splitlines()) <= 10
+    (tmp_path / "out" / "check.py").write_text(
+        "import sys\nsys.modules['sedd'] = None\n" + code + "torch.manual_seed(0)\n"
+        "x, mask = torch.randint(0, len(symbols), (3, 20)), torch.ones(3, 20, dtype=torch.bool)\n"
+        "mask[1, 15:] = False\n"
+        "torch.save(network.load('.')(x, torch.tensor([0.1, 1.0, 5.0]), mask), 'found.pt')\n"
+    )
+    subprocess.run([sys.executable, "check.py"], cwd=tmp_path / "out", check=True, capture_output=True)
+    torch.manual_seed(0)
+    model, mask = sedd.load(tmp_path / "run", device="cpu"), torch.ones(3, 20, dtype=torch.bool)
+    mask[1, 15:] = False
+    x = torch.randint(0, model.alphabet.n, (3, 20))
+    expected = model.network(x, torch.tensor([0.1, 1.0, 5.0]), mask)
+    difference = (torch.load(tmp_path / "out" / "found.pt", weights_only=True) - expected)[mask]
+    assert float(difference.abs().max()) < 1e-5
+    assert float(expected.abs().max()) > 1e-3
 
 
 def test_the_card_has_the_bound_the_data_and_the_lineage(run, tmp_path):

@@ -59,7 +59,7 @@ def test_a_folder_is_uploaded(exported, tmp_path, monkeypatch, capsys):
     fake = Hub(exported)
     monkeypatch.setattr(hub, "_hub", lambda: fake)
     sedd_("export", tmp_path / "run", tmp_path / "again", "--push", "me/model")
-    files = ["README.md", "alphabet.json", "config.json", "model.safetensors"]
+    files = ["README.md", "alphabet.json", "config.json", "model.safetensors", "network.py"]
     assert fake.uploaded == [("me/model", True), ("me/model", files)]
     with pytest.raises(CheckpointError):
         hub.push(exported, "no repository")

@@ -11,11 +11,11 @@ from sedd import __version__
 from sedd.cli.app import RunPath, Weights, Which, app
 from sedd.cli.console import out, working
 from sedd.errors import CheckpointError, ConfigError
-from sedd.report.model_card import adapter_card, model_card
+from sedd.report.model_card import adapter_card, model_card, portable_network
 from sedd.runs.bound_record import BoundRecord
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.directory import RunDirectory
-from sedd.runs.exported import CARD, Exported, check_target, is_exported, write, write_folder
+from sedd.runs.exported import CARD, NETWORK, Exported, check_target, is_exported, write, write_folder
 from sedd.runs.finding import find
 from sedd.runs.hub import local, push
 from sedd.runs.lineage import KEY, lineage_of
@@ -56,7 +56,8 @@ def export(
         write_folder(folder, adapter_files(saved, weights, base=base) | {CARD: adapter_card(saved, name).encode()})
     else:
         exported = Exported(merged(saved) if merge else saved, weights, _lineage(found, saved))
-        write(folder, exported, model_card(exported, _bound(found, exported), name))
+        card, network = model_card(exported, _bound(found, exported), name), portable_network(exported)
+        write(folder, exported, {CARD: card.encode()} | ({NETWORK: network.encode()} if network else {}))
     step = int(saved.state["train"]["step"])
     out.print(f"{folder}: {weights} weights of step {step:,}. Load it: sedd.load({str(folder)!r})", markup=False)
     if upload is not None:

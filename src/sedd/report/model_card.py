@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.resources import files
 
 from sedd.runs.bound_record import BoundRecord
 from sedd.runs.checkpoint import Checkpoint
@@ -19,6 +20,34 @@ print(model.nelbo(model.sample(3)).nats)  # nats per residue
 ```"""
 
 
+PLAIN = """In the folder, with torch and safetensors alone:
+
+```python
+import json
+import torch
+import network
+
+symbols = json.load(open("alphabet.json"))["symbols"]
+tokens = torch.full((1, 50), len(symbols))  # masked everywhere: the id after the last symbol
+output = network.load(".")(tokens, sigma=torch.tensor([6.9]))
+print(dict(zip(symbols, output[0, 0, : len(symbols)].tolist())))
+```
+
+{meaning}"""
+MEANING = {
+    "normalised": "The output has the logits of the original symbol at each position.",
+    "score": "The output has the log-scores of SEDD, before `scale_by_sigma`.",
+}
+
+
+def portable_network(exported: Exported) -> str | None:
+    """The source of `network.py`; None for a network that is not the built-in one."""
+    names = exported.checkpoint.tensors[exported.weights].keys()
+    if not {"vocab_embed.embedding", "output_layer.linear.weight"} <= names:
+        return None
+    return (files("sedd.report") / "portable_network.py").read_text(encoding="utf-8")
+
+
 def model_card(exported: Exported, bound: BoundRecord | None, name: str) -> str:
     """The card in Markdown; `bound` is the held-out bound of these weights, None where it was not measured."""
     sections = {
@@ -26,7 +55,7 @@ def model_card(exported: Exported, bound: BoundRecord | None, name: str) -> str:
         "Model": _model(exported),
         "Data": _data(exported),
         "Lineage": _lineage(exported),
-        "Load it": f"With the library `sedd`, from the folder that holds this one:\n\n{LOAD.format(name=name)}",
+        "Load it": _load(exported, name),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"---\nlibrary_name: sedd\ntags: [discrete-diffusion, sedd]\n---\n\n# {name}\n\n{body}\n"
@@ -43,6 +72,13 @@ def adapter_card(saved: Checkpoint, name: str) -> str:
         f"{LOAD.format(name=name)}"
     )
     return f"---\nlibrary_name: sedd\ntags: [discrete-diffusion, sedd, lora]\n---\n\n# {name}\n\n{text}\n"
+
+
+def _load(exported: Exported, name: str) -> str:
+    text = f"With the library `sedd`, from the folder that holds this one:\n\n{LOAD.format(name=name)}"
+    if portable_network(exported) is None:
+        return text
+    return f"{text}\n\n{PLAIN.format(meaning=MEANING[exported.config['model']['head']])}"
 
 
 def _bound(bound: BoundRecord | None) -> str:

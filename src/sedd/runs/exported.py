@@ -1,6 +1,6 @@
 """An exported model: a folder to share, with what is needed to load it and where it came from.
 
-    config.json  model.safetensors  alphabet.json  README.md
+    config.json  model.safetensors  alphabet.json  network.py  README.md
 
 `config.json` has the configuration of the run and the SHA-256 of the weights, which is compared when they are read.
 """
@@ -27,6 +27,8 @@ from sedd.runs.manifest import DamagedError
 
 FORMAT = 1
 CONFIG, WEIGHTS, ALPHABET, CARD = "config.json", "model.safetensors", "alphabet.json", "README.md"
+NETWORK = "network.py"
+"""The network in plain PyTorch, for programs without sedd."""
 MOST_JSON = 64 << 20
 """Bytes of a JSON file."""
 STATE = ("lengths", "token_counts", "data")
@@ -69,8 +71,8 @@ def check_target(folder: Path) -> None:
         raise CheckpointError("exists already; choose another folder, or remove it", file=folder)
 
 
-def write(folder: Path, exported: Exported, card: str) -> None:
-    """Write an exported model as by `write_folder`; `card` is the text of its README. Raises CheckpointError too if the
+def write(folder: Path, exported: Exported, more: Mapping[str, bytes]) -> None:
+    """Write an exported model as by `write_folder`, with `more` files by name. Raises CheckpointError too if the
     checkpoint lacks the weights."""
     saved = exported.checkpoint
     if exported.weights not in saved.tensors:
@@ -87,7 +89,7 @@ def write(folder: Path, exported: Exported, card: str) -> None:
         **{key: saved.state.get(key) for key in STATE},
     }
     content = {WEIGHTS: weights, CONFIG: json_bytes(about), ALPHABET: json_bytes(saved.state["alphabet"])}
-    write_folder(folder, content | {CARD: card.encode()})
+    write_folder(folder, content | dict(more))
 
 
 def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
