@@ -28,9 +28,9 @@ import torch
 import network
 
 symbols = json.load(open("alphabet.json"))["symbols"]
-tokens = torch.full((1, 50), len(symbols))  # masked everywhere: the id after the last symbol
+tokens = torch.zeros(1, 50, dtype=torch.long)  # ids of symbols{mask}
 output = network.load(".")(tokens, sigma=torch.tensor([6.9]))
-print(dict(zip(symbols, output[0, 0, : len(symbols)].tolist())))
+print(dict(zip(symbols, output[0, 0].tolist())))
 ```
 
 {meaning}"""
@@ -78,7 +78,12 @@ def _load(exported: Exported, name: str) -> str:
     text = f"With the library `sedd`, from the folder that holds this one:\n\n{LOAD.format(name=name)}"
     if portable_network(exported) is None:
         return text
-    return f"{text}\n\n{PLAIN.format(meaning=MEANING[exported.config['model']['head']])}"
+    return f"{text}\n\n{_plain(exported)}"
+
+
+def _plain(exported: Exported) -> str:
+    mask = "; MASK is len(symbols)" if exported.config["graph"]["type"] == "absorb" else ""
+    return PLAIN.format(meaning=MEANING[exported.config["model"]["head"]], mask=mask)
 
 
 def _bound(bound: BoundRecord | None) -> str:
