@@ -15,6 +15,7 @@ from sedd.runs import checkpoint
 from sedd.runs.lineage import lineage_of, tensors_sha256
 from tests.cli.commands import sedd_
 from tests.conftest import TINY
+from tests.foreign.published import network, sedd_hub
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,18 @@ def test_lineage_is_read_back(parent, tmp_path):
     trainer = sedd.Trainer(child(parent), run=tmp_path / "run")
     assert lineage_of({"lineage": [one.to_dict() for one in trainer.lineage]}) == trainer.lineage
     assert lineage_of({}) == ()
+
+
+def test_imported_weights_are_fine_tuned(tmp_path):
+    sedd_("import", "weights", sedd_hub(tmp_path / "hub", network().state_dict()), "--run", tmp_path / "imported",
+          "--alphabet", "protein")  # fmt: skip
+    options = ("data.train=synthetic", "training.n_iters=2", "curriculum.preschool_time=1", "optim.warmup=1")
+    config = sedd.load_config(
+        tmp_path / "imported" / "config.yaml", f"training.init_from={tmp_path / 'imported'}", *options, "device=cpu"
+    )
+    trainer = sedd.Trainer(config, run=tmp_path / "run")
+    own, expected = trainer.network.state_dict(), network().state_dict()
+    assert all(torch.equal(own[name], expected[name]) for name in expected)
+    assert trainer.lineage[0].imported is not None
+    trainer.fit(progress=False)
+    assert sedd.load(tmp_path / "run", device="cpu").step == 2
