@@ -48,10 +48,10 @@ def score_variants(
 ) -> None:
     """Score point mutations of a sequence; above 0 the model prefers the mutant."""
     model = load(run, which=which, weights=weights, device=device)
-    if model.alphabet.name not in ("protein", "esm"):
+    if not (model.alphabet.is_protein or model.alphabet.is_nucleic):
         raise DataError(
-            f"{run} was trained with the alphabet {model.alphabet.name!r}; variants are scored for proteins, with a "
-            "model that was trained with data.alphabet=protein or esm"
+            f"{run} was trained with the alphabet {model.alphabet.name!r}; variants are scored for proteins and "
+            "nucleotides, with a model that was trained with data.alphabet=protein, esm, dna or rna"
         )
     wild = read_wild_types(wildtype, model.alphabet, model.config.model.length)
     if (mutations is None) != singles:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
+from sedd.data.chosen import found_in_data
 from sedd.data.order import Sequences
-from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
+from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
 from sedd.data.prepare.sources import Source, file_state, find, is_pipe
 from sedd.data.prepare.tally import Tally
@@ -129,7 +130,7 @@ def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
 
 def _synthetic(data: Data, seed: int) -> Dataset:
     if data.alphabet != "protein":
-        raise DataError(f"data.train=synthetic has the protein alphabet; data.alphabet={data.alphabet} does not fit")
+        raise DataError("data.train=synthetic has data.alphabet=protein; another alphabet needs data of your own")
     if data.valid is not None:
         raise DataError("data.train=synthetic draws its own held-out sequences; remove data.valid")
     options = data.synthetic.model_dump()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config.sections import Data
-from sedd.data.alphabet import ESM, PROTEIN, Alphabet
+from sedd.data.alphabet import Alphabet
+from sedd.data.chosen import fixed_alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
 from sedd.errors import DataError
@@ -50,11 +51,11 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
     source = by_position(source)
     if alphabet is None:
-        if data.alphabet not in ("protein", "esm"):
+        alphabet = fixed_alphabet(data.alphabet)
+        if alphabet is None:
             raise DataError(
                 f"your own data with data.alphabet={data.alphabet}: build a sedd.Dataset, which has its own alphabet"
             )
-        alphabet = {"protein": PROTEIN, "esm": ESM}[data.alphabet]
     lengths = np.empty(len(source), np.int64)
     hashes = np.empty(len(source), np.uint64)
     token_counts = np.zeros(alphabet.n, np.int64)

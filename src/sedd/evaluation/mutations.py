@@ -95,10 +95,12 @@ def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
 
 
 def all_singles(name: str, wild: Ids, alphabet: Alphabet) -> Iterator[Row]:
-    """Every change of one residue of a wild type to another of the 20 standard amino acids, by position."""
+    """Every change of one residue of a wild type to another of the 20 standard amino acids, or for nucleotides of the
+    four bases, by position."""
+    residues = alphabet.symbols if alphabet.is_nucleic else PROTEIN.symbols
     for position, token in enumerate(wild.tolist()):
         old = alphabet.symbols[token]
-        for new in PROTEIN.symbols:
+        for new in residues:
             if new != old:
                 text = f"{old}{position + 1}{new}"
                 yield Row(name, text, Mutation(text, (position,), (alphabet.symbols.index(new),)))

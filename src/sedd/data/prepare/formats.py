@@ -25,6 +25,10 @@ RECORDS = {
 """Formats of sequences with names."""
 LINES = "lines"
 """Bare residues, which may be one sequence per line or one sequence on many lines."""
+SYMBOLS = "symbols"
+"""One sequence per line, of any characters: of an alphabet that a run file lists or a plugin has."""
+WORDS = "words"
+"""Symbols with separators, one sequence per line or after each FASTA header."""
 TEXT = "text"
 """Anything else."""
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from sedd.config.alphabet import OwnSymbols
 from sedd.config.sections import Data, Residues
-from sedd.data.alphabet import ESM, PROTEIN, Alphabet, ids_alphabet, text_alphabet
+from sedd.data.alphabet import BUILT_IN, Alphabet, ids_alphabet, text_alphabet
+from sedd.data.chosen import fixed_alphabet, found_in_data
 from sedd.data.prepare.sources import find
 from sedd.data.store import describe_file
 from sedd.errors import DataError
@@ -18,7 +20,7 @@ from sedd.errors import DataError
 class PrepareOptions:
     """Options of `prepare`, most of them those of `sedd.config.sections.Data`."""
 
-    alphabet: str = "protein"
+    alphabet: str | OwnSymbols = "protein"
     residues: Residues = field(default_factory=Residues)
     holdout: float = 0.01
     """Share set aside for validation; 0 makes a train store only."""
@@ -56,7 +58,7 @@ class PrepareOptions:
             return None if self.symbols is None else text_alphabet(self.symbols)
         if self.alphabet == "ids":
             return None if self.symbols is None else ids_alphabet(len(self.symbols))
-        return {"protein": PROTEIN, "esm": ESM}[self.alphabet]
+        return fixed_alphabet(self.alphabet)
 
     def to_dict(self, describe: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
         """For the manifest: only what matters for this alphabet; files by name, size and hash, or as `describe` says.
@@ -65,7 +67,11 @@ class PrepareOptions:
             DataError: if a file cannot be read.
         """
         describe = describe or file_identity
-        own: dict[str, Any] = {"alphabet": self.alphabet, "holdout": self.holdout, "min_length": self.min_length}
+        own: dict[str, Any] = {
+            "alphabet": self._alphabet_identity(),
+            "holdout": self.holdout,
+            "min_length": self.min_length,
+        }
         if found_in_data(self.alphabet):
             if self.alphabet == "text":
                 own["chunk_length"] = self.chunk_length
@@ -81,10 +87,11 @@ class PrepareOptions:
             own["format"] = None if self.format == "auto" else self.format
         return own
 
-
-def found_in_data(alphabet: str) -> bool:
-    """Whether the symbols of this `data.alphabet` are those that occur in the data."""
-    return alphabet in ("text", "ids")
+    def _alphabet_identity(self) -> str | dict[str, Any]:
+        """The name of a built-in alphabet; else its symbols too, which the run file or the plugin may change."""
+        fixed = self.fixed_alphabet()
+        named = isinstance(self.alphabet, str) and (fixed is None or self.alphabet in BUILT_IN)
+        return str(self.alphabet) if named or fixed is None else fixed.to_dict()
 
 
 def file_identity(path: Path) -> dict[str, Any]:
@@ -109,6 +116,8 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = 
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "symbols" in value:
+        return str(value["name"]) + f" ({', '.join(map(repr, value['symbols'][:20]))}; {len(value['symbols'])} symbols)"
     if isinstance(value, dict) and "sha256" in value:
         return f"{value['name']} (sha256 {value['sha256'][:12]})"
     return repr(value)

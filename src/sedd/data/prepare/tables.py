@@ -28,15 +28,15 @@ ROWS = 4_096
 """Rows of a Parquet table that are read at once."""
 
 
-def read_table(stream: ByteStream, kind: str, column: str | None) -> Iterator[Record]:
-    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`.
+def read_table(stream: ByteStream, kind: str, column: str | None, *, words: bool = False) -> Iterator[Record]:
+    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`; with `words` with the white
+    space between their symbols, else without any.
 
     The name of a sequence is what the first of `ID_COLUMNS` has, else `row_` and its line. Raises DataError with
     file and line, if there is no such column (with those that there are), or the table cannot be read.
     """
-    if kind == "parquet":
-        return _parquet(stream, column)
-    return _json_lines(stream, column) if kind == "jsonl" else _delimited(stream, column)
+    read = {"parquet": _parquet, "jsonl": _json_lines}.get(kind, _delimited)
+    return read(stream, column, " " if words else "")
 
 
 def columns_of(path: Path, kind: str) -> tuple[list[str], str | None]:
@@ -84,16 +84,16 @@ class _Columns(NamedTuple):
             at, next((lower.index(n) for n in ID_COLUMNS if n in lower and lower.index(n) != at), None), True
         )
 
-    def record(self, cells: Sequence[Any], line: int) -> Record:
-        """The sequence of a row, empty where the row is too short."""
+    def record(self, cells: Sequence[Any], line: int, between: str) -> Record:
+        """The sequence of a row, empty where the row is too short; `between` replaces white space in it."""
         sequence, name = (
             "" if at is None or at >= len(cells) or cells[at] is None else str(cells[at]) for at in self[:2]
         )
-        residues = "".join(sequence.split()).encode("utf-8", "replace")
+        residues = between.join(sequence.split()).encode("utf-8", "replace")
         return Record((name.split() or [f"row_{line}"])[0], residues, line)
 
 
-def _delimited(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _delimited(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     delimiter = table_delimiter(after_comments(ByteStream(stream.path).head(HEAD).removeprefix(BOM))) or "\t"
     rows = csv.reader((line + "\n" for _, line in text_lines(stream)), delimiter=delimiter)
     columns: _Columns | None = None
@@ -105,12 +105,12 @@ def _delimited(stream: ByteStream, column: str | None) -> Iterator[Record]:
                 columns = _Columns.of(stream.path, [cell.strip() for cell in row], column, rows.line_num)
                 if columns.titled:
                     continue
-            yield columns.record(row, rows.line_num)
+            yield columns.record(row, rows.line_num, between)
     except csv.Error as error:
         raise DataError(f"not a row of a table: {error}", file=stream.path, line=rows.line_num) from error
 
 
-def _json_lines(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _json_lines(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     for number, line in text_lines(stream):
         if not line.strip():
             continue
@@ -121,10 +121,10 @@ def _json_lines(stream: ByteStream, column: str | None) -> Iterator[Record]:
         if not isinstance(row, dict):
             raise DataError(f"expected a JSON object, got {line[:40]!r}", file=stream.path, line=number)
         columns = _Columns.of(stream.path, list(row), column, number)
-        yield columns.record(list(row.values()), number)
+        yield columns.record(list(row.values()), number, between)
 
 
-def _parquet(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _parquet(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     file = _parquet_file(stream.path)
     titles = list(file.schema_arrow.names)
     columns = _Columns.of(stream.path, titles, column, None)
@@ -135,7 +135,7 @@ def _parquet(stream: ByteStream, column: str | None) -> Iterator[Record]:
         cells: Mapping[str, Sequence[Any]] = batch.to_pydict()
         for values in zip(*(cells[title] for title in wanted), strict=True):
             number += 1
-            yield row.record(values, number)
+            yield row.record(values, number, between)
         stream.done = stream.total * number // max(1, file.metadata.num_rows)
 
 

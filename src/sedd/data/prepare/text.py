@@ -134,6 +134,12 @@ def read_ids(stream: ByteStream) -> Iterator[Record]:
         yield Record(name, " ".join(" ".join(pieces).split()), start)
 
 
+def read_words(stream: ByteStream) -> Iterator[Record]:
+    """`read_ids` for symbols of any kind: a sequence is UTF-8 with a space in place of white space."""
+    for record in read_ids(stream):
+        yield record._replace(sequence=str(record.sequence).encode())
+
+
 def largest_id(stream: ByteStream) -> int:
     """The largest token id in a file. Raises DataError as `read_ids`, and if something is no id or there is none."""
     largest = -1

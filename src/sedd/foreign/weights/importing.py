@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sedd.config.config import Config
-from sedd.data import ESM, PROTEIN, Alphabet, ids_alphabet
+from sedd.data import Alphabet, ids_alphabet
+from sedd.data.alphabet import BUILT_IN
 from sedd.errors import ConfigError, SeddWarning
 from sedd.foreign.weights.files import sha256
 from sedd.foreign.weights.fitting import fitted
@@ -19,7 +20,7 @@ from sedd.runs.imported import UNKNOWN_DATA, Origin
 from sedd.runs.state import TrainState
 from sedd.sampling.lengths import LengthDistribution
 
-ALPHABETS = ("ids", "protein", "esm")
+ALPHABETS = ("ids", *BUILT_IN)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def import_weights(path: Path, run: Path, *, weights: str | None = None, alphabe
         path: a hub folder of SEDD or MDLM, a training directory of SEDD or PLS, or a file of weights in one.
         run: directory to write; nothing is written before all of `path` is read and fits.
         weights: of a training directory: `ema` (by default) or `raw`.
-        alphabet: what the ids mean: `protein`, `esm`, or `ids` where it is not known.
+        alphabet: what the ids mean: `protein`, `esm`, `dna`, `rna`, or `ids` where it is not known.
 
     Raises:
         CheckpointError: if `path` cannot be imported, or `run` holds something already.
@@ -86,7 +87,7 @@ def import_weights(path: Path, run: Path, *, weights: str | None = None, alphabe
 def _alphabet(name: str, n: int) -> Alphabet:
     if name not in ALPHABETS:
         raise ConfigError(f"alphabet={name!r}: expected one of {', '.join(ALPHABETS)}")
-    known = {"protein": PROTEIN, "esm": ESM}.get(name) or ids_alphabet(n)
+    known = BUILT_IN.get(name) or ids_alphabet(n)
     if known.n != n:
         raise ConfigError(
             f"alphabet={name!r} has {known.n} symbols, and the checkpoint has {n:,}; leave it out to have numbers (ids)"

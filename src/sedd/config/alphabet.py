@@ -1,0 +1,115 @@
+"""`data.alphabet`: the name of an installed vocabulary, or symbols that the run file itself lists."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from sedd.config.section import Section
+from sedd.plugins.registry import registry
+from sedd.plugins.vocabularies import NAMES
+
+SECTION = "data.alphabet"
+MOST_SYMBOLS = 65_534
+"""Symbols of an alphabet: with MASK their ids fit 16 bits."""
+
+
+class OwnSymbols(Section):
+    """An alphabet that a run file lists: `letters`, or `symbols` of any length."""
+
+    letters: str | None = None
+    """The symbols, one character each, such as `ACGT-`; they are read with their case."""
+    symbols: tuple[str, ...] | None = None
+    """The symbols, such as `[AAA, AAC, AAG]`."""
+    separator: str = ""
+    """What stands between two `symbols` in a file, such as a space. Without it the longest symbol that fits is read."""
+
+    @model_validator(mode="after")
+    def _symbols_can_be_read(self) -> Self:
+        if (self.letters is None) == (self.symbols is None):
+            raise ValueError("give either letters (one string, such as 'ACGT-') or symbols (a list)")
+        if self.separator and self.symbols is None:
+            raise ValueError("separator stands between symbols; letters have none")
+        found = self.listed
+        if not 2 <= len(found) <= MOST_SYMBOLS:
+            raise ValueError(f"{len(found)} symbol(s); expected 2 to {MOST_SYMBOLS:,}")
+        if repeated := [symbol for symbol, number in Counter(found).items() if number > 1]:
+            raise ValueError(f"{repeated[0]!r} is listed twice; list each symbol once")
+        if (problem := unreadable(found, self.separator)) is not None:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The symbols, in the order of their ids."""
+        return tuple(self.letters or ()) if self.symbols is None else self.symbols
+
+
+def unreadable(symbols: tuple[str, ...], separator: str) -> str | None:
+    """Why some of the symbols cannot be read from a file; None if all can."""
+    for symbol in symbols:
+        if not symbol or not symbol.isprintable() or any(character.isspace() for character in symbol):
+            return f"{symbol!r} cannot be a symbol; expected printable characters without white space"
+        if separator and not separator.isspace() and separator.strip() in symbol:
+            return f"the symbol {symbol!r} contains the separator {separator!r}; choose another separator"
+        if symbol.startswith(">"):
+            return f"{symbol!r} cannot be a symbol: `>` begins a header of FASTA"
+        if not separator and not symbol.isascii():
+            return f"{symbol!r} is not ASCII; give a separator, or read any characters with data.alphabet=text"
+        if not separator and ">" in symbol and not is_special(symbol):
+            return f"{symbol!r} cannot be a symbol: `>` begins a header of FASTA"
+    if separator and not separator.isprintable():
+        return f"{separator!r} cannot be a separator; expected printable characters, such as a space"
+    return None
+
+
+def is_special(symbol: str) -> bool:
+    """Whether it is the name of a token that no file has, such as `<cls>`."""
+    return len(symbol) > 2 and symbol.startswith("<") and symbol.endswith(">")
+
+
+class _Chosen:
+    """Annotates `data.alphabet`: a name is checked against the vocabularies that are installed."""
+
+    words = "`protein`, `esm`, `dna`, `rna`, `text`, `ids`, the name of a plugin, or a section"
+    """The type, for the page of the configuration."""
+
+    @staticmethod
+    def validate(value: Any) -> str | OwnSymbols:
+        """The name, or the listed symbols."""
+        if isinstance(value, OwnSymbols):
+            return value
+        if isinstance(value, Mapping):
+            return OwnSymbols.model_validate(value)
+        if isinstance(value, str) and value in NAMES:  # without loading any plugin
+            return value
+        names = list(registry().of(SECTION))
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"{value!r} is no alphabet; {_advice(value, names)}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        listed = next(choice for choice in handler(schema)["anyOf"] if "$ref" in choice)
+        return {"anyOf": [{"enum": list(registry().of(SECTION)), "type": "string"}, listed]}
+
+
+def _advice(value: object, names: list[str]) -> str:
+    close = difflib.get_close_matches(str(value), names, n=1)
+    advice = f"did you mean {close[0]!r}? Else " if close else ""
+    advice += f"installed are {', '.join(names)}; your own symbols are {{letters: ACGT-}} or {{symbols: [AAA, AAC]}}"
+    if problems := registry().problems:
+        advice += f". Plugins that cannot be used: {'; '.join(map(str, problems))}"
+    return advice
+
+
+AlphabetChoice = Annotated[str | OwnSymbols, _Chosen()]
+"""The name of an installed vocabulary, or listed symbols."""
