@@ -20,7 +20,7 @@ from sedd.data.prepare.formats import (
 )
 from sedd.data.prepare.records import BOM, Record
 from sedd.data.prepare.text import text_lines
-from sedd.errors import DataError
+from sedd.errors import DataError, install_extra
 
 ID_COLUMNS = ("id", "name", "entry", "accession", "sequence_id", "protein_id", "seqid", "header", "uniprot_id")
 """Usual names of a column of ids, in lower case."""
@@ -131,12 +131,26 @@ def _parquet(stream: ByteStream, column: str | None, between: str) -> Iterator[R
     wanted = [titles[at] for at in (columns.sequence, columns.name) if at is not None]
     row = _Columns(0, None if columns.name is None else 1, True)
     number = 0
-    for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-        cells: Mapping[str, Sequence[Any]] = batch.to_pydict()
+    for cells in _batches(file, stream.path, wanted):
         for values in zip(*(cells[title] for title in wanted), strict=True):
             number += 1
             yield row.record(values, number, between)
         stream.done = stream.total * number // max(1, file.metadata.num_rows)
+
+
+def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+    """Some rows at a time, by column: a Parquet file may be larger than memory."""
+    batches = file.iter_batches(batch_size=ROWS, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:  # damaged pages are found only when they are read
+            raise DataError(
+                f"a Parquet table that is damaged ({error}); copy or download it again", file=path
+            ) from error
+        if batch is None:
+            return
+        yield batch.to_pydict()
 
 
 def _parquet_file(path: Path) -> Any:
@@ -144,8 +158,8 @@ def _parquet_file(path: Path) -> Any:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise DataError(
-            "a Parquet table, and the package that reads it is missing: `pip install pyarrow`, or convert the table to "
-            "CSV or FASTA",
+            f"a Parquet table, and pyarrow, which reads it, is missing: {install_extra('parquet')}, or convert the "
+            "table to CSV or FASTA",
             file=path,
         ) from None
     try:
