@@ -23,7 +23,8 @@ def weights_(
         typer.Option(help="Of a training directory: averaged (default) or raw weights."),
     ] = None,
     alphabet: Annotated[
-        Literal["ids", "protein", "esm"], typer.Option(help="What the ids mean; ids: numbers, where it is not known.")
+        Literal["ids", "protein", "esm", "dna", "rna"],
+        typer.Option(help="What the ids mean; ids: numbers, where it is not known."),
     ] = "ids",
 ) -> None:
     """Make a run directory of weights that another program trained."""

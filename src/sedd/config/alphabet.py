@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -13,11 +12,10 @@ from pydantic_core import CoreSchema, core_schema
 
 from sedd.config.section import Section
 from sedd.plugins.registry import registry
+from sedd.plugins.symbols import unreadable
 from sedd.plugins.vocabularies import NAMES
 
 SECTION = "data.alphabet"
-MOST_SYMBOLS = 65_534
-"""Symbols of an alphabet: with MASK their ids fit 16 bits."""
 
 
 class OwnSymbols(Section):
@@ -36,12 +34,7 @@ class OwnSymbols(Section):
             raise ValueError("give either letters (one string, such as 'ACGT-') or symbols (a list)")
         if self.separator and self.symbols is None:
             raise ValueError("separator stands between symbols; letters have none")
-        found = self.listed
-        if not 2 <= len(found) <= MOST_SYMBOLS:
-            raise ValueError(f"{len(found)} symbol(s); expected 2 to {MOST_SYMBOLS:,}")
-        if repeated := [symbol for symbol, number in Counter(found).items() if number > 1]:
-            raise ValueError(f"{repeated[0]!r} is listed twice; list each symbol once")
-        if (problem := unreadable(found, self.separator)) is not None:
+        if (problem := unreadable(self.listed, self.separator)) is not None:
             raise ValueError(problem)
         return self
 
@@ -49,29 +42,6 @@ class OwnSymbols(Section):
     def listed(self) -> tuple[str, ...]:
         """The symbols, in the order of their ids."""
         return tuple(self.letters or ()) if self.symbols is None else self.symbols
-
-
-def unreadable(symbols: tuple[str, ...], separator: str) -> str | None:
-    """Why some of the symbols cannot be read from a file; None if all can."""
-    for symbol in symbols:
-        if not symbol or not symbol.isprintable() or any(character.isspace() for character in symbol):
-            return f"{symbol!r} cannot be a symbol; expected printable characters without white space"
-        if separator and not separator.isspace() and separator.strip() in symbol:
-            return f"the symbol {symbol!r} contains the separator {separator!r}; choose another separator"
-        if symbol.startswith(">"):
-            return f"{symbol!r} cannot be a symbol: `>` begins a header of FASTA"
-        if not separator and not symbol.isascii():
-            return f"{symbol!r} is not ASCII; give a separator, or read any characters with data.alphabet=text"
-        if not separator and ">" in symbol and not is_special(symbol):
-            return f"{symbol!r} cannot be a symbol: `>` begins a header of FASTA"
-    if separator and not separator.isprintable():
-        return f"{separator!r} cannot be a separator; expected printable characters, such as a space"
-    return None
-
-
-def is_special(symbol: str) -> bool:
-    """Whether it is the name of a token that no file has, such as `<cls>`."""
-    return len(symbol) > 2 and symbol.startswith("<") and symbol.endswith(">")
 
 
 class _Chosen:

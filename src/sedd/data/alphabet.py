@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sedd.config.alphabet import MOST_SYMBOLS, is_special
 from sedd.errors import DataError
 from sedd.plugins.contracts import Vocabulary
+from sedd.plugins.symbols import MOST_SYMBOLS, is_special
 from sedd.plugins.vocabularies import AMINO_ACIDS, Dna, Esm, Protein, Rna
 
 MAX_SYMBOLS = MOST_SYMBOLS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sedd.config.alphabet import SECTION, OwnSymbols, unreadable
+from sedd.config.alphabet import SECTION, OwnSymbols
 from sedd.config.sections import Residues
 from sedd.data.alphabet import BUILT_IN, Alphabet, alphabet_of
-from sedd.errors import PluginError
+from sedd.errors import DataError, PluginError
 from sedd.plugins.contracts import Vocabulary
 from sedd.plugins.registry import registry, source_of
+from sedd.plugins.symbols import unreadable
 from sedd.plugins.vocabularies import FoundInData
 
 OWN = "own"
@@ -54,14 +55,14 @@ def _vocabulary(name: str) -> Vocabulary:
 
 def _of_plugin(vocabulary: Vocabulary) -> Alphabet:
     cls = type(vocabulary)
+    if isinstance(vocabulary, FoundInData):
+        raise PluginError(f"{_named(cls)}: its symbols are not fixed")
     try:
-        alphabet = alphabet_of(vocabulary)
-        problem = unreadable(alphabet.symbols, alphabet.separator)
+        if (problem := unreadable(vocabulary.symbols(), vocabulary.separator)) is not None:
+            raise DataError(problem)
+        return alphabet_of(vocabulary)
     except Exception as error:  # a plugin may fail in any way
         raise PluginError(f"{_named(cls)} cannot be used ({type(error).__name__}: {error})") from error
-    if isinstance(vocabulary, FoundInData) or problem is not None:
-        raise PluginError(f"{_named(cls)}: {problem or 'its symbols are not fixed'}")
-    return alphabet
 
 
 def _named(cls: type[object]) -> str:

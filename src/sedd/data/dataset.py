@@ -112,7 +112,7 @@ def open_whole(data: Data, name: Files, alphabet: Alphabet, *, progress: Progres
         symbols=alphabet.symbols if found_in_data(data.alphabet) else None,
     )
     store = _open(data, name, options, progress).train
-    if store.alphabet != alphabet:
+    if (store.alphabet.symbols, store.alphabet.separator) != (alphabet.symbols, alphabet.separator):
         raise DataError(
             f"read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
             f"{alphabet.name!r} of {alphabet.n}; give data in the alphabet that the model was trained with",

@@ -64,6 +64,11 @@ class Row(NamedTuple):
 
 def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
     """Token ids of a wild type, (L,); a DataError if empty, longer than `longest`, or not of the alphabet."""
+    if alphabet.separator or alphabet.has_words:
+        raise DataError(
+            f"the model has the alphabet {alphabet.name!r}, whose symbols have no names of variants such as A42G; "
+            "variants are scored in alphabets of single characters"
+        )
     if not sequence:
         raise DataError("the wild type has no residues")
     if len(sequence) > longest:
