@@ -130,7 +130,7 @@ def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
 
 def _synthetic(data: Data, seed: int) -> Dataset:
     if data.alphabet != "protein":
-        raise DataError("data.train=synthetic has data.alphabet=protein; another alphabet needs data of your own")
+        raise DataError("data.train=synthetic has the protein alphabet; another data.alphabet needs data of your own")
     if data.valid is not None:
         raise DataError("data.train=synthetic draws its own held-out sequences; remove data.valid")
     options = data.synthetic.model_dump()

@@ -203,7 +203,7 @@ def _notes(
             "has; give more natural sequences."
         )
     if not sets["samples"].alphabet.has_amino_acids:
-        yield "Low complexity, repeats and kinds of residues are for proteins, and left out here."
+        yield "Low complexity, repeats and kinds of residues are for proteins, and left out for text and others."
     lost = [row.title for row in rows if row.differ and row.against_shuffled == "loses"]
     spread = by_name["letter_spread"]
     if lost and spread.against_held_out == "loses" and spread.samples < spread.held_out:
