@@ -54,8 +54,9 @@ __all__ = [
     "BoundIntegrand", "BoundRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor", "Curve", "DataFacts",
     "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve",
     "ExternalCurveFit", "Foresight", "Generation", "Graph", "History", "LengthDistribution", "Likelihood",
-    "LossProfile", "Neighbours", "OwnSymbols", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point",
-    "Predictor", "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise",
-    "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences",
-    "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
+    "LossProfile", "Neighbours", "OwnSymbols", "PackedSequences", "Paired", "PairedDifference", "Parametrization",
+    "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request",
+    "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound",
+    "Sequences", "SkippedRecord", "StepSettings", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore",
+    "Window",
 ]  # fmt: skip

@@ -192,6 +192,14 @@ def test_sequences_of_ones_own_have_the_alphabet_of_the_configuration() -> None:
     assert user_dataset(["ACGT", "GG"], Data(alphabet="dna"), seed=0).alphabet == DNA
 
 
+def test_nucleotides_of_ones_own_are_refused_as_proteins() -> None:
+    texts = ["ACGT" * 8, "GGAT" * 9, "AATT" * 7]
+    with pytest.raises(DataError, match=r"data\.alphabet=dna"):
+        user_dataset(texts, Data(), seed=0)
+    assert user_dataset(texts, Data(residues={"nucleotides": "keep"}), seed=0).alphabet.name == "protein"
+    assert user_dataset([*texts, "MKVLE"], Data(), seed=0).alphabet.name == "protein"
+
+
 def test_a_forecast_without_data_takes_symbols_to_be_equally_frequent() -> None:
     usual = DataStatistics.usual(sedd.Config(data={"alphabet": {"letters": "HP"}, "train": "x"}))
     assert usual.frequencies.tolist() == [0.5, 0.5]
