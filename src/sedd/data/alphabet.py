@@ -80,6 +80,11 @@ class Alphabet:
         return bytes(sorted({*"".join(s for s in self.symbols if s.isascii() and not is_special(s)).encode()}))
 
     @property
+    def is_text(self) -> bool:
+        """Whether sequences are text, with line ends among their symbols."""
+        return self.name == "text"
+
+    @property
     def is_protein(self) -> bool:
         """Whether it is that of proteins or of ESM."""
         return self.name in (PROTEIN.name, ESM.name)
@@ -159,6 +164,10 @@ class Alphabet:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Alphabet:
         """The inverse of `to_dict`."""
+        if "tokenizer" in data:
+            from sedd.data.tokenizer import TokenizedAlphabet  # it derives from this class
+
+            return TokenizedAlphabet("ids", tuple(map(str, data["symbols"])), "", str(data["tokenizer"]))
         try:
             return cls(str(data["name"]), tuple(map(str, data["symbols"])), str(data.get("separator", "")))
         except (KeyError, TypeError) as error:

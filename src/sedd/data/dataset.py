@@ -23,6 +23,7 @@ from sedd.data.prepare.sources import Source, file_state, find, is_pipe
 from sedd.data.prepare.tally import Tally
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
+from sedd.data.tokenizer import TokenizedAlphabet
 from sedd.errors import DataError
 from sedd.files import cache_directory
 
@@ -110,6 +111,7 @@ def open_whole(data: Data, name: Files, alphabet: Alphabet, *, progress: Progres
         min_length=data.min_length,
         chunk_length=data.chunk_length,
         symbols=alphabet.symbols if found_in_data(data.alphabet) else None,
+        tokenizer=alphabet.tokenizer if isinstance(alphabet, TokenizedAlphabet) else "",
     )
     store = _open(data, name, options, progress).train
     if (store.alphabet.symbols, store.alphabet.separator) != (alphabet.symbols, alphabet.separator):

@@ -156,7 +156,8 @@ def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
 
 
 def _marks(alphabet: Alphabet) -> list[str]:
-    return [mark for mark in dict.fromkeys((*MARKS, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
+    marks = () if alphabet.is_text and alphabet.has_words else MARKS  # a tokenizer has all characters
+    return [mark for mark in dict.fromkeys((*marks, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
 
 
 def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -> list[tuple[str, str]]:
@@ -174,7 +175,7 @@ def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -
         content = ByteStream(file).content(most=MOST_BYTES)
     try:
         per_line = bool(alphabet.separator) or alphabet.has_words
-        if alphabet.name == "text" or (per_line and not content.lstrip().startswith(b">")):
+        if alphabet.is_text or (per_line and not content.lstrip().startswith(b">")):
             lines = enumerate(content.decode("utf-8-sig").splitlines(), 1)
             templates = [(f"line-{number}", line) for number, line in lines if line]
         else:

@@ -128,18 +128,21 @@ def _check_header(path: Path, header: str, expected: str) -> None:
 
 def _size(header: str, alphabet: Alphabet) -> int | None:
     """Characters that follow a header, with line ends; None for one line of unknown length."""
-    if alphabet.separator or alphabet.has_words:
+    if alphabet.separator or (alphabet.has_words and not alphabet.is_text):
         return None
-    length = header.rpartition(" length=")[2].split(" ")[0].strip()
+    key = " characters=" if alphabet.has_words else " length="
+    length = header.rpartition(key)[2].split(" ")[0].strip()
     if not length.isdecimal():
         return 1
-    return int(length) + (1 if alphabet.name == "text" else -(-int(length) // LINE_WIDTH))
+    return int(length) + (1 if alphabet.is_text else -(-int(length) // LINE_WIDTH))
 
 
 def _record(identifier: str, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
     starts = range(0, len(text), LINE_WIDTH)
-    one_piece = alphabet.name == "text" or alphabet.separator or alphabet.has_words
+    one_piece = alphabet.is_text or alphabet.separator or alphabet.has_words
     body = text if one_piece else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
+    if alphabet.is_text and alphabet.has_words:  # of a tokenizer, whose symbols have any number of characters
+        after["characters"] = len(text)
     ends = "".join(f" {key}={value}" for key, value in after.items())
     return f"{_start(alphabet)}{_header(identifier, origin)}{ends}\n{body}\n"
 
@@ -159,4 +162,4 @@ def _value(value: object) -> str:
 
 
 def _start(alphabet: Alphabet) -> str:
-    return "=== " if alphabet.name == "text" else ">"
+    return "=== " if alphabet.is_text else ">"

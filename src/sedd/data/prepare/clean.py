@@ -6,6 +6,7 @@ Clean records, nearly all of them, return after one `bytes.translate`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -202,12 +203,12 @@ class TextCleaner:
     Args:
         min_length: in symbols.
         source: name of the file, for the tally.
-        words: whether white space separates the symbols; else each character is one.
+        length_of: the number of symbols in a text; by default each character is one.
     """
 
-    def __init__(self, *, min_length: int, source: str, words: bool = False) -> None:
+    def __init__(self, *, min_length: int, source: str, length_of: Callable[[str], int] = len) -> None:
         self.min_length = min_length
-        self.words = words
+        self.length_of = length_of
         self.source = source
         self.tally = Tally()
 
@@ -217,7 +218,7 @@ class TextCleaner:
         self.tally.read += 1
         for kind in record.repairs:
             count(self.tally.repaired, kind, record.location(self.source))
-        length = len(record.sequence.split() if self.words else record.sequence)
+        length = self.length_of(record.sequence)
         if length < self.min_length:
             count(self.tally.dropped, "short", record.location(self.source))
             return []

@@ -29,7 +29,7 @@ from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.records import Record, parse_record
 from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import Kind, Tally
-from sedd.data.prepare.text import read_ids, read_text
+from sedd.data.prepare.text import read_ids, read_text, read_text_lines
 from sedd.errors import DataError
 
 _HOLDOUT = hashlib.blake2b(digest_size=8, key=b"sedd holdout")
@@ -254,9 +254,10 @@ def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, mi
 
 
 def encode_ids(stream: ByteStream, alphabet: Alphabet, *, min_length: int) -> Iterator[Encoded]:
-    """The sequences of a file of token ids. Raises DataError with file and line, if the file cannot be read or has
-    something else than ids of the alphabet."""
-    yield from _encoded(stream, read_ids(stream), alphabet, together=MOST_RECORDS, min_length=min_length)
+    """The sequences of a file of token ids, or of the lines of a text if the alphabet has a tokenizer. Raises DataError
+    with file and line, if the file cannot be read or has something else than ids of the alphabet."""
+    records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+    yield from _encoded(stream, records, alphabet, together=MOST_RECORDS, min_length=min_length)
 
 
 def _encoded(
@@ -264,7 +265,7 @@ def _encoded(
 ) -> Iterator[Encoded]:
     """Encode records of `stream`, `together` of them at a time."""
     for first in text:
-        cleaner = TextCleaner(min_length=min_length, source=stream.path.name, words=bool(alphabet.separator))
+        cleaner = TextCleaner(min_length=min_length, source=stream.path.name, length_of=alphabet.length)
         kept = [
             (record, sequence) for record in chain([first], islice(text, together - 1)) for sequence in cleaner(record)
         ]

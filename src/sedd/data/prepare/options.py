@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from sedd.data.alphabet import BUILT_IN, Alphabet, ids_alphabet, text_alphabet
 from sedd.data.chosen import fixed_alphabet, found_in_data
 from sedd.data.prepare.sources import find
 from sedd.data.store import describe_file
+from sedd.data.tokenizer import TokenizedAlphabet
 from sedd.errors import DataError
 
 
@@ -33,6 +35,8 @@ class PrepareOptions:
     chunk_length: int = 256
     symbols: tuple[str, ...] | None = None
     """Text and ids: the alphabet, instead of the characters, or the largest id, found in the source."""
+    tokenizer: str = ""
+    """Ids: the content of the tokenizer of the model, which reads text in place of numbers."""
     symbols_also_in: tuple[Path, ...] = ()
     """Text and ids: more files whose symbols belong to the alphabet too (held-out files of their own)."""
 
@@ -56,6 +60,8 @@ class PrepareOptions:
         """The alphabet, where it does not depend on the data."""
         if self.alphabet == "text":
             return None if self.symbols is None else text_alphabet(self.symbols)
+        if self.alphabet == "ids" and self.symbols is not None and self.tokenizer:
+            return TokenizedAlphabet.of(len(self.symbols), self.tokenizer)
         if self.alphabet == "ids":
             return None if self.symbols is None else ids_alphabet(len(self.symbols))
         return fixed_alphabet(self.alphabet)
@@ -78,6 +84,8 @@ class PrepareOptions:
                 own["symbols"] = None if self.symbols is None else "".join(self.symbols)
             else:
                 own["symbols"] = None if self.symbols is None else len(self.symbols)
+            if self.tokenizer:
+                own["tokenizer"] = hashlib.sha256(self.tokenizer.encode()).hexdigest()
             more = [describe(path) for path in self.symbols_also_in]
             own["symbols_also_in"] = more[0] if len(more) == 1 else more or None
         else:

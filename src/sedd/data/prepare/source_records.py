@@ -14,7 +14,7 @@ from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.sources import Source
 from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import DROPS
-from sedd.data.prepare.text import read_ids, read_text
+from sedd.data.prepare.text import read_ids, read_text, read_text_lines
 
 
 class SourceRecord(NamedTuple):
@@ -37,7 +37,7 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
     number = 0
     for path in source.files:
         if found_in_data(data.alphabet):
-            yield from _pieces_of_text(ByteStream(path), data)
+            yield from _pieces_of_text(ByteStream(path), data, alphabet)
             continue
         file = SequenceFile.of(path, column=data.column, lines=data.format == "lines", alphabet=alphabet)
         policy = residue_policy(data.alphabet, data.residues)
@@ -50,9 +50,12 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
             number += len(sequences)
 
 
-def _pieces_of_text(stream: ByteStream, data: Data) -> Iterator[SourceRecord]:
-    ids = data.alphabet == "ids"
-    text = TextCleaner(min_length=data.min_length, source=stream.path.name, words=ids)
-    for record in read_ids(stream) if ids else read_text(stream, chunk_length=data.chunk_length):
+def _pieces_of_text(stream: ByteStream, data: Data, alphabet: Alphabet) -> Iterator[SourceRecord]:
+    text = TextCleaner(min_length=data.min_length, source=stream.path.name, length_of=alphabet.length)
+    if data.alphabet == "ids":
+        records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+    else:
+        records = read_text(stream, chunk_length=data.chunk_length)
+    for record in records:
         kept = len(text(record))
         yield SourceRecord(record.name, kept, "" if kept else DROPS["short"])
