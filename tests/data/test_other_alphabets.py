@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sedd
 from sedd.config.alphabet import OwnSymbols
@@ -17,6 +19,7 @@ from sedd.config.run_file import dump, load_config
 from sedd.config.sections import Data, Residues
 from sedd.data import DNA, RNA, Alphabet, open_data, open_whole
 from sedd.data.chosen import fixed_alphabet, residue_policy
+from sedd.data.longest_match import longest_match
 from sedd.data.prepare.options import PrepareOptions
 from sedd.data.statistics import DataStatistics
 from sedd.data.user import user_dataset
@@ -137,6 +140,15 @@ def test_lengths_are_in_symbols(read) -> None:
     assert (found, tally["residues"]) == (["AAAACG", "TTT"], 3)
     with pytest.raises(DataError):
         open_data(Data(train="x", alphabet={"symbols": CODONS}, min_length=3), seed=0)
+
+
+@given(st.sets(st.text("ab(+", min_size=1, max_size=4), min_size=2), st.text("ab(+", max_size=12))
+def test_the_pattern_of_symbols_matches_the_longest_one_everywhere(symbols: set[str], text: str) -> None:
+    pattern = longest_match(symbols)
+    for at in range(len(text)):
+        fitting = [symbol for symbol in symbols if text.startswith(symbol, at)]
+        found = pattern.match(text, at)
+        assert (found and found.group()) == max(fitting, key=len, default=None)
 
 
 def test_the_longest_symbol_that_fits_is_read() -> None:

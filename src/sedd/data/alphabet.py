@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.data.longest_match import longest_match
 from sedd.errors import DataError
 from sedd.plugins.contracts import Vocabulary
 from sedd.plugins.symbols import MOST_SYMBOLS, is_special
@@ -123,7 +124,7 @@ class Alphabet:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Matches the longest symbol that fits."""
-        return re.compile("|".join(map(re.escape, sorted(self.symbols, key=len, reverse=True))))
+        return longest_match(self.symbols)
 
     def encode(self, text: str | bytes) -> Ids:
         """Ids of a sequence; a symbol outside the alphabet is a `DataError` that names it and its position."""
@@ -210,15 +211,15 @@ class Alphabet:
         return np.array(numbers, self.dtype).tobytes()
 
     def _encode_longest(self, text: str) -> bytes:
-        numbers, end = list[int](), 0
-        for match in self.pattern.finditer(text):
-            if match.start() != end:
-                break
-            numbers.append(self._numbers[match.group()])
-            end = match.end()
-        if end != len(text):
+        symbols = self.pattern.findall(text)
+        if sum(map(len, symbols)) != len(text):
+            end = 0  # of the symbols before the first place where none begins
+            for match in self.pattern.finditer(text):
+                if match.start() != end:
+                    break
+                end = match.end()
             raise self._unknown(text[end], end)
-        return np.array(numbers, self.dtype).tobytes()
+        return np.fromiter(map(self._numbers.__getitem__, symbols), self.dtype, len(symbols)).tobytes()
 
     def _unknown(self, letter: str, position: int) -> DataError:
         if self.separator:

@@ -33,18 +33,28 @@ class _WordCleaner(Cleaner):
 class LongestCleaner(_WordCleaner):
     """Of symbols one after the other: what begins no symbol is a residue outside the alphabet."""
 
+    _last: tuple[bytes, int] = b"", 0
+    """The last fragment whose symbols were counted, and their number: nearly all records have one fragment."""
+
     def _of_residues(self, record: Record, repairs: list[str]) -> list[bytes]:
         fragments = super()._of_residues(record, repairs)
-        parts = [(self._divided(fragment), fragment) for fragment in fragments]
-        if all(divided == [fragment] for divided, fragment in parts):
+        if all(map(self._is_read, fragments)):
             return fragments
         whole = b" ".join(fragments).decode("latin-1")
         outside = self.alphabet.pattern.sub("", whole).replace(" ", "")
         self._outside(record, sorted(set(outside)), repairs)
-        return [piece for divided, _ in parts for piece in divided] or [b""]
+        return [piece for fragment in fragments for piece in self._divided(fragment)] or [b""]
 
     def _length(self, fragment: bytes) -> int:
-        return self.alphabet.length(fragment.decode("latin-1"))
+        if fragment != self._last[0]:
+            self._last = fragment, self.alphabet.length(fragment.decode("latin-1"))
+        return self._last[1]
+
+    def _is_read(self, fragment: bytes) -> bool:
+        """Whether it has symbols alone."""
+        symbols = self.alphabet.pattern.findall(fragment.decode("latin-1"))
+        self._last = fragment, len(symbols)
+        return sum(map(len, symbols)) == len(fragment)
 
     def _divided(self, fragment: bytes) -> list[bytes]:
         """The stretches of symbols that follow each other."""
