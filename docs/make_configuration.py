@@ -50,7 +50,8 @@ def _section(name: str, model: type[BaseModel], level: str = "##") -> str:
 
 def _inner_sections(name: str, model: type[BaseModel]) -> list[str]:
     """Sections inside a section, such as `data.residues`."""
-    models = {key: _model(field.annotation) for key, field in model.model_fields.items()}
+    unions = {key: (field.annotation, *get_args(field.annotation)) for key, field in model.model_fields.items()}
+    models = {key: next(filter(None, map(_model, union)), None) for key, union in unions.items()}
     return [_section(f"{name}.{key}", inner, "###") for key, inner in models.items() if inner is not None]
 
 
@@ -106,6 +107,8 @@ def _row(name: str, field: FieldInfo, *, meaning: str = "") -> str:
 def _type(annotation: Any, metadata: list[Any]) -> str:
     """The type in words, with its bounds."""
     args, origin = get_args(annotation), get_origin(annotation)
+    if words := next((mark.words for mark in metadata if hasattr(mark, "words")), None):
+        return str(words)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in args)
     if _model(annotation) is not None:

@@ -47,6 +47,7 @@ PUBLIC = [
     "Trainer",
     "TrainingError",
     "Verdict",
+    "Vocabulary",
     "compare",
     "diagnose",
     "forecast",

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sedd.config.alphabet import SECTION
 from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
@@ -257,8 +258,8 @@ def load(
         if given not in known:
             raise ConfigError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
     found, saved = find(local(path), which)
-    config = _config(saved.config, device)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
+    config = _config(saved.config, device, alphabet)
     process = Process.of(config, alphabet.n)
     backend = choose(config.device)
     place = backend.device()
@@ -279,11 +280,16 @@ def load(
     )  # fmt: skip
 
 
-def _config(saved: Mapping[str, Any], device: str) -> Config:
-    """The configuration of a checkpoint, on another device perhaps, without what only training needs."""
+def _config(saved: Mapping[str, Any], device: str, alphabet: Alphabet) -> Config:
+    """The configuration of a checkpoint, on another device perhaps, without what only training needs: the plugins of
+    its curriculum and of its alphabet may be gone."""
     data = dict(saved) | {"device": {"type": device, "precision": saved["device"]["precision"]}, "trackers": ()}
     if data["curriculum"]["difficulty_ramp"] not in registry().of("curriculum"):
         data["curriculum"] = Constant()
+    chosen = data["data"]["alphabet"]
+    if isinstance(chosen, str) and chosen not in registry().of(SECTION):
+        listed = {"symbols": alphabet.symbols, "separator": alphabet.separator}
+        data["data"] = {**data["data"], "alphabet": listed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
         return Config(**data)

@@ -6,6 +6,7 @@ Import them for annotations: `from sedd.results import Likelihood`.
 from sedd.comparison.bound_curves import Curve, Point
 from sedd.comparison.comparable import Rule
 from sedd.comparison.paired import PairedDifference
+from sedd.config.alphabet import OwnSymbols
 from sedd.config.sections import Sampling
 from sedd.data import Cursor, Sequences
 from sedd.data.statistics import DataStatistics
@@ -54,7 +55,7 @@ __all__ = [
     "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor",
     "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord",
     "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation", "Graph", "History",
-    "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "PackedSequences", "Paired",
+    "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "OwnSymbols", "PackedSequences", "Paired",
     "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
     "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory",
     "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord",

@@ -106,6 +106,7 @@ def test_schema_is_json_with_every_plugin(tmp_path):
         if "properties" in part
     ]
     names = {part.get("difficulty_ramp", part.get("type"))["const"] for part in parts}
+    names |= set(made["$defs"]["Data"]["properties"]["alphabet"]["anyOf"][0]["enum"])
     assert names == {plugin.name for plugin in registry().plugins}
     sedd_("schema", tmp_path / "schema.json")
     assert json.loads((tmp_path / "schema.json").read_text()) == made

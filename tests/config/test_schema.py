@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sedd.config.config import Config
 from sedd.config.run_file import load_config, presets
 from sedd.config.schema import schema
 from sedd.config.yaml_lines import parse
@@ -78,7 +79,18 @@ def test_the_schema_accepts_the_short_forms() -> None:
     assert _fits({"device": "cpu", "trackers": ["csv"], "training": {"ema": 0.9}}, schema(), schema())
 
 
-@pytest.mark.parametrize("plugin", registry().plugins, ids=lambda plugin: f"{plugin.kind.section}-{plugin.name}")
+def test_the_schema_has_every_alphabet_and_the_keys_of_listed_symbols() -> None:
+    listed = {"letters": "ACGT-"}, {"symbols": ["AAA", "C"], "separator": " "}
+    for alphabet in (*registry().of("data.alphabet"), *listed):
+        assert _fits({"data": {"alphabet": alphabet}}, schema(), schema())
+    for alphabet in ("no-such", {"letter": "ACGT"}, {"letters": 5}):
+        assert not _fits({"data": {"alphabet": alphabet}}, schema(), schema())
+
+
+SECTIONS = [plugin for plugin in registry().plugins if plugin.kind.section in Config.model_fields]
+
+
+@pytest.mark.parametrize("plugin", SECTIONS, ids=lambda plugin: f"{plugin.kind.section}-{plugin.name}")
 def test_the_schema_has_the_options_of_every_installed_plugin_with_their_descriptions(plugin: Plugin) -> None:
     section = schema()["properties"][plugin.kind.section]
     choices = section["items"]["anyOf"] if plugin.kind.section == "trackers" else section["anyOf"]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict, FiniteFloat
 
 import sedd.plugins.curricula
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, Vocabulary
 from sedd.plugins.curricula import Stage, Stages
 from sedd.plugins.registry import KINDS, registry
 from sedd.testing import checks_for, parts
@@ -473,6 +473,53 @@ class ChangesMetrics(Log):
         metrics.pop("difficulty", None)
 
 
+class Codons(Vocabulary):
+    """Correct; each class derived from it violates one requirement."""
+
+    alphabet: Literal["some-codons"] = "some-codons"
+
+    def symbols(self) -> Any:
+        return ["AAA", "AAC", "A"]
+
+    def substitutions(self) -> Any:
+        return {"X": "A"}
+
+
+class NeedsAnOption(Codons):
+    """Cannot be chosen by its name alone."""
+
+    code: Annotated[int, Interval(ge=1, le=30)]
+
+
+class HasAHeader(Codons):
+    """A symbol that would begin a header."""
+
+    def symbols(self) -> Any:
+        return ["A", ">A"]
+
+
+class InAnyOrder(Codons):
+    """A set has no order."""
+
+    def symbols(self) -> Any:
+        return {"AAA", "A"}
+
+
+class OtherSymbols(Codons):
+    """More symbols in each call."""
+
+    def symbols(self) -> Any:
+        object.__setattr__(self, "_calls", getattr(self, "_calls", 0) + 1)
+        return [chr(ord("A") + number) for number in range(2 + self._calls % 20)]
+
+
+class LeadsNowhere(Codons):
+    """Replaces by a symbol that it does not have."""
+
+    def substitutions(self) -> Any:
+        return {"U": "T"}
+
+
 BROKEN = [
     (Falls, "difficulty_never_falls", "step "),
     (NeverArrives, "difficulty_is_exactly_one_from_preschool_time_on", "0.999999"),
@@ -526,6 +573,11 @@ BROKEN = [
     (ChangesDirectory, "writes_stay_in_the_run_directory", "directory"),
     (WritesElsewhere, "writes_stay_in_the_run_directory", "log.txt"),
     (ChangesMetrics, "metrics_are_only_read", "metrics"),
+    (NeedsAnOption, "is_made_without_options", "Field required"),
+    (HasAHeader, "symbols_can_be_read", "'>A'"),
+    (InAnyOrder, "symbols_never_change", "a list or tuple"),
+    (OtherSymbols, "symbols_never_change", "id "),
+    (LeadsNowhere, "substitutions_lead_to_symbols", "'T'"),
 ]
 """A class, the check that it violates, and the value or name that the error has to contain."""
 
@@ -549,7 +601,10 @@ def test_an_error_has_the_options_the_place_the_value_and_the_expectation() -> N
     )
 
 
-@pytest.mark.parametrize("check", [*checks_for(Quadratic), *checks_for(Processor), *checks_for(Log)], ids=str)
+CORRECT = [check for cls in (Quadratic, Processor, Log, Codons) for check in checks_for(cls)]
+
+
+@pytest.mark.parametrize("check", CORRECT, ids=str)
 def test_the_base_classes_of_the_broken_plugins_pass_every_check(check: Any) -> None:
     check()
 

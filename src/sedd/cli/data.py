@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def data_prepare(
             source, store, options=PrepareOptions.from_config(config.data), progress=progress, workers=workers
         )
     out.print(str(prepared), markup=False)
-    settings = "".join(f" data.{item}" for item in options)
+    settings = "".join(f" {shlex.quote(f'data.{item}')}" for item in options)
     out.print(f"Train on it: sedd train small data.train={store}{settings}", markup=False)
     if summary := progress.summary():
         err.print(summary)

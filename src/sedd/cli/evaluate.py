@@ -60,7 +60,7 @@ def evaluate(
         ),
     ] = None,
     per_sequence: Annotated[
-        Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV).")
+        Path | None, typer.Option(help="Write the bound of each sequence into this file (CSV, or .parquet).")
     ] = None,
     column: Column = None,
     weights: Weights = "ema",

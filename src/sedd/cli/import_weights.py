@@ -23,8 +23,9 @@ def weights_(
         typer.Option(help="Of a training directory: averaged (default) or raw weights."),
     ] = None,
     alphabet: Annotated[
-        Literal["ids", "protein", "esm"], typer.Option(help="What the ids mean; ids: numbers, where it is not known.")
-    ] = "ids",
+        Literal["ids", "protein", "esm", "dna", "rna"] | None,
+        typer.Option(help="What the ids mean; ids: numbers. Default: text if there is a tokenizer.json, else ids."),
+    ] = None,
 ) -> None:
     """Make a run directory of weights that another program trained."""
     with working(f"reading {source}"):

@@ -13,7 +13,7 @@ from rich.markup import escape
 from sedd.cli.app import app
 from sedd.cli.console import ExitCode, err, out, table
 from sedd.config.schema import schema
-from sedd.plugins.registry import KINDS, describe, discover
+from sedd.plugins.registry import KINDS, Kind, describe, discover
 
 
 @app.command()
@@ -23,7 +23,7 @@ def plugins() -> None:
     for kind in KINDS:
         shared = describe(kind.base)
         common = f"\nall have {_options(shared)}" if shared else ""
-        made = table(f"{kind.section}.{kind.base.discriminator}{common}", "name", "from", "description and options")
+        made = table(f"{_key(kind)}{common}", "name", "from", "description and options")
         for plugin in discovered.plugins:
             if plugin.kind is kind:
                 description = (plugin.cls.__doc__ or "").strip().splitlines()[0]
@@ -35,6 +35,12 @@ def plugins() -> None:
         err.print(f"[red]broken[/red] {escape(str(problem))}")
     if discovered.problems:
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _key(kind: Kind) -> str:
+    """The key by which a run file chooses a part of this kind."""
+    key = kind.base.discriminator
+    return kind.section if kind.section.endswith(f".{key}") else f"{kind.section}.{key}"
 
 
 def _options(options: Mapping[str, str]) -> str:

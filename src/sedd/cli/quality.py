@@ -12,13 +12,15 @@ import typer
 from sedd.cli.app import AsJson, DataOverrides, app
 from sedd.cli.console import err, out, print_json, print_saved, working
 from sedd.cli.user_file import Column, UserFile, opened, with_column
-from sedd.config.sections import Data, Residues
-from sedd.data import ESM, PROTEIN, Alphabet, Dataset, Sequences
+from sedd.config.run_file import load_config
+from sedd.config.sections import Data
+from sedd.data import Alphabet, Dataset, Sequences
+from sedd.data.chosen import fixed_alphabet, residue_policy
 from sedd.data.overlap import found_in
-from sedd.data.prepare.clean import Cleaner
 from sedd.data.prepare.progress import DataProgress
 from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.sources import is_pipe, regular_file
+from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import Tally
 from sedd.errors import DataError
 from sedd.evaluation.quality import Quality, TrainingIndex, judge
@@ -118,8 +120,10 @@ def _judge(
     elif reference is None:
         raise DataError(f"{subject}: natural sequences to compare with are missing; add --reference NATURAL.fasta")
     else:
-        sequences, tally, alphabet = read_samples(subject, column)
-        options, longest = Data(min_length=1, alphabet="esm" if alphabet is ESM else "protein"), None
+        given = with_column(load_config({}, "data.min_length=1", *overrides).data, column)
+        stated = any(word.startswith("data.alphabet") for word in overrides)
+        sequences, tally, options = read_samples(subject, given, guess=not stated)
+        alphabet, longest = _alphabet(options, subject), None
     options = with_column(options, column)
     files: dict[str, UserFile] = {}
     if train is not None:
@@ -154,20 +158,39 @@ def own_data(model: Pretrained, run: Path, overrides: Sequence[str]) -> tuple[Da
         return open_run_data(model.config, run, trained_on=model.trained_on, overrides=overrides, progress=progress)
 
 
-def read_samples(file: Path, column: str | None) -> tuple[list[str], Tally, Alphabet]:
-    """The samples in a file of sequences, how they were read, and their alphabet.
+def read_samples(file: Path, options: Data, *, guess: bool) -> tuple[list[str], Tally, Data]:
+    """The samples in a file of sequences, how they were read, and the options with their alphabet.
 
-    The alphabet is that of ESM if a sample has one of its ambiguous amino acids (X, B, U, Z, O), which models with that
-    alphabet draw. Raises DataError if there is no such file, or it cannot be read.
+    Args:
+        file: FASTA, or another format of sequences.
+        options: how the file is read.
+        guess: whether they are proteins, of the alphabet of ESM if a sample has one of its ambiguous amino acids
+            (X, B, U, Z, O), which models with that alphabet draw.
+
+    Raises:
+        DataError: if there is no such file, it cannot be read, or the alphabet depends on the data.
     """
     if not file.exists() and not is_pipe(file):
         raise DataError(f"{file}: neither a run nor a FASTA file of samples")
     with regular_file(file) as path:
-        form = SequenceFile.of(path, column=column)
-        symbols = {symbol for record in form.read() for symbol in bytes(record.sequence).upper()}  # type: ignore[arg-type]
-        alphabet = ESM if symbols & set(b"XBUZO") else PROTEIN
-        clean = Cleaner(alphabet, Residues(), min_length=1, source=file.name, alignment=form.alignment)
+        alphabet = None if guess else _alphabet(options, file)
+        form = SequenceFile.of(path, column=options.column, lines=options.format == "lines", alphabet=alphabet)
+        if guess:
+            symbols = {symbol for record in form.read() for symbol in bytes(record.sequence).upper()}  # type: ignore[arg-type]
+            options = options.model_copy(update={"alphabet": "esm" if symbols & set(b"XBUZO") else "protein"})
+        alphabet, policy = _alphabet(options, file), residue_policy(options.alphabet, options.residues)
+        clean = cleaner_for(alphabet)(alphabet, policy, min_length=1, source=file.name, alignment=form.alignment)
         sequences = [sequence.decode() for record in form.read() for sequence in clean(record)]
     if not sequences:
         raise DataError(f"no sample is left.\n{clean.tally}", file=file)
-    return sequences, clean.tally, alphabet
+    return sequences, clean.tally, options
+
+
+def _alphabet(options: Data, file: Path) -> Alphabet:
+    """The alphabet of samples in a file. Raises DataError if only the data can say it."""
+    if (found := fixed_alphabet(options.alphabet)) is None:
+        raise DataError(
+            f"{file}: data.alphabet={options.alphabet}: which symbols there are only the model can say; judge its run: "
+            "sedd quality RUN"
+        )
+    return found

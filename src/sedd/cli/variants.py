@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +13,13 @@ from sedd.cli.console import err, working
 from sedd.data.alphabet import Ids
 from sedd.errors import DataError
 from sedd.evaluation.mutations import Row, all_singles, read_mutations, read_wild_types
+from sedd.evaluation.table_file import Cell, Columns, table_file
 from sedd.evaluation.variants import VariantScore
-from sedd.files import open_output
-from sedd.plain_text import spreadsheet_cell
 from sedd.pretrained import Pretrained, load
 
-COLUMNS = ("id", "mutation", "log_odds", "bound_difference", "stderr", "remark")
+COLUMNS: Columns = {
+    "id": str, "mutation": str, "log_odds": float, "bound_difference": float, "stderr": float, "remark": str
+}  # fmt: skip
 WINDOW = 1_024
 """Variants that are scored before they are written."""
 
@@ -36,7 +34,7 @@ def score_variants(
     singles: Annotated[
         bool, typer.Option("--all-singles", help="Instead of a file: every change of one residue to another.")
     ] = False,
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; default: print.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="CSV or .parquet to write; default: print.")] = None,
     masks: Annotated[int, typer.Option(min=1, help="Noise levels for the difference of the bounds.")] = 32,
     bound: Annotated[
         bool, typer.Option("--bound/--no-bound", help="Compute the difference of the bounds; slower by far.")
@@ -48,10 +46,10 @@ def score_variants(
 ) -> None:
     """Score point mutations of a sequence; above 0 the model prefers the mutant."""
     model = load(run, which=which, weights=weights, device=device)
-    if model.alphabet.name not in ("protein", "esm"):
+    if not (model.alphabet.is_protein or model.alphabet.is_nucleic):
         raise DataError(
-            f"{run} was trained with the alphabet {model.alphabet.name!r}; variants are scored for proteins, with a "
-            "model that was trained with data.alphabet=protein or esm"
+            f"{run} was trained with the alphabet {model.alphabet.name!r}; variants are scored for proteins and "
+            "nucleotides, with a model that was trained with data.alphabet=protein, esm, dna or rna"
         )
     wild = read_wild_types(wildtype, model.alphabet, model.config.model.length)
     if (mutations is None) != singles:
@@ -60,14 +58,11 @@ def score_variants(
         rows = [row for name, sequence in wild.items() for row in all_singles(name, sequence, model.alphabet)]
     else:
         rows = read_mutations(mutations, wild, model.alphabet)
-    with nullcontext(sys.stdout) if to is None else open_output(to) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        with working(f"scoring {len(rows):,} variants", len(rows)) as show:
-            scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
-            for done, (row, score) in enumerate(scored, 1):
-                writer.writerow((spreadsheet_cell(row.name), spreadsheet_cell(row.text), *_cells(score), row.remark))
-                show(done)
+    with table_file(to, COLUMNS) as table, working(f"scoring {len(rows):,} variants", len(rows)) as show:
+        scored = _scored(model, wild, rows, masks=masks, bound=bound, seed=seed)
+        for done, (row, score) in enumerate(scored, 1):
+            table.row((row.name, row.text, *_cells(score), row.remark))
+            show(done)
     if to is not None:
         err.print(f"{len(rows):,} variants in {to}", markup=False)
     unscored = [row for row in rows if row.mutation is None]
@@ -93,6 +88,5 @@ def _scored(
         yield from ((row, scores.get(index)) for index, row in enumerate(window))
 
 
-def _cells(score: VariantScore | None) -> tuple[str, ...]:
-    numbers = (None,) * 3 if score is None else (score.log_odds, score.bound_difference, score.stderr)
-    return tuple("" if number is None else f"{number:.6g}" for number in numbers)
+def _cells(score: VariantScore | None) -> tuple[Cell, ...]:
+    return (None,) * 3 if score is None else (score.log_odds, score.bound_difference, score.stderr)

@@ -88,7 +88,7 @@ class Config(Section):
         """The configuration as plain data; with `parts`, plugin sections are kept as objects."""
         data = self.model_dump(mode="json")
         if parts:
-            data |= {kind.section: getattr(self, kind.section) for kind in KINDS}
+            data |= {kind.section: getattr(self, kind.section) for kind in KINDS if kind.section in data}
         return data
 
     @property

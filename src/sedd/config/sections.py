@@ -12,13 +12,14 @@ from typing import Annotated, Literal, Self
 from annotated_types import Interval
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from sedd.config.alphabet import AlphabetChoice
 from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
 from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
 
 
 class Residues(Section):
-    """What to do with characters outside the alphabet of amino acids. Every repair is counted and reported."""
+    """What to do with characters outside the alphabet. Every repair is counted and reported."""
 
     lowercase: Literal["upper", "drop", "error"] = "upper"
     """Lower-case (soft-masked) residues: read them as upper case, drop the sequence, or stop with an error."""
@@ -26,10 +27,11 @@ class Residues(Section):
     """`*`: remove it from the end of a sequence and drop sequences that have it elsewhere (`strip`), drop every
     sequence that has it, or stop with an error."""
     substitute: dict[str, str] = Field(default_factory=lambda: {"U": "C", "O": "K"})
-    """Amino acids that are replaced by a standard one: by default selenocysteine by C and pyrrolysine by K."""
+    """Capital letters that are read as a symbol: by default selenocysteine (U) as C and pyrrolysine (O) as K. With this
+    default, `dna` reads U as T, `rna` T as U, and your own symbols are read as they are."""
     ambiguous: Literal["drop", "split", "error"] = "drop"
-    """X, B, Z, J and any other letter: drop the sequence, split it at these residues and keep the fragments, or stop
-    with an error. With `split`, a sequence that has digits or punctuation is dropped."""
+    """X, B, Z, J (nucleotides: N, R, Y, ...) and any other letter: drop the sequence, split it at these residues and
+    keep the fragments, or stop with an error. With `split`, a sequence that has digits or punctuation is dropped."""
     gaps: Literal["remove", "drop", "error"] = "remove"
     """`-` and `.` of alignments: remove them, drop the sequence, or stop with an error."""
     chains: Literal["drop", "split", "error"] = "drop"
@@ -67,9 +69,10 @@ class Data(Section):
     valid: Annotated[Name | tuple[Name, ...] | None, Effect.LOCATION] = None
     """Held-out sequences, named like `train`; without them, the share `holdout` of the training sequences is held
     out."""
-    alphabet: Literal["protein", "esm", "text", "ids"] = "protein"
-    """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `text`: the characters that occur in the data; `ids`:
-    token ids as numbers separated by spaces, from 0 to the largest in the data, one sequence per line."""
+    alphabet: AlphabetChoice = "protein"
+    """`protein`: the 20 amino acids; `esm`: the 33 tokens of ESM; `dna`, `rna`: the four bases; `text`: the characters
+    that occur in the data; `ids`: token ids as numbers separated by spaces, from 0 to the largest in the data, one
+    sequence per line; the name of a plugin; or your own symbols, as `{letters: ACGT-}` or `{symbols: [AAA, AAC]}`."""
     holdout: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.01
     """Share of the sequences that is held out, chosen by a hash of the sequence (or of its cluster)."""
     clusters: Annotated[Name | None, Effect.LOCATION] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedd.data.longest_match import longest_match
 from sedd.errors import DataError
+from sedd.plugins.contracts import Vocabulary
+from sedd.plugins.symbols import MOST_SYMBOLS, is_special
+from sedd.plugins.vocabularies import AMINO_ACIDS, Dna, Esm, Protein, Rna
 
-MAX_SYMBOLS = 65_534
+MAX_SYMBOLS = MOST_SYMBOLS
 Ids = NDArray[Any]
 """Ids of symbols: uint8, or uint16 for large alphabets."""
 
@@ -33,7 +38,8 @@ class Alphabet:
     name: str
     symbols: tuple[str, ...]
     separator: str = ""
-    """Between the symbols of a sequence in text. Where it is not empty, white space separates symbols that are read."""
+    """Between the symbols of a sequence in text. Where it is not empty, it or white space separates symbols that are
+    read. Where it is empty, the longest symbol that fits is read; a file has no names such as `<cls>` then."""
 
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols) or "" in self.symbols:
@@ -63,8 +69,62 @@ class Alphabet:
 
     @cached_property
     def letters(self) -> bytes:
-        """The capital letters A-Z among the symbols: what the residue policy takes for residues."""
+        """The capital letters A-Z among the symbols."""
         return "".join(s for s in self.symbols if len(s) == 1 and "A" <= s <= "Z").encode()
+
+    @cached_property
+    def residues(self) -> bytes:
+        """The characters that the residue policy takes for residues: those of all symbols that a file can have. Gaps
+        and stops are no residues of proteins, although ESM has ids for them."""
+        if self.is_protein:
+            return self.letters
+        return bytes(sorted({*"".join(s for s in self.symbols if s.isascii() and not is_special(s)).encode()}))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether sequences are text, with line ends among their symbols."""
+        return self.name == "text"
+
+    @property
+    def is_protein(self) -> bool:
+        """Whether it is that of proteins or of ESM."""
+        return self.name in (PROTEIN.name, ESM.name)
+
+    @cached_property
+    def has_amino_acids(self) -> bool:
+        """Whether the 20 standard amino acids are among the symbols, which are not those of a text."""
+        return set(AMINO_ACIDS) <= set(self.symbols) and self.name != "text"
+
+    @property
+    def is_nucleic(self) -> bool:
+        """Whether it is that of DNA or RNA."""
+        return self.name in (DNA.name, RNA.name)
+
+    @property
+    def any_characters(self) -> bool:
+        """Whether sequences may have characters beside capital letters: those of a list or of a plugin."""
+        return self.name not in BUILT_IN
+
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether symbols of several characters follow each other in text without a separator."""
+        return not self.separator and any(len(symbol) > 1 and not is_special(symbol) for symbol in self.symbols)
+
+    def length(self, text: str) -> int:
+        """The number of symbols in a sequence; characters outside the alphabet do not count."""
+        if self.separator:
+            return len(self.words(text))
+        return len(self.pattern.findall(text)) if self.has_words else len(text)
+
+    def words(self, text: str) -> list[str]:
+        """What stands between separators and white space."""
+        separator = self.separator.strip()
+        return (text.replace(separator, " ") if separator else text).split()
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the longest symbol that fits."""
+        return longest_match(self.symbols)
 
     def encode(self, text: str | bytes) -> Ids:
         """Ids of a sequence; a symbol outside the alphabet is a `DataError` that names it and its position."""
@@ -73,7 +133,9 @@ class Alphabet:
     def encode_bytes(self, text: str | bytes) -> bytes:
         """`encode`, as the bytes that a token store holds."""
         if self.separator:
-            return self._encode_words((text.decode("utf-8", "replace") if isinstance(text, bytes) else text).split())
+            return self._encode_words(self.words(text.decode("utf-8", "replace") if isinstance(text, bytes) else text))
+        if self.has_words:
+            return self._encode_longest(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
         if self._table is None:
             return self._encode_wide(text.decode() if isinstance(text, bytes) else text)
         raw = text if isinstance(text, bytes) else text.encode("ascii", "replace")
@@ -103,6 +165,10 @@ class Alphabet:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Alphabet:
         """The inverse of `to_dict`."""
+        if "tokenizer" in data:
+            from sedd.data.tokenizer import TokenizedAlphabet  # it derives from this class
+
+            return TokenizedAlphabet("ids", tuple(map(str, data["symbols"])), "", str(data["tokenizer"]))
         try:
             return cls(str(data["name"]), tuple(map(str, data["symbols"])), str(data.get("separator", "")))
         except (KeyError, TypeError) as error:
@@ -144,20 +210,50 @@ class Alphabet:
             raise self._unknown(words[position], position)
         return np.array(numbers, self.dtype).tobytes()
 
+    def _encode_longest(self, text: str) -> bytes:
+        symbols = self.pattern.findall(text)
+        if sum(map(len, symbols)) != len(text):
+            end = 0  # of the symbols before the first place where none begins
+            for match in self.pattern.finditer(text):
+                if match.start() != end:
+                    break
+                end = match.end()
+            raise self._unknown(text[end], end)
+        return np.fromiter(map(self._numbers.__getitem__, symbols), self.dtype, len(symbols)).tobytes()
+
     def _unknown(self, letter: str, position: int) -> DataError:
         if self.separator:
             known = f"{self.symbols[0]} to {self.symbols[-1]}, separated by white space"
             return DataError(f"{letter[:40]!r} at position {position} is not in alphabet {self.name!r} ({known})")
+        if self.has_words:
+            known = ", ".join(self.symbols[:20]) + (", ..." if self.n > 20 else "")
+            return DataError(
+                f"no symbol of alphabet {self.name!r} begins with {letter!r} at position {position}; they are {known}"
+            )
         known = "".join(s for s in self.symbols if len(s) == 1)
         shown = known if len(known) <= 80 else f"{known[:77]}..."
         return DataError(f"{letter!r} at position {position} is not in alphabet {self.name!r} ({shown!r})")
 
 
-PROTEIN = Alphabet("protein", tuple("ACDEFGHIKLMNPQRSTVWY"))
+def alphabet_of(vocabulary: Vocabulary) -> Alphabet:
+    """The alphabet of a vocabulary whose symbols do not depend on the data."""
+    return Alphabet(vocabulary.part_name(), tuple(vocabulary.symbols()), vocabulary.separator)
+
+
+PROTEIN = alphabet_of(Protein())
 """The 20 standard amino acids."""
 
-ESM = Alphabet("esm", ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>"))
+ESM = alphabet_of(Esm())
 """The vocabulary of ESM-2. Its `<mask>` is id 32 = `mask_id`, so that ESM's ids are unchanged."""
+
+DNA = alphabet_of(Dna())
+"""A, C, G and T."""
+
+RNA = alphabet_of(Rna())
+"""A, C, G and U."""
+
+BUILT_IN = {alphabet.name: alphabet for alphabet in (PROTEIN, ESM, DNA, RNA)}
+"""Alphabets that depend neither on plugins nor on data, by name."""
 
 
 def text_alphabet(symbols: Iterable[str]) -> Alphabet:

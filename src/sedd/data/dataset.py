@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
+from sedd.data.chosen import found_in_data
 from sedd.data.order import Sequences
-from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
+from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.preparing import Prepared, Progress, opened, prepare
 from sedd.data.prepare.sources import Source, file_state, find, is_pipe
 from sedd.data.prepare.tally import Tally
 from sedd.data.store import FORMAT, TokenStore, is_store
 from sedd.data.synthetic import SyntheticSource
+from sedd.data.tokenizer import TokenizedAlphabet
 from sedd.errors import DataError
 from sedd.files import cache_directory
 
@@ -109,9 +111,10 @@ def open_whole(data: Data, name: Files, alphabet: Alphabet, *, progress: Progres
         min_length=data.min_length,
         chunk_length=data.chunk_length,
         symbols=alphabet.symbols if found_in_data(data.alphabet) else None,
+        tokenizer=alphabet.tokenizer if isinstance(alphabet, TokenizedAlphabet) else "",
     )
     store = _open(data, name, options, progress).train
-    if store.alphabet != alphabet:
+    if (store.alphabet.symbols, store.alphabet.separator) != (alphabet.symbols, alphabet.separator):
         raise DataError(
             f"read with alphabet {store.alphabet.name!r} of {store.alphabet.n} symbols, and the model has "
             f"{alphabet.name!r} of {alphabet.n}; give data in the alphabet that the model was trained with",
@@ -129,7 +132,7 @@ def _dataset(train: Prepared, valid: TokenStore, summary: str) -> Dataset:
 
 def _synthetic(data: Data, seed: int) -> Dataset:
     if data.alphabet != "protein":
-        raise DataError(f"data.train=synthetic has the protein alphabet; data.alphabet={data.alphabet} does not fit")
+        raise DataError("data.train=synthetic has the protein alphabet; another data.alphabet needs data of your own")
     if data.valid is not None:
         raise DataError("data.train=synthetic draws its own held-out sequences; remove data.valid")
     options = data.synthetic.model_dump()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sedd.config.config import Config
 from sedd.data import Dataset, Sequences, length_counts
-from sedd.data.alphabet import ESM, PROTEIN
+from sedd.data.chosen import fixed_alphabet
 from sedd.data.synthetic import FREQUENCIES
 from sedd.errors import ConfigError
 
@@ -39,18 +39,20 @@ class DataStatistics:
 
     @staticmethod
     def usual(config: Config, symbols: int | None = None) -> DataStatistics:
-        """Statistics of proteins in general, for a forecast without data; of a text or ids those of `symbols` equally
-        frequent symbols in chunks of `model.length`. Raises ConfigError for these without `symbols`."""
-        if config.data.alphabet in ("text", "ids") and symbols is not None:
-            source = f"no data given: each of {symbols:,} symbols is taken to be equally frequent"
-            return DataStatistics(np.full(symbols, 1.0 / symbols), float(config.model.length), source)
-        if config.data.alphabet not in ("protein", "esm"):
+        """Statistics of proteins in general, for a forecast without data; of other alphabets, and of `symbols` of a
+        text or ids, those of equally frequent symbols in sequences of `model.length`. Raises ConfigError for text and
+        ids without `symbols`."""
+        alphabet = fixed_alphabet(config.data.alphabet)
+        n = symbols if alphabet is None or alphabet.is_protein else alphabet.n
+        if n is not None and (alphabet is None or not alphabet.is_protein):
+            source = f"no data given: each of {n:,} symbols is taken to be equally frequent"
+            return DataStatistics(np.full(n, 1.0 / n), float(config.model.length), source)
+        if alphabet is None:
             raise ConfigError(
                 f"data.alphabet={config.data.alphabet}: which symbols there are only the data can say; give them with "
                 "--data",
                 keys=["data.alphabet"],
             )
-        alphabet = PROTEIN if config.data.alphabet == "protein" else ESM
         percent = np.array([FREQUENCIES.get(symbol, 0.0) for symbol in alphabet.symbols])
         length = min(USUAL_LENGTH, float(config.model.length))
         return DataStatistics(

@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.config.sections import Data
-from sedd.data.alphabet import ESM, PROTEIN, Alphabet
+from sedd.data.alphabet import Alphabet
+from sedd.data.chosen import fixed_alphabet
 from sedd.data.dataset import Dataset
 from sedd.data.order import Sequences
+from sedd.data.prepare.nucleotides import NEARLY_ALL, is_nucleotides
 from sedd.errors import DataError
 
+SURVEYED = 1_000
+"""Texts that are examined for nucleotides."""
 UserData = Sequences | Sequence[str]
 """Sequences as texts or as integer arrays."""
 
@@ -50,11 +54,13 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         raise DataError(f"your data is a {type(source).__name__}, without a length or items; make a list of it")
     source = by_position(source)
     if alphabet is None:
-        if data.alphabet not in ("protein", "esm"):
+        alphabet = fixed_alphabet(data.alphabet)
+        if alphabet is None:
             raise DataError(
                 f"your own data with data.alphabet={data.alphabet}: build a sedd.Dataset, which has its own alphabet"
             )
-        alphabet = {"protein": PROTEIN, "esm": ESM}[data.alphabet]
+    if alphabet.has_amino_acids and data.residues.nucleotides == "refuse":
+        _refuse_nucleotides(source)
     lengths = np.empty(len(source), np.int64)
     hashes = np.empty(len(source), np.uint64)
     token_counts = np.zeros(alphabet.n, np.int64)
@@ -70,6 +76,17 @@ def user_dataset(source: UserData, data: Data, *, seed: int, alphabet: Alphabet 
         token_counts -= np.bincount(_ids(source[int(index)], alphabet), minlength=alphabet.n)
     summary = f"your data: {len(train):,} sequences to train on, {len(valid):,} held out"
     return Dataset(train, valid, alphabet, token_counts, None, summary)
+
+
+def _refuse_nucleotides(source: UserData) -> None:
+    """Raise DataError if nearly all of the first texts are DNA or RNA."""
+    texts = [text for index in range(min(len(source), SURVEYED)) if isinstance(text := source[index], str)]
+    found = sum(is_nucleotides(text.encode("ascii", "replace")) for text in texts)
+    if texts and found >= NEARLY_ALL * len(texts):
+        raise DataError(
+            f"your data: {found:,} of the first {len(texts):,} sequences are nucleotides (DNA or RNA); set "
+            "data.alphabet=dna (or rna). If these are proteins, set data.residues.nucleotides=keep"
+        )
 
 
 class _Positional:

@@ -64,6 +64,11 @@ class Row(NamedTuple):
 
 def wild_type(sequence: str, alphabet: Alphabet, longest: int) -> Ids:
     """Token ids of a wild type, (L,); a DataError if empty, longer than `longest`, or not of the alphabet."""
+    if alphabet.separator or alphabet.has_words:
+        raise DataError(
+            f"the model has the alphabet {alphabet.name!r}, whose symbols have no names of variants such as A42G; "
+            "variants are scored in alphabets of single characters"
+        )
     if not sequence:
         raise DataError("the wild type has no residues")
     if len(sequence) > longest:
@@ -95,10 +100,12 @@ def parse(text: str, wild: Ids, alphabet: Alphabet) -> Mutation:
 
 
 def all_singles(name: str, wild: Ids, alphabet: Alphabet) -> Iterator[Row]:
-    """Every change of one residue of a wild type to another of the 20 standard amino acids, by position."""
+    """Every change of one residue of a wild type to another of the 20 standard amino acids, or for nucleotides of the
+    four bases, by position."""
+    residues = alphabet.symbols if alphabet.is_nucleic else PROTEIN.symbols
     for position, token in enumerate(wild.tolist()):
         old = alphabet.symbols[token]
-        for new in PROTEIN.symbols:
+        for new in residues:
             if new != old:
                 text = f"{old}{position + 1}{new}"
                 yield Row(name, text, Mutation(text, (position,), (alphabet.symbols.index(new),)))

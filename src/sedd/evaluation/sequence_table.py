@@ -1,9 +1,7 @@
-"""Bounds of single sequences as a CSV file, row by row; records that were dropped have a row with the reason."""
+"""Bounds of single sequences as a table, row by row; records that were dropped have a row with the reason."""
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +10,11 @@ from typing import NamedTuple
 from sedd.data.prepare.source_records import SourceRecord
 from sedd.errors import DataError
 from sedd.evaluation.likelihood import SequenceBound
-from sedd.files import open_output
-from sedd.plain_text import spreadsheet_cell
+from sedd.evaluation.table_file import Cell, Columns, table_file
 
-COLUMNS = ("id", "residues", "nats", "stderr", "bits", "perplexity", "remark")
+COLUMNS: Columns = {
+    "id": str, "residues": int, "nats": float, "stderr": float, "bits": float, "perplexity": float, "remark": str
+}  # fmt: skip
 Remark = Callable[[int], Sequence[str]]
 """Remarks on the sequence of an index in the data, besides those of its record."""
 
@@ -32,36 +31,33 @@ class _Named(NamedTuple):
 def sequence_table(
     path: Path, records: Iterator[SourceRecord] | None, remark: Remark = lambda index: ()
 ) -> Iterator[Callable[[Sequence[SequenceBound]], None]]:
-    """Open a CSV file with `COLUMNS`: per residue, the standard error over masks in nats.
+    """Open a CSV or Parquet file with `COLUMNS`: per residue, the standard error over masks in nats.
 
     The value appends rows, which must come in the order of the data. It raises a DataError if there are fewer records
     than sequences. Records that were dropped have a row at their place, with the reason in `remark` and no numbers.
 
     Args:
-        path: CSV file to write; its directory is created.
+        path: file to write, Parquet if its name ends in `.parquet`; its directory is created.
         records: of the source of the data, in their order; without them, the id is the number of the sequence, from 1.
         remark: remarks on single sequences.
     """
     named = None if records is None else _named(records)
-    with open_output(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+    with table_file(path, COLUMNS) as table:
 
         def write(bounds: Sequence[SequenceBound]) -> None:
             for bound in bounds:
                 name, known = str(bound.index + 1), ""
                 if named is not None:
-                    name, known = _advance(named, bound.index, writer.writerow)
+                    name, known = _advance(named, bound.index, table.row)
                 numbers = (bound.nats, bound.stderr, bound.bits, bound.perplexity)
-                cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
                 remarks = "; ".join(filter(None, (known, *remark(bound.index))))
-                writer.writerow((spreadsheet_cell(name), bound.residues, *cells, remarks))
-            file.flush()
+                table.row((name, bound.residues, *numbers, remarks))
+            table.flush()
 
         yield write
         for rest in named or ():
             if rest.at is None:
-                writer.writerow(_dropped(rest))
+                table.row(_dropped(rest))
 
 
 def _named(records: Iterator[SourceRecord]) -> Iterator[_Named]:
@@ -74,7 +70,7 @@ def _named(records: Iterator[SourceRecord]) -> Iterator[_Named]:
             index += 1
 
 
-def _advance(named: Iterator[_Named], index: int, write: Callable[[Sequence[object]], object]) -> tuple[str, str]:
+def _advance(named: Iterator[_Named], index: int, write: Callable[[Sequence[Cell]], object]) -> tuple[str, str]:
     """The name and remark of the sequence of an index; rows of dropped records before it are written."""
     for one in named:
         if one.at is None:
@@ -84,5 +80,5 @@ def _advance(named: Iterator[_Named], index: int, write: Callable[[Sequence[obje
     raise DataError(f"sequence {index + 1:,} is missing: the file changed while it was read; start again")
 
 
-def _dropped(record: _Named) -> tuple[object, ...]:
-    return (spreadsheet_cell(record.name), "", "", "", "", "", f"dropped: {record.remark}")
+def _dropped(record: _Named) -> tuple[Cell, ...]:
+    return (record.name, None, None, None, None, None, f"dropped: {record.remark}")

@@ -1,6 +1,6 @@
 """The base classes of plugins: frozen pydantic models whose fields are options and whose methods are behaviour.
 
-There are four kinds of part. Each has a *discriminator*, the key in the run file that chooses the part by its name:
+There are five kinds of part. Each has a *discriminator*, the key in the run file that chooses the part by its name:
 
 | kind       | base class   | section and key                | must implement                     |
 |------------|--------------|--------------------------------|------------------------------------|
@@ -8,12 +8,13 @@ There are four kinds of part. Each has a *discriminator*, the key in the run fil
 | noise      | `Noise`      | `noise.type`                   | `total`, `rate`                    |
 | backend    | `Backend`    | `device.type`                  | `available`, `device`              |
 | tracker    | `Tracker`    | `trackers[].type`              | `open`, `log`, `close`             |
+| vocabulary | `Vocabulary` | `data.alphabet`                | `symbols`                          |
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, final, get_args
@@ -192,3 +193,25 @@ class Tracker(Part):
     @abstractmethod
     def close(self, session: Any) -> None:
         """End the session; called once, also when training fails."""
+
+
+class Vocabulary(Part):
+    """The symbols that sequences are made of, in the order of their ids, for `data.alphabet`.
+
+    A run file chooses it by its name alone, so that options stay at their defaults.
+    """
+
+    discriminator: ClassVar[str] = "alphabet"
+
+    separator: ClassVar[str] = ""
+    """What stands between two symbols in a file, such as a space. Without one, a file has symbol after symbol, and the
+    longest symbol that fits is read."""
+
+    @abstractmethod
+    def symbols(self) -> Sequence[str]:
+        """Distinct symbols, at least 2; the position of each is its id. Later versions keep them as they are, because
+        models are trained on the ids."""
+
+    def substitutions(self) -> Mapping[str, str]:
+        """Capital letters that are read as a symbol, such as U as T; `data.residues.substitute` may say otherwise."""
+        return {}

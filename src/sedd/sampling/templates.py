@@ -103,6 +103,8 @@ def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
         raise SamplingError(f"{name}: it is empty; expected residues and marks such as MK__AC", about=name)
     if alphabet.separator:
         return _ids_of_words(text, alphabet, name)
+    if alphabet.has_words:
+        return _ids_of_longest(text, alphabet, name)
     pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
     symbols = "".join(pieces[::2])
     if symbols.upper() != symbols and alphabet.letters and not any(symbol.islower() for symbol in alphabet.symbols):
@@ -117,14 +119,27 @@ def _ids(text: str, alphabet: Alphabet, name: str) -> Ids:
 
 def _ids_of_words(text: str, alphabet: Alphabet, name: str) -> Ids:
     """Ids of a template whose symbols and marks are separated by white space, such as `12 _ _ 407`."""
-    words = np.array(text.split())
+    words = np.array(alphabet.words(text))
     fixed = ~np.isin(words, _marks(alphabet))
     ids = np.full(len(words), alphabet.mask_id, np.int64)
     try:
-        ids[fixed] = alphabet.encode(" ".join(words[fixed]))
+        ids[fixed] = alphabet.encode(alphabet.separator.join(words[fixed]))
     except DataError as error:
         raise DataError(f"{name}: {error}; marks for what is to be drawn are {' '.join(_marks(alphabet))}") from None
     return ids
+
+
+def _ids_of_longest(text: str, alphabet: Alphabet, name: str) -> Ids:
+    """Ids of a template in which symbols of several characters follow each other, such as `AAA_AAC` of codons."""
+    pieces = re.split("(" + "|".join(map(re.escape, _marks(alphabet))) + ")", text)
+    ids = list[int]()
+    for number, piece in enumerate(pieces):
+        try:
+            ids += [alphabet.mask_id] if number % 2 else alphabet.encode(piece).tolist()
+        except DataError as error:
+            marks = " ".join(_marks(alphabet))
+            raise DataError(f"{name}: in {piece[:40]!r}, {error}; marks for what is to be drawn are {marks}") from None
+    return np.array(ids, np.int64)
 
 
 def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
@@ -141,11 +156,13 @@ def _encoded(symbols: str, alphabet: Alphabet, name: str, text: str) -> Ids:
 
 
 def _marks(alphabet: Alphabet) -> list[str]:
-    return [mark for mark in dict.fromkeys((*MARKS, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
+    marks = () if alphabet.is_text and alphabet.has_words else MARKS  # a tokenizer has all characters
+    return [mark for mark in dict.fromkeys((*marks, alphabet.mask_symbol, "<mask>")) if mark not in alphabet.symbols]
 
 
 def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -> list[tuple[str, str]]:
-    """Names and texts of the templates in a file or a pipe: FASTA, or for models of text and of ids one per line.
+    """Names and texts of the templates in a file or a pipe: FASTA, or one per line for models of text, of
+    ids and of symbols of several characters.
 
     `mark`, a symbol in either case, is replaced by the alphabet's mask symbol: it marks residues to draw. A DataError
     if the file does not exist, cannot be read, or is empty, or `mark` is not a single symbol.
@@ -157,12 +174,13 @@ def read_templates(path: Path, alphabet: Alphabet, *, mark: str | None = None) -
     with regular_file(path) as file:
         content = ByteStream(file).content(most=MOST_BYTES)
     try:
-        if alphabet.name == "text" or (alphabet.separator and not content.lstrip().startswith(b">")):
+        per_line = bool(alphabet.separator) or alphabet.has_words
+        if alphabet.is_text or (per_line and not content.lstrip().startswith(b">")):
             lines = enumerate(content.decode("utf-8-sig").splitlines(), 1)
             templates = [(f"line-{number}", line) for number, line in lines if line]
         else:
             lines_of_fasta = content.decode("utf-8-sig", "backslashreplace").splitlines()
-            templates = list(_records(path, lines_of_fasta, alphabet.separator))
+            templates = list(_records(path, lines_of_fasta, alphabet.separator and " "))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not templates:

@@ -45,7 +45,7 @@ def write_samples(path: Path | None, sequences: Sequence[str], alphabet: Alphabe
     """Write sequences to a file, or to standard output for None; `origin` goes into every header as key=value."""
     with _output(path, "w") as file:
         for index, text in enumerate(sequences):
-            file.write(_record(sample_id(index, origin), text, alphabet, origin))
+            file.write(_record(sample_id(index, origin), text, alphabet, origin, length=_length(text, alphabet)))
 
 
 def write_stream(
@@ -55,7 +55,8 @@ def write_stream(
     with _output(path, "a" if append else "w") as file:
         for sample in samples:
             identifier, origin = describe(sample.index)
-            file.write(_record(identifier, alphabet.decode(sample.tokens), alphabet, origin, nfe=sample.nfe))
+            text = alphabet.decode(sample.tokens)
+            file.write(_record(identifier, text, alphabet, origin, length=len(sample.tokens), nfe=sample.nfe))
             file.flush()
 
 
@@ -127,21 +128,28 @@ def _check_header(path: Path, header: str, expected: str) -> None:
 
 def _size(header: str, alphabet: Alphabet) -> int | None:
     """Characters that follow a header, with line ends; None for one line of unknown length."""
-    if alphabet.separator:
+    if alphabet.separator or (alphabet.has_words and not alphabet.is_text):
         return None
-    length = header.rpartition(" length=")[2].split(" ")[0].strip()
+    key = " characters=" if alphabet.has_words else " length="
+    length = header.rpartition(key)[2].split(" ")[0].strip()
     if not length.isdecimal():
         return 1
-    return int(length) + (1 if alphabet.name == "text" else -(-int(length) // LINE_WIDTH))
+    return int(length) + (1 if alphabet.is_text else -(-int(length) // LINE_WIDTH))
 
 
 def _record(identifier: str, text: str, alphabet: Alphabet, origin: Mapping[str, Any], **after: object) -> str:
     starts = range(0, len(text), LINE_WIDTH)
-    one_piece = alphabet.name == "text" or alphabet.separator
+    one_piece = alphabet.is_text or alphabet.separator or alphabet.has_words
     body = text if one_piece else "\n".join(text[first : first + LINE_WIDTH] for first in starts)
-    length = len(text.split() if alphabet.separator else text)
+    if alphabet.is_text and alphabet.has_words:  # of a tokenizer, whose symbols have any number of characters
+        after["characters"] = len(text)
     ends = "".join(f" {key}={value}" for key, value in after.items())
-    return f"{_start(alphabet)}{_header(identifier, origin)} length={length}{ends}\n{body}\n"
+    return f"{_start(alphabet)}{_header(identifier, origin)}{ends}\n{body}\n"
+
+
+def _length(text: str, alphabet: Alphabet) -> int:
+    """Symbols in a sample; without a separator, characters unless its symbols have several."""
+    return alphabet.length(text) if alphabet.separator or alphabet.has_words else len(text)
 
 
 def _header(identifier: str, origin: Mapping[str, Any]) -> str:
@@ -154,4 +162,4 @@ def _value(value: object) -> str:
 
 
 def _start(alphabet: Alphabet) -> str:
-    return "=== " if alphabet.name == "text" else ">"
+    return "=== " if alphabet.is_text else ">"

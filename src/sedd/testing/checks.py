@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, Unsatisfiable
 
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
-from sedd.testing import backends, curricula, every_part, noises, trackers
+from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, Vocabulary
+from sedd.testing import backends, curricula, every_part, noises, trackers, vocabularies
 from sedd.testing.instances import parts
 from sedd.testing.reports import Draw, label
 
@@ -26,6 +26,7 @@ _ON_PARTS: tuple[tuple[type[Part], tuple[Body, ...]], ...] = (
     (Noise, noises.CHECKS),
     (Backend, backends.CHECKS),
     (Tracker, trackers.CHECKS),
+    (Vocabulary, vocabularies.CHECKS),
 )
 
 
@@ -55,7 +56,7 @@ class Check:
 def checks_for(
     cls: type[P], *, instances: st.SearchStrategy[P] | None = None, exempt: Mapping[str, str] | None = None
 ) -> list[Check]:
-    """The checks of a curriculum, noise schedule, backend or tracker.
+    """The checks of a curriculum, noise schedule, backend, tracker or vocabulary.
 
     Args:
         cls: the class of the plugin, registered or not.

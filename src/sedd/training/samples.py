@@ -42,7 +42,7 @@ def generates(config: Config) -> bool:
 
 def samples_file(trainer: Trainer) -> Path:
     """The file for samples of the current step."""
-    kind = "txt" if trainer.data.alphabet.name in ("text", "ids") else "fasta"
+    kind = "txt" if trainer.data.alphabet.is_text or trainer.data.alphabet.separator else "fasta"
     return trainer.run.samples / f"step-{trainer.state.step:08d}.{kind}"
 
 

@@ -357,3 +357,43 @@ def test_a_file_that_was_replaced_by_one_of_equal_size_and_time_is_noticed(tmp_p
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     with pytest.raises(DataError, match="another"):
         prepare(path, tmp_path / "out", options=PrepareOptions(holdout=0.0))
+
+
+def test_a_column_of_a_parquet_table_is_read_as_that_of_a_csv_table(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    names = [f"p{i}" for i in range(9000)]
+    sequences = ["ACDEFGHIKLMNPQRSTVWY"[i % 20] * (3 + i % 7) for i in range(9000)]
+    lines = "".join(f"{name},{sequence}\n" for name, sequence in zip(names, sequences, strict=True))
+    (tmp_path / "table.csv").write_text(f"id,sequence\n{lines}")
+    table = arrow.table({"id": names, "y": list(range(9000)), "sequence": sequences})
+    parquet.write_table(table, tmp_path / "table.parquet", row_group_size=1000)
+    read = [list(SequenceFile.of(tmp_path / f"table.{kind}", column="sequence").read()) for kind in ("csv", "parquet")]
+    first, other = ([(record.name, record.sequence) for record in records] for records in read)
+    assert first == other
+    with pytest.raises(DataError) as caught:
+        SequenceFile.of(tmp_path / "table.parquet")
+    assert "data.column=sequence" in str(caught.value)
+    with pytest.raises(DataError, match="no column 'seq'"):
+        list(SequenceFile.of(tmp_path / "table.parquet", column="seq").read())
+
+
+def test_a_damaged_parquet_table_is_named(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    file = tmp_path / "table.parquet"
+    parquet.write_table(arrow.table({"sequence": [f"ACD{'ACDEF'[i % 5] * i}" for i in range(3000)]}), file)
+    content = bytearray(file.read_bytes())
+    content[100:400] = bytes(300)
+    for damaged in (bytes(content), bytes(content[:200])):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError) as caught:
+            list(SequenceFile.of(file, column="sequence").read())
+        assert caught.value.file == file
+
+
+def test_a_parquet_table_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (tmp_path / "table.parquet").write_bytes(b"PAR1" + bytes(50))
+    with pytest.raises(DataError, match="parquet"):
+        list(SequenceFile.of(tmp_path / "table.parquet", column="sequence").read())

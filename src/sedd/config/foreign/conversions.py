@@ -8,7 +8,6 @@ from typing import Any
 
 from sedd.config.foreign.dialect import Convert, Dropped, NotExpressible
 from sedd.config.foreign.source import Source
-from sedd.config.sections import Data
 
 SEDD_EPS = 1e-3
 """eps of the log-linear noise of SEDD and MDLM, which no run file changes: 1 - eps is the mask rate at t = 1."""
@@ -162,14 +161,3 @@ def held_out(source: Source, value: Any) -> Any:
     if isinstance(value, str) and Path(value).is_file():
         return value
     raise Dropped("the name of a data set; the share data.holdout of the training sequences is held out")
-
-
-def alphabet(*names: str) -> str:
-    """The first of these alphabets that this version has."""
-    for name in names[:-1]:
-        try:
-            Data.model_validate({"alphabet": name})
-        except ValueError:
-            continue
-        return name
-    return names[-1]

@@ -6,11 +6,12 @@ Clean records, nearly all of them, return after one `bytes.translate`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sedd.data.alphabet import Alphabet
-from sedd.data.prepare.nucleotides import is_nucleotides
+from sedd.data.prepare.nucleotides import is_nucleotides, is_protein
 from sedd.data.prepare.records import Record
 from sedd.data.prepare.tally import DROPS, MOST_CHARACTERS, REPAIRS, Tally, count, remark
 from sedd.errors import DataError
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from sedd.config.sections import Residues
 
 _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
+_LETTERS = _CAPITALS + _CAPITALS.lower()
 _GAPS = b"-."
+_NO_GAPS = bytes(set(range(256)) - set(_GAPS))
 CHAIN_SEPARATORS = b"/:|"
 """What other programs write between the chains of a complex."""
 _ALWAYS_ANNOTATION = re.compile(r"(ss|sa|aa)_(pred|dssp|conf)$")
@@ -55,7 +58,12 @@ class Cleaner:
         self.tally = Tally()
         self._annotation = _ANNOTATION if alignment else _ALWAYS_ANNOTATION
         self._substitute = _table(alphabet, policy)
-        self._split = re.compile(b"[^" + alphabet.letters + b"]+") if alphabet.letters else None
+        residues = alphabet.residues
+        self._gaps, separators = (bytes(set(characters) - set(residues)) for characters in (_GAPS, CHAIN_SEPARATORS))
+        self._no_separators = bytes(set(range(256)) - set(separators))
+        self._at_separators = re.compile(b"[" + re.escape(separators) + b"]+") if separators else None
+        self._split = re.compile(b"[^" + re.escape(residues) + b"]+") if residues else None
+        self._has_case = residues != residues.upper()
 
     def __call__(self, record: Record) -> list[bytes]:
         """The sequences of `record` after cleaning; an empty list if it is dropped. Raises DataError with file and
@@ -81,37 +89,49 @@ class Cleaner:
             count(tally.repaired, kind, record.location(self.source))
         tally.kept += 1
         tally.sequences += len(fragments)
-        tally.residues += sum(map(len, fragments))
+        tally.residues += sum(map(self._length, fragments))
         return Outcome(fragments, remark(REPAIRS, repairs))
 
     def _cleaned(self, record: Record, repairs: list[str]) -> list[bytes]:
-        sequence = record.sequence
-        assert isinstance(sequence, bytes)  # noqa: S101  # tells the type checker
-        foreign = sequence.translate(None, self.alphabet.letters)
-        fragments = [sequence]
-        if foreign:
-            chains = self._chains(record, sequence, foreign, repairs)
-            fragments = [fragment for chain in chains for fragment in self._fragments(record, chain, repairs)]
-        long = [fragment for fragment in fragments if len(fragment) >= self.min_length]
+        fragments = self._of_residues(record, repairs)
+        long = [fragment for fragment in fragments if self._length(fragment) >= self.min_length]
         if not long:
             raise _Dropped("short" if any(fragments) else "empty")
         if len(long) < len(fragments) and "split" not in repairs:
             repairs.append("split")
         return long
 
+    def _of_residues(self, record: Record, repairs: list[str]) -> list[bytes]:
+        """The record, repaired and divided into fragments that have symbols of the alphabet alone."""
+        sequence = record.sequence
+        assert isinstance(sequence, bytes)  # noqa: S101  # tells the type checker
+        foreign = sequence.translate(None, self.alphabet.residues)
+        if not foreign:
+            return [sequence]
+        chains = self._chains(record, sequence, foreign, repairs)
+        return [fragment for chain in chains for fragment in self._fragments(record, chain, repairs)]
+
+    def _length(self, fragment: bytes) -> int:
+        """Number of its symbols."""
+        return len(fragment)
+
     def _chains(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> list[bytes]:
         """The chains of a complex; a sequence without separators is one chain."""
-        separators = foreign.translate(None, _NO_SEPARATORS)
-        if not separators or foreign.upper().translate(None, _CAPITALS + _GAPS + b"*" + CHAIN_SEPARATORS):
+        separators = foreign.translate(None, self._no_separators)
+        if (
+            self._at_separators is None
+            or not separators
+            or foreign.upper().translate(None, _CAPITALS + _GAPS + b"*" + CHAIN_SEPARATORS)
+        ):
             return [sequence]  # other characters that are no residues are judged in `_ambiguous`
         what = f"chain separators ({_shown(separators)})"
         self._decide(record, self.policy.chains, "chains", what, "data.residues.chains=split", _shown(separators))
         repairs.append("chains")
-        return [chain for chain in _AT_SEPARATORS.split(sequence) if chain] or [b""]
+        return [chain for chain in self._at_separators.split(sequence) if chain] or [b""]
 
     def _fragments(self, record: Record, chain: bytes, repairs: list[str]) -> list[bytes]:
         own: list[str] = []
-        foreign = chain.translate(None, self.alphabet.letters)
+        foreign = chain.translate(None, self.alphabet.residues)
         if not foreign:
             return [chain]
         fragments = self._ambiguous(record, self._repaired(record, chain, foreign, own), own)
@@ -121,7 +141,7 @@ class Cleaner:
     def _repaired(self, record: Record, sequence: bytes, foreign: bytes, repairs: list[str]) -> bytes:
         """Case, stops, gaps and substitutions, in this order."""
         policy = self.policy
-        if foreign != foreign.upper():
+        if foreign != foreign.upper() and not self._has_case:
             self._decide(record, policy.lowercase, "lowercase", "lower case residues", "data.residues.lowercase=upper")
             sequence = sequence.upper()
             repairs.append("lowercase")
@@ -131,9 +151,9 @@ class Cleaner:
             if b"*" in sequence:
                 raise _Dropped("stop")
             repairs.append("stop")
-        if b"-" in foreign or b"." in foreign:
+        if foreign.translate(None, _NO_GAPS):
             self._decide(record, policy.gaps, "gaps", "gaps (- or .)", "data.residues.gaps=remove")
-            sequence = sequence.translate(None, _GAPS)
+            sequence = sequence.translate(None, self._gaps)
             repairs.append("gaps")
         if self._substitute:
             table, substituted = self._substitute
@@ -143,10 +163,10 @@ class Cleaner:
         return sequence
 
     def _ambiguous(self, record: Record, sequence: bytes, repairs: list[str]) -> list[bytes]:
-        foreign = sequence.translate(None, self.alphabet.letters)
+        foreign = sequence.translate(None, self.alphabet.residues)
         if not foreign:
             return [sequence]
-        illegal = foreign.translate(None, _CAPITALS)
+        illegal = foreign.translate(None, _LETTERS if self._has_case else _CAPITALS)
         shown = _shown(illegal or foreign)
         policy = self.policy.ambiguous
         remedy = "data.residues.ambiguous=drop" + ("" if illegal else " or split")
@@ -171,8 +191,10 @@ class Cleaner:
         assert isinstance(record.sequence, bytes)  # noqa: S101  # tells the type checker
         if not record.name:
             count(self.tally.noted, "unnamed", record.location(self.source))
-        if is_nucleotides(record.sequence):
+        if self.alphabet.has_amino_acids and is_nucleotides(record.sequence):
             count(self.tally.noted, "nucleotides", record.location(self.source))
+        if self.alphabet.is_nucleic and is_protein(record.sequence):
+            count(self.tally.noted, "proteins", record.location(self.source))
 
 
 class TextCleaner:
@@ -181,12 +203,12 @@ class TextCleaner:
     Args:
         min_length: in symbols.
         source: name of the file, for the tally.
-        words: whether white space separates the symbols; else each character is one.
+        length_of: the number of symbols in a text; by default each character is one.
     """
 
-    def __init__(self, *, min_length: int, source: str, words: bool = False) -> None:
+    def __init__(self, *, min_length: int, source: str, length_of: Callable[[str], int] = len) -> None:
         self.min_length = min_length
-        self.words = words
+        self.length_of = length_of
         self.source = source
         self.tally = Tally()
 
@@ -196,7 +218,7 @@ class TextCleaner:
         self.tally.read += 1
         for kind in record.repairs:
             count(self.tally.repaired, kind, record.location(self.source))
-        length = len(record.sequence.split() if self.words else record.sequence)
+        length = self.length_of(record.sequence)
         if length < self.min_length:
             count(self.tally.dropped, "short", record.location(self.source))
             return []
@@ -206,10 +228,6 @@ class TextCleaner:
         return [record.sequence]
 
 
-_AT_SEPARATORS = re.compile(b"[" + re.escape(CHAIN_SEPARATORS) + b"]+")
-_NO_SEPARATORS = bytes(set(range(256)) - set(CHAIN_SEPARATORS))
-
-
 def _shown(characters: bytes) -> str:
     """Distinct characters, as many as a tally lists."""
     return "".join(sorted(set(characters.decode("latin-1"))))[:MOST_CHARACTERS]
@@ -217,7 +235,7 @@ def _shown(characters: bytes) -> str:
 
 def _table(alphabet: Alphabet, policy: Residues) -> tuple[bytes, bytes] | None:
     """Substitutions of letters that are not in the alphabet themselves, as a translation table."""
-    known = alphabet.letters.decode()
+    known = alphabet.residues.decode()
     pairs = {old: new for old, new in policy.substitute.items() if old not in known}
     for old, new in policy.substitute.items():
         if len(old) != 1 or not "A" <= old <= "Z" or len(new) != 1 or new not in known:

@@ -27,8 +27,9 @@ from sedd.data.prepare.nucleotides import may_be_nucleotides
 from sedd.data.prepare.readers import Chunk, read_chunks
 from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.records import Record, parse_record
+from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import Kind, Tally
-from sedd.data.prepare.text import read_ids, read_text
+from sedd.data.prepare.text import read_ids, read_text, read_text_lines
 from sedd.errors import DataError
 
 _HOLDOUT = hashlib.blake2b(digest_size=8, key=b"sedd holdout")
@@ -104,8 +105,8 @@ class RecordEncoder:
         return self._together(collected, cleaner.tally, chunk.done)
 
     def _cleaner(self) -> Cleaner:
-        name = self.path.name
-        return Cleaner(self.alphabet, self.policy, min_length=self.min_length, source=name, alignment=self.alignment)
+        name, kind = self.path.name, cleaner_for(self.alphabet)
+        return kind(self.alphabet, self.policy, min_length=self.min_length, source=name, alignment=self.alignment)
 
     def _add(self, record: Record, cleaner: Cleaner, collected: _Parts) -> None:
         if sequences := cleaner(record):
@@ -116,15 +117,23 @@ class RecordEncoder:
                 collected.names.append((record.name, record.line))
 
     def _together(self, collected: _Parts, tally: Tally, done: int) -> Encoded:
-        lengths = np.fromiter(map(len, collected.sequences), np.int64, len(collected.sequences))
+        ids, lengths = self._encoded(collected.sequences)
         tally.sequences, tally.residues = len(lengths), int(lengths.sum())
-        ids = self.alphabet.encode_bytes(b"".join(collected.sequences))
         keys = (
             np.array([word_hash(name) for name in collected.hashed], np.uint64)
             if self.by_name
             else _sequence_keys(collected.hashed)
         )
         return Encoded(done, ids, lengths, keys, np.array(collected.pieces, np.int64), tuple(collected.names), tally)
+
+    def _encoded(self, sequences: list[bytes]) -> tuple[bytes, NDArray[np.int64]]:
+        """The ids of all sequences, one after the other, and the length of each in symbols."""
+        if self.alphabet.separator or self.alphabet.has_words:  # joined, two symbols could be read as another one
+            single = [self.alphabet.encode_bytes(sequence) for sequence in sequences]
+            lengths = np.fromiter(map(len, single), np.int64, len(single)) // self.alphabet.dtype.itemsize
+            return b"".join(single), lengths
+        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        return self.alphabet.encode_bytes(b"".join(sequences)), lengths
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,7 @@ class FastaEncoder(RecordEncoder):
         if (
             self.by_name
             or self.alignment
+            or self.alphabet.has_words
             or chunk.repairs
             or chunk.newline != b"\n"
             or b"\r" in data
@@ -172,7 +182,8 @@ class FastaEncoder(RecordEncoder):
         lengths = np.concatenate([separators, [len(joined)]]) - starts
         special = lengths < max(1, self.min_length)
         special[np.searchsorted(separators, marks[kinds[marks] == _FOREIGN])] = True
-        special |= may_be_nucleotides(np.frombuffer(joined, np.uint8), starts, lengths)
+        if self.alphabet.has_amino_acids:
+            special |= may_be_nucleotides(np.frombuffer(joined, np.uint8), starts, lengths)
         special[[number for number, part in enumerate(parts) if part < b"!" or part.startswith(_ANNOTATION)]] = True
         special[[number for number, part in enumerate(parts) if len(part) > records.LONGEST_RECORD]] = True
         return joined.split(b">"), np.flatnonzero(special).tolist()
@@ -180,7 +191,7 @@ class FastaEncoder(RecordEncoder):
     @cached_property
     def _kinds(self) -> bytes:
         table = bytearray([_FOREIGN]) * 256
-        for letter in self.alphabet.letters:
+        for letter in self.alphabet.residues:
             table[letter] = _LETTER
         table[ord(">")] = _SEPARATOR
         return bytes(table)
@@ -243,9 +254,10 @@ def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, mi
 
 
 def encode_ids(stream: ByteStream, alphabet: Alphabet, *, min_length: int) -> Iterator[Encoded]:
-    """The sequences of a file of token ids. Raises DataError with file and line, if the file cannot be read or has
-    something else than ids of the alphabet."""
-    yield from _encoded(stream, read_ids(stream), alphabet, together=MOST_RECORDS, min_length=min_length)
+    """The sequences of a file of token ids, or of the lines of a text if the alphabet has a tokenizer. Raises DataError
+    with file and line, if the file cannot be read or has something else than ids of the alphabet."""
+    records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+    yield from _encoded(stream, records, alphabet, together=MOST_RECORDS, min_length=min_length)
 
 
 def _encoded(
@@ -253,7 +265,7 @@ def _encoded(
 ) -> Iterator[Encoded]:
     """Encode records of `stream`, `together` of them at a time."""
     for first in text:
-        cleaner = TextCleaner(min_length=min_length, source=stream.path.name, words=bool(alphabet.separator))
+        cleaner = TextCleaner(min_length=min_length, source=stream.path.name, length_of=alphabet.length)
         kept = [
             (record, sequence) for record in chain([first], islice(text, together - 1)) for sequence in cleaner(record)
         ]

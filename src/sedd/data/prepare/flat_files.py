@@ -20,6 +20,13 @@ def read_lines(stream: ByteStream) -> Iterator[Record]:
             yield _record(f"line_{number}", text, number)
 
 
+def read_symbols(stream: ByteStream) -> Iterator[Record]:
+    """One sequence per line, of any characters but white space; blank lines are skipped."""
+    for number, line in text_lines(stream):
+        if words := line.split():
+            yield Record(f"line_{number}", "".join(words).encode("utf-8", "surrogateescape"), number)
+
+
 def read_stockholm(stream: ByteStream) -> Iterator[Record]:
     """The aligned sequences of Stockholm files, which may be interleaved; lines of annotation (`#=`) are skipped.
 

@@ -25,6 +25,10 @@ RECORDS = {
 """Formats of sequences with names."""
 LINES = "lines"
 """Bare residues, which may be one sequence per line or one sequence on many lines."""
+SYMBOLS = "symbols"
+"""One sequence per line, of any characters: of an alphabet that a run file lists or a plugin has."""
+WORDS = "words"
+"""Symbols with separators, one sequence per line or after each FASTA header."""
 TEXT = "text"
 """Anything else."""
 
@@ -38,8 +42,8 @@ class Refused(NamedTuple):
 
 _TO_FASTA = "convert it to FASTA: `seqmagick convert IN OUT.fasta`, or Biopython's `AlignIO.convert`"
 REFUSED = {
-    "fastq": Refused("FASTQ: sequencing reads, which are nucleotides", "a model of proteins needs their translations; "
-                     "`seqkit fq2fa` makes a FASTA file, and `seqkit translate` proteins"),
+    "fastq": Refused("FASTQ: sequencing reads, which are nucleotides", "`seqkit fq2fa` makes a FASTA file for "
+                     "data.alphabet=dna, and `seqkit translate` their translations for a model of proteins"),
     "clustal": Refused("a Clustal alignment", _TO_FASTA),
     "nexus": Refused("NEXUS", _TO_FASTA),
     "msf": Refused("an MSF alignment", _TO_FASTA),

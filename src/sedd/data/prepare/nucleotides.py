@@ -22,9 +22,14 @@ LEAST_SHARE = 0.8
 NEARLY_ALL, MOST = 0.9, 0.5
 """Shares of a file's records from which it is refused, and warned of."""
 REMEDY = (
-    "translate them first (`seqkit translate`, EMBOSS `transeq`), or give the FASTA of the proteins. If these are "
-    "proteins, set data.residues.nucleotides=keep"
+    "train on them as such with data.alphabet=dna (or rna), translate them first (`seqkit translate`, EMBOSS "
+    "`transeq`), or give the FASTA of the proteins. If these are proteins, set data.residues.nucleotides=keep"
 )
+AMINO_ACIDS_ALONE = b"EFILPQ"
+"""Amino acids whose letters stand for no nucleotide, not even an ambiguous one."""
+LEAST_ALONE = 0.1
+"""Least share of these in a protein that counts as one; about a third of the residues of natural proteins are."""
+_CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _IS_CODE = np.isin(np.arange(256), np.frombuffer(CODES, np.uint8))
 
 
@@ -57,6 +62,28 @@ def may_be_nucleotides(
     for offset in range(SURELY):
         candidates[candidates] = _IS_CODE[symbols[starts[candidates] + offset]]
     return candidates
+
+
+def is_protein(sequence: bytes) -> bool:
+    """Whether a sequence, as the file has it, is a protein and cannot be DNA or RNA; gaps, stops and case do not
+    matter."""
+    symbols = sequence.upper().translate(None, b"-.*")
+    if len(symbols) < SURELY or symbols.translate(None, _CAPITALS):
+        return False
+    alone = len(symbols) - len(symbols.translate(None, AMINO_ACIDS_ALONE))
+    return alone >= LEAST_ALONE * len(symbols)
+
+
+def refuse_proteins(tally: Tally, source: Path, alphabet: str) -> None:
+    """Raise DataError if nearly all records of a source are proteins, and warn if most are."""
+    found = tally.noted.get("proteins")
+    if found is None or found.records <= MOST * tally.read:
+        return
+    what = f"{found.records:,} of {tally.read:,} sequences are proteins, first {found.first}"
+    remedy = f"data.alphabet={alphabet} is for nucleotides; for proteins set data.alphabet=protein"
+    if found.records >= NEARLY_ALL * tally.read:
+        raise DataError(f"{what}; {remedy}", file=source)
+    warnings.warn(f"{source}: {what}, and dropped; {remedy}", SeddWarning, stacklevel=2)
 
 
 def refuse_nucleotides(tally: Tally, source: Path) -> None:

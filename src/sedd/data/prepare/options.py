@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from sedd.config.alphabet import OwnSymbols
 from sedd.config.sections import Data, Residues
-from sedd.data.alphabet import ESM, PROTEIN, Alphabet, ids_alphabet, text_alphabet
+from sedd.data.alphabet import BUILT_IN, Alphabet, ids_alphabet, text_alphabet
+from sedd.data.chosen import fixed_alphabet, found_in_data
 from sedd.data.prepare.sources import find
 from sedd.data.store import describe_file
+from sedd.data.tokenizer import TokenizedAlphabet
 from sedd.errors import DataError
 
 
@@ -18,7 +22,7 @@ from sedd.errors import DataError
 class PrepareOptions:
     """Options of `prepare`, most of them those of `sedd.config.sections.Data`."""
 
-    alphabet: str = "protein"
+    alphabet: str | OwnSymbols = "protein"
     residues: Residues = field(default_factory=Residues)
     holdout: float = 0.01
     """Share set aside for validation; 0 makes a train store only."""
@@ -31,6 +35,8 @@ class PrepareOptions:
     chunk_length: int = 256
     symbols: tuple[str, ...] | None = None
     """Text and ids: the alphabet, instead of the characters, or the largest id, found in the source."""
+    tokenizer: str = ""
+    """Ids: the content of the tokenizer of the model, which reads text in place of numbers."""
     symbols_also_in: tuple[Path, ...] = ()
     """Text and ids: more files whose symbols belong to the alphabet too (held-out files of their own)."""
 
@@ -54,9 +60,11 @@ class PrepareOptions:
         """The alphabet, where it does not depend on the data."""
         if self.alphabet == "text":
             return None if self.symbols is None else text_alphabet(self.symbols)
+        if self.alphabet == "ids" and self.symbols is not None and self.tokenizer:
+            return TokenizedAlphabet.of(len(self.symbols), self.tokenizer)
         if self.alphabet == "ids":
             return None if self.symbols is None else ids_alphabet(len(self.symbols))
-        return {"protein": PROTEIN, "esm": ESM}[self.alphabet]
+        return fixed_alphabet(self.alphabet)
 
     def to_dict(self, describe: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
         """For the manifest: only what matters for this alphabet; files by name, size and hash, or as `describe` says.
@@ -65,13 +73,19 @@ class PrepareOptions:
             DataError: if a file cannot be read.
         """
         describe = describe or file_identity
-        own: dict[str, Any] = {"alphabet": self.alphabet, "holdout": self.holdout, "min_length": self.min_length}
+        own: dict[str, Any] = {
+            "alphabet": self._alphabet_identity(),
+            "holdout": self.holdout,
+            "min_length": self.min_length,
+        }
         if found_in_data(self.alphabet):
             if self.alphabet == "text":
                 own["chunk_length"] = self.chunk_length
                 own["symbols"] = None if self.symbols is None else "".join(self.symbols)
             else:
                 own["symbols"] = None if self.symbols is None else len(self.symbols)
+            if self.tokenizer:
+                own["tokenizer"] = hashlib.sha256(self.tokenizer.encode()).hexdigest()
             more = [describe(path) for path in self.symbols_also_in]
             own["symbols_also_in"] = more[0] if len(more) == 1 else more or None
         else:
@@ -81,10 +95,11 @@ class PrepareOptions:
             own["format"] = None if self.format == "auto" else self.format
         return own
 
-
-def found_in_data(alphabet: str) -> bool:
-    """Whether the symbols of this `data.alphabet` are those that occur in the data."""
-    return alphabet in ("text", "ids")
+    def _alphabet_identity(self) -> str | dict[str, Any]:
+        """The name of a built-in alphabet; else its symbols too, which the run file or the plugin may change."""
+        fixed = self.fixed_alphabet()
+        named = isinstance(self.alphabet, str) and (fixed is None or self.alphabet in BUILT_IN)
+        return str(self.alphabet) if named or fixed is None else fixed.to_dict()
 
 
 def file_identity(path: Path) -> dict[str, Any]:
@@ -109,6 +124,8 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = 
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "symbols" in value:
+        return str(value["name"]) + f" ({', '.join(map(repr, value['symbols'][:20]))}; {len(value['symbols'])} symbols)"
     if isinstance(value, dict) and "sha256" in value:
         return f"{value['name']} (sha256 {value['sha256'][:12]})"
     return repr(value)

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event
 
 from sedd.data.alphabet import Alphabet, ids_alphabet, text_alphabet
+from sedd.data.chosen import found_in_data, residue_policy
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clusters import Clusters
 from sedd.data.prepare.encoding import (
@@ -28,8 +29,8 @@ from sedd.data.prepare.encoding import (
     layout_repairs,
     work,
 )
-from sedd.data.prepare.nucleotides import refuse_nucleotides
-from sedd.data.prepare.options import PrepareOptions, differences, found_in_data
+from sedd.data.prepare.nucleotides import refuse_nucleotides, refuse_proteins
+from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.parallel import cores, map_in_order
 from sedd.data.prepare.reading import SequenceFile, text_warning
 from sedd.data.prepare.sources import Source, find, is_pipe, regular_file
@@ -208,8 +209,10 @@ class _Preparation:
                     split.add(chunk)
                     self._report(chunk.done, split.tally)
             self._report(self.total, split.tally)
-            if not found_in_data(self.options.alphabet) and self.options.residues.nucleotides == "refuse":
+            if alphabet.has_amino_acids and self.options.residues.nucleotides == "refuse":
                 refuse_nucleotides(split.tally, self.source.path)
+            if alphabet.is_nucleic:
+                refuse_proteins(split.tally, self.source.path, alphabet.name)
             split.check(self.source.path)
             if (better := split.better_threshold(self.source.path)) is None:
                 self._finish(split)
@@ -236,11 +239,11 @@ class _Preparation:
 
     def _chunks(self, alphabet: Alphabet) -> Generator[Work]:
         options, done = self.options, 0
-        by_name = options.clusters is not None
+        by_name, policy = options.clusters is not None, residue_policy(options.alphabet, options.residues)
         for path in self.source.files:
-            file = SequenceFile.of(path, column=options.column, lines=options.format == "lines")
+            file = SequenceFile.of(path, column=options.column, lines=options.format == "lines", alphabet=alphabet)
             stream = ByteStream(path)
-            encoder = file_encoder(file, alphabet, options.residues, min_length=options.min_length, by_name=by_name)
+            encoder = file_encoder(file, alphabet, policy, min_length=options.min_length, by_name=by_name)
             for chunk in file_chunks(file, stream):
                 yield encoder, chunk._replace(done=done + chunk.done)
             done += stream.total

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sedd.data.alphabet import Alphabet
 from sedd.data.prepare import flat_files, formats
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
 from sedd.data.prepare.records import Record
 from sedd.data.prepare.tables import columns_of, read_table
+from sedd.data.prepare.text import read_words
 from sedd.errors import DataError
 
 _READERS: dict[str, Callable[[ByteStream], Iterator[Record]]] = {
@@ -20,6 +22,8 @@ _READERS: dict[str, Callable[[ByteStream], Iterator[Record]]] = {
     "genbank": flat_files.read_genbank,
     "swissprot": flat_files.read_swissprot,
     formats.LINES: flat_files.read_lines,
+    formats.SYMBOLS: flat_files.read_symbols,
+    formats.WORDS: read_words,
     formats.TEXT: read_fasta,  # it says what is wrong, with the line
 }
 
@@ -30,26 +34,36 @@ class SequenceFile:
 
     path: Path
     format: str
-    """A key of `formats.RECORDS` or `formats.TABLES`, `formats.LINES` or `formats.TEXT`."""
+    """A key of `formats.RECORDS` or `formats.TABLES`, or `formats.LINES`, `SYMBOLS`, `WORDS` or `TEXT`."""
     alignment: bool
     """Whether a FASTA file is an alignment."""
     column: str | None
     """Of a table: the column of sequences."""
+    words: bool = False
+    """Whether white space separates the symbols of a sequence."""
 
     @staticmethod
-    def of(path: Path, *, column: str | None = None, lines: bool = False) -> SequenceFile:
+    def of(
+        path: Path, *, column: str | None = None, lines: bool = False, alphabet: Alphabet | None = None
+    ) -> SequenceFile:
         """Recognize the format of a file.
 
         Args:
             path: the file, plain or compressed.
             column: title or number of the column of sequences, where the file is a table.
             lines: whether a file of bare residues is one sequence per line.
+            alphabet: the symbols of its sequences; by default letters, gaps and stops.
 
         Raises:
             DataError: if the format is not read, or `column` or `lines` is missing for it; with what to do.
         """
         head = ByteStream(path).head(formats.HEAD)
         found = formats.recognized(head)
+        words = alphabet is not None and bool(alphabet.separator)
+        if words:
+            found = _of_words(found, column)
+        elif alphabet is not None and alphabet.any_characters:
+            found = _of_symbols(found, column, lines)
         if column is not None and found == formats.LINES:
             found = "csv"  # a table of one column
         if found in formats.REFUSED:
@@ -59,7 +73,7 @@ class SequenceFile:
             raise _column_needed(path, found)
         if found == formats.LINES and not lines:
             raise _lines_needed(path, head)
-        return SequenceFile(path, found, found == "fasta" and formats.is_alignment(head), column)
+        return SequenceFile(path, found, found == "fasta" and formats.is_alignment(head), column, words)
 
     @property
     def in_chunks(self) -> bool:
@@ -73,8 +87,26 @@ class SequenceFile:
     def records(self, stream: ByteStream) -> Iterator[Record]:
         """The records of the file, as `stream` reads it. Raises DataError with file and line, if it is damaged."""
         if self.format in formats.TABLES:
-            return read_table(stream, self.format, self.column)
+            return read_table(stream, self.format, self.column, words=self.words)
         return _READERS[self.format](stream)
+
+
+_CERTAIN = ("parquet", "tar", "lfs", "html", "xml")
+"""Formats that no sequence looks like, whatever its symbols."""
+
+
+def _of_words(found: str, column: str | None) -> str:
+    """The format of a file of symbols with separators, which may look like anything."""
+    return found if found in _CERTAIN or (column is not None and found in formats.TABLES) else formats.WORDS
+
+
+def _of_symbols(found: str, column: str | None, lines: bool) -> str:
+    """The format of a file of sequences of any characters, which as bare lines may look like anything."""
+    if found == "fasta" or found in _CERTAIN:
+        return found
+    if column is not None:
+        return "csv" if found in (formats.LINES, formats.TEXT) else found
+    return formats.SYMBOLS if lines else found
 
 
 def text_warning(path: Path) -> str | None:

@@ -54,7 +54,8 @@ def parse_record(path: Path, part: bytes, line: int, newline: bytes, repairs: tu
         yield from _parse_dirty(path, part, line, newline, repairs)
     if len(part) > LONGEST_RECORD:
         last = line + part.count(newline) + 1
-        raise DataError(f"a record of {len(part):,} bytes; is this a file of proteins?", file=path, line=last)
+        advice = "is this a file of proteins? Cut a genome into parts, such as with `seqkit sliding`"
+        raise DataError(f"a record of {len(part):,} bytes; {advice}", file=path, line=last)
 
 
 def _parse_clean(part: bytes, line: int) -> Record | None:

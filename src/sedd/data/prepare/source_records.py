@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from sedd.config.sections import Data
 from sedd.data.alphabet import Alphabet
+from sedd.data.chosen import found_in_data, residue_policy
 from sedd.data.prepare.bytestream import ByteStream
-from sedd.data.prepare.clean import Cleaner, TextCleaner
-from sedd.data.prepare.options import found_in_data
+from sedd.data.prepare.clean import TextCleaner
 from sedd.data.prepare.reading import SequenceFile
 from sedd.data.prepare.sources import Source
+from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import DROPS
-from sedd.data.prepare.text import read_ids, read_text
+from sedd.data.prepare.text import read_ids, read_text, read_text_lines
 
 
 class SourceRecord(NamedTuple):
@@ -36,19 +37,25 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
     number = 0
     for path in source.files:
         if found_in_data(data.alphabet):
-            yield from _pieces_of_text(ByteStream(path), data)
+            yield from _pieces_of_text(ByteStream(path), data, alphabet)
             continue
-        file = SequenceFile.of(path, column=data.column, lines=data.format == "lines")
-        clean = Cleaner(alphabet, data.residues, min_length=data.min_length, source=path.name, alignment=file.alignment)
+        file = SequenceFile.of(path, column=data.column, lines=data.format == "lines", alphabet=alphabet)
+        policy = residue_policy(data.alphabet, data.residues)
+        clean = cleaner_for(alphabet)(
+            alphabet, policy, min_length=data.min_length, source=path.name, alignment=file.alignment
+        )
         for record in file.read():
             sequences, remark = clean.outcome(record)
             yield SourceRecord(record.name or f"sequence_{number + 1}", len(sequences), remark)
             number += len(sequences)
 
 
-def _pieces_of_text(stream: ByteStream, data: Data) -> Iterator[SourceRecord]:
-    ids = data.alphabet == "ids"
-    text = TextCleaner(min_length=data.min_length, source=stream.path.name, words=ids)
-    for record in read_ids(stream) if ids else read_text(stream, chunk_length=data.chunk_length):
+def _pieces_of_text(stream: ByteStream, data: Data, alphabet: Alphabet) -> Iterator[SourceRecord]:
+    text = TextCleaner(min_length=data.min_length, source=stream.path.name, length_of=alphabet.length)
+    if data.alphabet == "ids":
+        records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+    else:
+        records = read_text(stream, chunk_length=data.chunk_length)
+    for record in records:
         kept = len(text(record))
         yield SourceRecord(record.name, kept, "" if kept else DROPS["short"])

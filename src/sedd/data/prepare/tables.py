@@ -20,7 +20,7 @@ from sedd.data.prepare.formats import (
 )
 from sedd.data.prepare.records import BOM, Record
 from sedd.data.prepare.text import text_lines
-from sedd.errors import DataError
+from sedd.errors import DataError, install_extra
 
 ID_COLUMNS = ("id", "name", "entry", "accession", "sequence_id", "protein_id", "seqid", "header", "uniprot_id")
 """Usual names of a column of ids, in lower case."""
@@ -28,15 +28,15 @@ ROWS = 4_096
 """Rows of a Parquet table that are read at once."""
 
 
-def read_table(stream: ByteStream, kind: str, column: str | None) -> Iterator[Record]:
-    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`.
+def read_table(stream: ByteStream, kind: str, column: str | None, *, words: bool = False) -> Iterator[Record]:
+    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`; with `words` with the white
+    space between their symbols, else without any.
 
     The name of a sequence is what the first of `ID_COLUMNS` has, else `row_` and its line. Raises DataError with
     file and line, if there is no such column (with those that there are), or the table cannot be read.
     """
-    if kind == "parquet":
-        return _parquet(stream, column)
-    return _json_lines(stream, column) if kind == "jsonl" else _delimited(stream, column)
+    read = {"parquet": _parquet, "jsonl": _json_lines}.get(kind, _delimited)
+    return read(stream, column, " " if words else "")
 
 
 def columns_of(path: Path, kind: str) -> tuple[list[str], str | None]:
@@ -84,16 +84,16 @@ class _Columns(NamedTuple):
             at, next((lower.index(n) for n in ID_COLUMNS if n in lower and lower.index(n) != at), None), True
         )
 
-    def record(self, cells: Sequence[Any], line: int) -> Record:
-        """The sequence of a row, empty where the row is too short."""
+    def record(self, cells: Sequence[Any], line: int, between: str) -> Record:
+        """The sequence of a row, empty where the row is too short; `between` replaces white space in it."""
         sequence, name = (
             "" if at is None or at >= len(cells) or cells[at] is None else str(cells[at]) for at in self[:2]
         )
-        residues = "".join(sequence.split()).encode("utf-8", "replace")
+        residues = between.join(sequence.split()).encode("utf-8", "replace")
         return Record((name.split() or [f"row_{line}"])[0], residues, line)
 
 
-def _delimited(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _delimited(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     delimiter = table_delimiter(after_comments(ByteStream(stream.path).head(HEAD).removeprefix(BOM))) or "\t"
     rows = csv.reader((line + "\n" for _, line in text_lines(stream)), delimiter=delimiter)
     columns: _Columns | None = None
@@ -105,12 +105,12 @@ def _delimited(stream: ByteStream, column: str | None) -> Iterator[Record]:
                 columns = _Columns.of(stream.path, [cell.strip() for cell in row], column, rows.line_num)
                 if columns.titled:
                     continue
-            yield columns.record(row, rows.line_num)
+            yield columns.record(row, rows.line_num, between)
     except csv.Error as error:
         raise DataError(f"not a row of a table: {error}", file=stream.path, line=rows.line_num) from error
 
 
-def _json_lines(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _json_lines(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     for number, line in text_lines(stream):
         if not line.strip():
             continue
@@ -121,22 +121,36 @@ def _json_lines(stream: ByteStream, column: str | None) -> Iterator[Record]:
         if not isinstance(row, dict):
             raise DataError(f"expected a JSON object, got {line[:40]!r}", file=stream.path, line=number)
         columns = _Columns.of(stream.path, list(row), column, number)
-        yield columns.record(list(row.values()), number)
+        yield columns.record(list(row.values()), number, between)
 
 
-def _parquet(stream: ByteStream, column: str | None) -> Iterator[Record]:
+def _parquet(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
     file = _parquet_file(stream.path)
     titles = list(file.schema_arrow.names)
     columns = _Columns.of(stream.path, titles, column, None)
     wanted = [titles[at] for at in (columns.sequence, columns.name) if at is not None]
     row = _Columns(0, None if columns.name is None else 1, True)
     number = 0
-    for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-        cells: Mapping[str, Sequence[Any]] = batch.to_pydict()
+    for cells in _batches(file, stream.path, wanted):
         for values in zip(*(cells[title] for title in wanted), strict=True):
             number += 1
-            yield row.record(values, number)
+            yield row.record(values, number, between)
         stream.done = stream.total * number // max(1, file.metadata.num_rows)
+
+
+def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+    """Some rows at a time, by column: a Parquet file may be larger than memory."""
+    batches = file.iter_batches(batch_size=ROWS, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:  # damaged pages are found only when they are read
+            raise DataError(
+                f"a Parquet table that is damaged ({error}); copy or download it again", file=path
+            ) from error
+        if batch is None:
+            return
+        yield batch.to_pydict()
 
 
 def _parquet_file(path: Path) -> Any:
@@ -144,8 +158,8 @@ def _parquet_file(path: Path) -> Any:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise DataError(
-            "a Parquet table, and the package that reads it is missing: `pip install pyarrow`, or convert the table to "
-            "CSV or FASTA",
+            f"a Parquet table, and pyarrow, which reads it, is missing: {install_extra('parquet')}, or convert the "
+            "table to CSV or FASTA",
             file=path,
         ) from None
     try:

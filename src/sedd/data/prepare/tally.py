@@ -19,7 +19,7 @@ REPAIRS = {
     "lowercase": "lower case read as upper case",
     "stop": "stop (*) stripped from the end",
     "gaps": "gaps (- and .) removed",
-    "substituted": "rare amino acids substituted",
+    "substituted": "residues substituted (data.residues.substitute)",
     "chains": "cut at chain separators",
     "split": "split at ambiguous residues, or short fragments cut off",
 }
@@ -37,6 +37,7 @@ DROPS = {
 NOTES = {
     "unnamed": "kept, but without an id",
     "nucleotides": "only nucleotides (A, C, G, T, U, N and ambiguity codes): DNA or RNA?",
+    "proteins": "amino acids that are no nucleotides: proteins?",
     "cluster_alias": "found in the cluster file by the accession, or by the beginning of the id",
     "cluster_order": "lines of the cluster file read as MMseqs2 writes them, representative first",
     "cluster_cdhit": "members read from a cluster file of CD-HIT",

@@ -134,6 +134,19 @@ def read_ids(stream: ByteStream) -> Iterator[Record]:
         yield Record(name, " ".join(" ".join(pieces).split()), start)
 
 
+def read_text_lines(stream: ByteStream) -> Iterator[Record]:
+    """The lines of a text that are not blank, as they are."""
+    for number, line in text_lines(stream):
+        if line.strip():
+            yield Record(f"line_{number}", line, number)
+
+
+def read_words(stream: ByteStream) -> Iterator[Record]:
+    """`read_ids` for symbols of any kind: a sequence is UTF-8 with a space in place of white space."""
+    for record in read_ids(stream):
+        yield record._replace(sequence=str(record.sequence).encode())
+
+
 def largest_id(stream: ByteStream) -> int:
     """The largest token id in a file. Raises DataError as `read_ids`, and if something is no id or there is none."""
     largest = -1

@@ -134,7 +134,7 @@ def _levels(sets: Sets) -> Iterator[Metric]:
     def share(marked: Callable[[PackedSequences], Flags]) -> dict[str, Statistic]:
         return {name: residue_share(sequences, marked(sequences)) for name, sequences in sets.items()}
 
-    if _is_protein(sets["samples"].alphabet):
+    if sets["samples"].alphabet.has_amino_acids:
         yield Metric(
             "low_complexity",
             "low complexity",
@@ -145,7 +145,7 @@ def _levels(sets: Sets) -> Iterator[Metric]:
     yield Metric("letter_spread", "letter spread", "nats", of(CompositionSpread))
     yield Metric("uniqueness", "uniqueness", "share", of(uniqueness))
     yield Metric("diversity", "diversity, 3-mers", "share", of(PairDistance))
-    if _is_protein(sets["samples"].alphabet):
+    if sets["samples"].alphabet.has_amino_acids:
         for name, letters in CLASSES.items():
             yield Metric(name, f"{name} {letters}", "share", of(partial(class_share, letters=letters)))
 
@@ -202,8 +202,8 @@ def _notes(
             f"Only {used:,} of {given:,} samples are used, as many residues as the held-out half "
             "has; give more natural sequences."
         )
-    if not _is_protein(sets["samples"].alphabet):
-        yield "Low complexity, repeats and kinds of residues are for proteins, and left out for text."
+    if not sets["samples"].alphabet.has_amino_acids:
+        yield "Low complexity, repeats and kinds of residues are for proteins, and left out for text and others."
     lost = [row.title for row in rows if row.differ and row.against_shuffled == "loses"]
     spread = by_name["letter_spread"]
     if lost and spread.against_held_out == "loses" and spread.samples < spread.held_out:
@@ -226,7 +226,3 @@ def _notes(
             f"{copies.samples:.1%} of the samples share {CLOSE:.0%} of their 5-mers with one training sequence, "
             f"against {copies.held_out:.1%} of held-out ones: the model repeats its training set."
         )
-
-
-def _is_protein(alphabet: Alphabet) -> bool:
-    return set("ACDEFGHIKLMNPQRSTVWY") <= set(alphabet.symbols) and alphabet.name != "text"

@@ -129,7 +129,7 @@ def residue_share(sequences: PackedSequences, flags: NDArray[np.bool_]) -> Ratio
 def ids_of(text: str, alphabet: Alphabet) -> NDArray[Any]:
     """Token ids of text from `Alphabet.decode`: single characters, and names such as ESM's `<cls>`."""
     names = {symbol: number for number, symbol in enumerate(alphabet.symbols) if len(symbol) > 1}
-    if "<" not in text or not names:
+    if alphabet.has_words or "<" not in text or not names:
         return alphabet.encode(text)
     pieces = [piece for piece in re.split(f"({'|'.join(map(re.escape, names))})", text) if piece]
     return np.concatenate([np.array([names[p]]) if p in names else alphabet.encode(p) for p in pieces])

@@ -17,7 +17,7 @@ def dna(source: Source, value: Any) -> str:
     """The alphabet of the four bases."""
     if value != 4:
         raise NotExpressible("an alphabet of the four bases has 4 tokens")
-    return to.alphabet("dna", "text")
+    return "dna"
 
 
 DIALECT = Dialect(
@@ -52,7 +52,7 @@ DIALECT = Dialect(
     implied=(
         *IMPLIED,
         Implied("data.train", to.YOUR_DATA, "write the name of your file there"),
-        Implied("data.alphabet", to.alphabet("dna", "text"), "the four bases"),
+        Implied("data.alphabet", "dna", "the four bases"),
         Implied("noise.type", "geometric", "D3-DNA has the geometric noise alone"),
         Implied("lr_schedule.type", "constant", "their learning rate is constant after the warm-up"),
     ),
