@@ -1,4 +1,4 @@
-"""The four hooks of plugins; each takes no arguments and returns a list of classes.
+"""The five hooks of plugins; each takes no arguments and returns a list of classes.
 
 A distribution is a plugin if it has an entry point in the group ``sedd``::
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pluggy
 
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Tracker
 
 hookspec = pluggy.HookspecMarker("sedd")
 hookimpl = pluggy.HookimplMarker("sedd")
@@ -32,6 +32,11 @@ def sedd_curricula() -> list[type[Curriculum]]:  # type: ignore[empty-body]  # a
 @hookspec
 def sedd_noises() -> list[type[Noise]]:  # type: ignore[empty-body]  # a specification has no body
     """Return the noise schedules of this plugin: classes derived from `sedd.Noise`."""
+
+
+@hookspec
+def sedd_networks() -> list[type[Network]]:  # type: ignore[empty-body]  # a specification has no body
+    """Return the networks of this plugin: classes derived from `sedd.Network`."""
 
 
 @hookspec

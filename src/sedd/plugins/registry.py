@@ -20,8 +20,8 @@ import pluggy
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from sedd.errors import PluginError, SeddWarning
-from sedd.plugins import backends, curricula, hookspecs, noises, trackers
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Tracker
+from sedd.plugins import backends, curricula, hookspecs, networks, noises, trackers
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Part, Tracker
 from sedd.processes import installed_path
 
 GROUP = "sedd"
@@ -42,6 +42,7 @@ class Kind:
 KINDS = (
     Kind("curriculum", "sedd_curricula", Curriculum, "linear"),
     Kind("noise", "sedd_noises", Noise, "loglinear"),
+    Kind("model", "sedd_networks", Network, "transformer"),
     Kind("device", "sedd_backends", Backend, "auto"),
     Kind("trackers", "sedd_trackers", Tracker, None),
 )
@@ -70,7 +71,7 @@ class Registry:
     """Section and name of parts that two plugins claim: neither is used."""
 
     def of(self, section: str) -> dict[str, type[Part]]:
-        """The classes of one section (`curriculum`, `noise`, `device`, `trackers`) by name."""
+        """The classes of one section (`curriculum`, `noise`, `model`, `device`, `trackers`) by name."""
         mine = [plugin for plugin in self.plugins if plugin.kind.section == section]
         return {plugin.name: plugin.cls for plugin in mine if (section, plugin.name) not in self.contested}
 
@@ -120,7 +121,7 @@ def installed_entry_points() -> list[EntryPoint]:
 
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
-    for module in (curricula, noises, backends, trackers):
+    for module in (curricula, noises, networks, backends, trackers):
         yield partial(import_module, module.__name__), BUILT_IN
     # In order of name, so that which plugin gets a contested name does not depend on the file system.
     for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):

@@ -27,7 +27,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, ALPHABET, CARD = "config.json", "model.safetensors", "alphabet.json", "README.md"
 MOST_JSON = 64 << 20
 """Bytes of a JSON file."""
-STATE = ("lengths", "token_counts", "data")
+STATE = ("lengths", "token_counts", "data", "plugins")
 """Keys of the state of a checkpoint that `config.json` has too."""
 
 
@@ -121,7 +121,7 @@ def read(folder: Path) -> Checkpoint:
         )
     try:
         tensors = safetensors.torch.load(weights)
-        state = {key: about[key] for key in STATE}
+        state = {key: about[key] for key in STATE if key in about}
         state |= {"alphabet": alphabet, "train": {"step": int(about["step"]), "best_step": None}}
         return Checkpoint({"ema": tensors, "model": tensors}, state, dict(about["config"]), about["lineage"].get("run"))
     except MemoryError:

@@ -13,6 +13,7 @@ from sedd.devices import seed_generators
 from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
 from sedd.model.transformer import Transformer
+from sedd.plugins.checked import check_output
 from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
 
@@ -43,15 +44,22 @@ def make_batches(config: Config, sequences: Sequences) -> Batches:
 def make_network(
     config: Config, process: Process, model: nn.Module | None, backend: Backend, device: Device
 ) -> nn.Module:
-    """The network to train, on its device: the built-in transformer, or the user's own `model`.
+    """The network to train, on its device: that of the `model` section, or the user's own `model`.
 
     Raises:
-        ConfigError: if it has no parameters to train.
+        ConfigError: if it has no parameters to train, or its options do not fit.
+        PluginError: if the part that makes it is broken.
     """
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
-        model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+        model = process.network(config.model)
+        check_output(config.model, model, process.graph.states, process.outputs)
     model = model.to(device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
     return model
+
+
+def may_skip_parameters(network: nn.Module) -> bool:
+    """Whether a forward pass may leave parameters unused; of networks that are not ours it is not known."""
+    return not isinstance(network, Transformer)
