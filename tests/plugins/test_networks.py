@@ -77,6 +77,7 @@ def test_a_network_of_a_plugin_trains_resumes_samples_and_is_found_again(install
     assert model.sample(3, seed=1) == trainer.sample(3, seed=1)
     assert json.loads(sedd_("evaluate", run, "--device", "cpu", "--json", "--no-controls"))["nats"] > 0
     sedd_("export", run, tmp_path / "out")
+    assert "sedd-bags 1.2" in (tmp_path / "out" / "README.md").read_text()
     assert sedd.load(tmp_path / "out", device="cpu").sample(2) == sedd.load(run, device="cpu").sample(2)
     assert network_parameters(config, 20) == sum(p.numel() for p in trainer.network.parameters())
     assert RunDirectory(run).environment()["model.bag"] == "sedd-bags 1.2"
