@@ -73,6 +73,11 @@ def test_a_layer_that_is_not_there_is_refused(model, layer):
         model.embed(TEXTS, layer=layer)
 
 
+def test_another_kind_of_pooling_is_refused(model):
+    with pytest.raises(sedd.ConfigError):
+        model.embed(TEXTS, pool="max")
+
+
 @pytest.mark.parametrize("texts", [[], "MKV", ["MKV", ""], ["MKZ"], ["M" * 25]], ids=repr)
 def test_what_cannot_be_embedded_is_refused(model, texts):
     with pytest.raises(sedd.DataError):

@@ -71,7 +71,8 @@ def test_a_hub_folder_becomes_a_run_that_samples_scores_and_is_exported(tmp_path
     assert all(name in left_out for name in set(given) - set(own) if "layer.1" not in name)
     texts = model.sample(3, length=8, steps=4)
     assert set("".join(texts)) <= set("ACDEFGHIKLMNPQRSTVWY")
-    assert model.score_variants("MKVLAAGIV", ["A5G"], masks=2)[0].mutation == "A5G"
+    assert len(model.score_variants("MKVLAAGIV", ["A5G"], masks=2)) == 1
+    assert model.embed(["MKVLAAGIV", "MK"], layer=1).shape == (2, 16)
 
 
 def test_an_untied_last_layer_is_kept(tmp_path: Path) -> None:

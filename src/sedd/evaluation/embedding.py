@@ -47,6 +47,10 @@ class Embedder:
     layer: int = -1
     pool: Literal["mean"] | None = "mean"
 
+    def __post_init__(self) -> None:
+        if self.pool not in ("mean", None):
+            raise ConfigError(f"pool={self.pool!r}: expected 'mean' or None, a vector for each residue")
+
     def __call__(self, sequences: Iterable[NDArray[Any]]) -> Iterator[Vectors]:
         """Embed sequences of token ids, in their order and in bounded memory.
 

@@ -4,6 +4,7 @@ as the network does."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -47,7 +48,7 @@ def _of_class(cls: type[Network], given: Given, file: Path) -> PublishedWeights 
         return without_wrapper(as_tensors(read(file), file))
 
     try:
-        return cls.published(dict(given.data), tensors)
+        found: Any = cls.published(dict(given.data), tensors)
     except CheckpointError as error:
         if error.file is not None:
             raise
@@ -60,3 +61,6 @@ def _of_class(cls: type[Network], given: Given, file: Path) -> PublishedWeights 
         raise
     except Exception as error:  # a plugin may fail in any way
         raise broken(cls, "network", f"published() failed ({type(error).__name__}: {error})") from error
+    if not isinstance(found, PublishedWeights | None):
+        raise broken(cls, "network", f"published() returned {found!r:.80}, expected a sedd.PublishedWeights or None")
+    return found
