@@ -53,7 +53,8 @@ def make_network(
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
         model = process.network(config.model)
-        check_output(config.model, model, process.graph.states, process.outputs)
+        if not isinstance(model, Transformer):
+            check_output(config.model, model, process.graph.states, process.outputs)
     model = model.to(device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
@@ -61,5 +62,5 @@ def make_network(
 
 
 def may_skip_parameters(network: nn.Module) -> bool:
-    """Whether a forward pass may leave parameters unused; of networks that are not ours it is not known."""
+    """Whether a forward pass may leave parameters unused. That is known of the built-in network only."""
     return not isinstance(network, Transformer)
