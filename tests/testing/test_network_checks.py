@@ -146,7 +146,7 @@ def test_a_network_that_is_right_passes_and_is_built_small(name: str) -> None:
     named(Timeless, name)()
 
 
-def test_a_network_that_refuses_every_alphabet_is_told_apart() -> None:
+def test_a_network_that_refuses_every_alphabet_has_the_reason() -> None:
     class Refuses(Part):
         """A network for nothing."""
 

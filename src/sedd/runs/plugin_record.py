@@ -1,4 +1,4 @@
-"""Which distributions the parts of a run came from, so that a machine without one of them is told what to install."""
+"""Which distributions the parts of a run came from, so that where one is missing, the message says what to install."""
 
 from __future__ import annotations
 
