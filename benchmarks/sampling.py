@@ -34,7 +34,6 @@ from sedd.data.synthetic import FREQUENCIES, Chain
 from sedd.diffusion.graphs import Graph, make_graph
 from sedd.diffusion.parametrization import Network
 from sedd.diffusion.process import Process
-from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.sampling.categorical import categorical
 from sedd.sampling.sample_batch import Sample
@@ -95,8 +94,7 @@ class Source:
 
 def untrained(config: sedd.Config, graph: Graph) -> Network:
     """The network of `quickstart`, as it is before training."""
-    outputs = Process.of(config, graph.n).outputs
-    return Transformer(config.model, states=graph.states, outputs=outputs).eval()
+    return Process.of(config, graph.n).network(config.model).eval()
 
 
 def table(kind: str, sequences: int, timed: int, *, toy: bool = False) -> None:

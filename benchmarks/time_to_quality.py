@@ -26,7 +26,6 @@ import torch
 from reference import ChunkedRows, PaddedRows, Reference, Shape
 
 import sedd
-from sedd.config.sections import Model
 from sedd.data import order
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import Parametrization
@@ -50,7 +49,7 @@ def configuration(kind: str, files: list[str], *overrides: str) -> sedd.Config:
     return sedd.load_config("small", *SETTINGS[kind], *data, "training.eval_every=1000000000", *overrides)
 
 
-def held_out(config: sedd.Config, data: sedd.Dataset, model: Model) -> Estimator:
+def held_out(config: sedd.Config, data: sedd.Dataset, model: sedd.Network) -> Estimator:
     """Measures both alike, in float32."""
     process = Process(make_graph("absorb", data.alphabet.n), config.noise, Parametrization.of(model))
     backend = Cpu(precision="float32")

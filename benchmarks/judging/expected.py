@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from sedd.config.config import Config
-from sedd.config.sections import Model
 from sedd.diagnosis.predictors import both_predictors
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss_profile import mask_range
 from sedd.diffusion.noising import noise_state
+from sedd.plugins.networks import Ddit
 
 Array = NDArray[np.float64]
 Trainer = Literal["consistent", "mismatched", "unweighted", "per_masked", "twice"]
@@ -71,7 +71,7 @@ def _predicted(config: Config, grid: Array, trainer: Trainer, tokens: Array) -> 
 
 
 @lru_cache(maxsize=32)
-def _integrals(graph: Literal["absorb", "uniform"], model: Model, tokens: tuple[float, ...]) -> tuple[Array, Array]:
+def _integrals(graph: Literal["absorb", "uniform"], model: Ddit, tokens: tuple[float, ...]) -> tuple[Array, Array]:
     """Mask rates, (points,), and the integrals of P up to them of uniform, unigram and context, (3, points)."""
     both = both_predictors(make_graph(graph, len(tokens)), model, np.array(tokens))
     fine = np.unique(np.concatenate([np.linspace(0.0, 1.0, TIMES + 1), np.geomspace(1e-6, 1e-2, 60)]))

@@ -165,7 +165,7 @@ def label_leak(strength: float, share: float) -> Plant:
     """In training, the network sees a random embedding of a share of the clean tokens, times `strength`."""
 
     def plant(trainer: sedd.Trainer) -> None:
-        size = trainer.config.model.hidden_size
+        size = getattr(trainer.config.model, "hidden_size")  # noqa: B009  # of the built-in network
         seed = torch.Generator().manual_seed(trainer.config.seed)
         codes = torch.randn(trainer.process.graph.states, size, generator=seed) / size**0.5
         seen = torch.rand(trainer.config.model.length, generator=seed) < share

@@ -42,7 +42,17 @@ from sedd.errors import (
     TrainingError,
 )
 from sedd.evaluation.bound import Bound
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, Vocabulary
+from sedd.plugins.contracts import (
+    Backend,
+    Curriculum,
+    Network,
+    Noise,
+    Part,
+    PublishedWeights,
+    Ramp,
+    Tracker,
+    Vocabulary,
+)  # fmt: skip
 from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
 from sedd.runs.step_report import StepReport
@@ -58,7 +68,7 @@ logging.getLogger("sedd").addHandler(logging.NullHandler())
 __all__ = [
     "Alarm", "Alphabet", "Attribution", "Backend", "Bound", "CheckpointError", "Comparison", "Config",
     "ConfigError", "Curriculum", "DataError", "Dataset", "DeviceError", "Diagnosis", "DistributedError", "Forecast",
-    "Noise", "Part", "PluginError", "Pretrained", "Ramp", "RankLostError", "SamplingError", "SeddError",
-    "SeddWarning", "StepReport", "Tracker", "Trainer", "TrainingError", "Verdict", "Vocabulary", "compare",
-    "diagnose", "forecast", "hookimpl", "load", "load_config",
+    "Network", "Noise", "Part", "PluginError", "Pretrained", "PublishedWeights", "Ramp", "RankLostError",
+    "SamplingError", "SeddError", "SeddWarning", "StepReport", "Tracker", "Trainer", "TrainingError", "Verdict",
+    "Vocabulary", "compare", "diagnose", "forecast", "hookimpl", "load", "load_config",
 ]  # fmt: skip

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sedd.config.alphabet import SECTION
 from sedd.config.config import Config
 from sedd.data import Alphabet, Sequences
 from sedd.devices import choose
 from sedd.diffusion.process import Process
 from sedd.distributed.matching import mismatch
-from sedd.errors import CheckpointError, ConfigError, DataError, SeddWarning
+from sedd.errors import CheckpointError, ConfigError, DataError
 from sedd.evaluation.bound import Bound
+from sedd.evaluation.embedding import Embedder, Vectors, encoded
 from sedd.evaluation.estimator import Estimator
 from sedd.evaluation.likelihood import Likelihood, SequenceBound, likelihood
 from sedd.evaluation.mutations import parse, wild_type
 from sedd.evaluation.notation import NotScoredError
 from sedd.evaluation.variants import VariantScore, scores
 from sedd.model.lora import adapt
-from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
-from sedd.plugins.curricula import Constant
-from sedd.plugins.registry import registry
+from sedd.runs.config_to_load import config_to_load
 from sedd.runs.content import refusing_alien_content
 from sedd.runs.finding import find
 from sedd.runs.hub import local
@@ -225,6 +222,31 @@ class Pretrained:
         estimator = replace(self._estimator([wild], masks, 1, seed), backend=precise)
         return list(scores(estimator, self.network, wild, parsed, bound=bound))
 
+    @overload
+    def embed(self, sequences: Sequence[str], *, layer: int = -1, pool: Literal["mean"] = "mean") -> Vectors: ...
+    @overload
+    def embed(self, sequences: Sequence[str], *, layer: int = -1, pool: None) -> list[Vectors]: ...
+    def embed(
+        self, sequences: Sequence[str], *, layer: int = -1, pool: Literal["mean"] | None = "mean"
+    ) -> Vectors | list[Vectors]:
+        """Hidden states of the network for clean sequences, float32; other sequences of the list have no effect.
+
+        Args:
+            sequences: in symbols of the alphabet, at most `model.length` of them each.
+            layer: 0 is the embedding of the tokens, k what layer k returns, and -1 what the head reads.
+            pool: `mean` over the residues: (sequences, size); None: an array (length, size) for each sequence.
+
+        Raises:
+            DataError: if there are no sequences, one is empty or too long, or a symbol is not in the alphabet.
+            ConfigError: if the network has no hidden states, see `sedd.Network.build`, or no such layer.
+        """
+        found = list(self.embedder(layer=layer, pool=pool)(encoded(sequences, self.alphabet, self.config.model.length)))
+        return np.stack(found) if pool == "mean" else found
+
+    def embedder(self, *, layer: int = -1, pool: Literal["mean"] | None = "mean") -> Embedder:
+        """What embeds sequences of token ids one after the other, in bounded memory; `sedd embed` uses it."""
+        return Embedder(self.network, self.process, self.backend, self.device, layer, pool)
+
     def _estimator(self, data: Sequences, masks: int, count: int | None, seed: int) -> Estimator:
         count = len(data) if count is None else count
         length, batch_size = self.config.model.length, self.config.evaluation.batch_size
@@ -259,11 +281,11 @@ def load(
             raise ConfigError(f"{name}={given!r}: expected {known[0]!r} or {known[1]!r}")
     found, saved = find(local(path), which)
     alphabet = Alphabet.from_dict(saved.state["alphabet"])
-    config = _config(saved.config, device, alphabet)
+    config = config_to_load(saved, device, alphabet, file=found)
     process = Process.of(config, alphabet.n)
     backend = choose(config.device)
     place = backend.device()
-    network = model or Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+    network = model or process.network(config.model)
     if config.model.lora is not None:
         adapt(network, config.model.lora, seed=0)
     if problem := mismatch(network.state_dict(), saved.tensors.get(weights, {})):
@@ -278,18 +300,3 @@ def load(
         config, network, process, alphabet, lengths, backend, place, step, saved.state["data"],
         None if (counts := saved.state.get("token_counts")) is None else np.array(counts, np.int64),
     )  # fmt: skip
-
-
-def _config(saved: Mapping[str, Any], device: str, alphabet: Alphabet) -> Config:
-    """The configuration of a checkpoint, on another device perhaps, without what only training needs: the plugins of
-    its curriculum and of its alphabet may be gone."""
-    data = dict(saved) | {"device": {"type": device, "precision": saved["device"]["precision"]}, "trackers": ()}
-    if data["curriculum"]["difficulty_ramp"] not in registry().of("curriculum"):
-        data["curriculum"] = Constant()
-    chosen = data["data"]["alphabet"]
-    if isinstance(chosen, str) and chosen not in registry().of(SECTION):
-        listed = {"symbols": alphabet.symbols, "separator": alphabet.separator}
-        data["data"] = {**data["data"], "alphabet": listed}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SeddWarning)  # what was said when the run began need not be said again
-        return Config(**data)

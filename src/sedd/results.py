@@ -23,6 +23,7 @@ from sedd.diffusion.loss_profile import LossProfile
 from sedd.diffusion.parametrization import Parametrization
 from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule, StepSettings
+from sedd.evaluation.embedding import Embedder
 from sedd.evaluation.evaluated import EvaluatedSequences
 from sedd.evaluation.likelihood import Control, Likelihood, RateBin, SequenceBound
 from sedd.evaluation.paired import Paired
@@ -53,7 +54,7 @@ from sedd.sampling.sample_batch import Sample
 
 __all__ = [
     "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor",
-    "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "EvaluatedRecord",
+    "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "Embedder", "EvaluatedRecord",
     "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation", "Graph", "History",
     "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "OwnSymbols", "PackedSequences", "Paired",
     "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",

@@ -98,7 +98,7 @@ def test_the_small_preset_trains_on_a_fasta_and_counts_what_was_dropped(tmp_path
 def test_schema_is_json_with_every_plugin(tmp_path):
     made = json.loads(sedd_("schema"))
     sections = made["properties"]
-    choices = [sections[name]["anyOf"] for name in ("curriculum", "noise", "device")]
+    choices = [sections[name]["anyOf"] for name in ("curriculum", "noise", "model", "device")]
     parts = [
         part["properties"]
         for choice in (*choices, sections["trackers"]["items"]["anyOf"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import sedd
-from sedd.config.sections import Model
 from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit.result import ExternalCurveFit, learnt
 from sedd.diagnosis.curve_fit.trainers import mismatched_loss
@@ -17,6 +16,7 @@ from sedd.diagnosis.predictors import untrained
 from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import Absorb
 from sedd.plugins.curricula import Exponential
+from sedd.plugins.networks import Ddit
 
 # The presets stop the noise early, and say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sedd.errors.SeddWarning")
@@ -62,7 +62,7 @@ def test_the_mismatched_loss_is_its_integral_over_sigma(difficulty, sigma_max):
     sigma = np.linspace(1e-4, sigma_max, 200_001)
     exact = np.trapezoid(-np.expm1(-difficulty * sigma) / np.expm1(sigma), sigma) * math.log(36)
     low, high = -math.expm1(-1e-4), -math.expm1(-sigma_max)
-    assert mismatched_loss(untrained(Absorb(36), Model()), difficulty, low, high) == pytest.approx(exact, rel=1e-4)
+    assert mismatched_loss(untrained(Absorb(36), Ddit()), difficulty, low, high) == pytest.approx(exact, rel=1e-4)
 
 
 def test_the_table_of_the_user_is_the_curriculum_of_a_trainer_that_disagrees_with_itself(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import sedd
 from sedd.config.averaging import initial_share
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.foresight import DataFacts, Foresight, bits_per_parameter, foresee, transformer_parameters
+from sedd.diagnosis.foresight import DataFacts, Foresight, bits_per_parameter, foresee, network_parameters
 from sedd.diagnosis.predictors import both_predictors
 from sedd.diagnosis.rule_chances import RuleChance, rises, rule_chances, scatters, starts
 from sedd.diagnosis.step_scatter import losses_of_steps
@@ -99,7 +99,7 @@ def test_one_epoch_is_never_too_many():
 def test_the_parameters_are_those_of_the_network(tiny):
     trainer = sedd.Trainer(tiny())
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
-    assert transformer_parameters(tiny(), 20) == parameters
+    assert network_parameters(tiny(), 20) == parameters
     found = DataFacts.of(tiny(), trainer.data)
     assert found.parameters == parameters
     assert found.residues == pytest.approx(trainer.data.token_counts.sum())

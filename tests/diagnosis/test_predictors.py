@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sedd
-from sedd.config.sections import Model
 from sedd.diagnosis.predictors import Predictor, entropy, nearest, of_profile, unigram, untrained
 from sedd.diffusion.graphs import Absorb, Graph, Uniform, make_graph
 from sedd.diffusion.loss_profile import BINS, EDGES
 from sedd.diffusion.parametrization import Parametrization
+from sedd.plugins.networks import Ddit
 from tests.toys import transitions
 
 HEADS = ["normalised", "score"]
@@ -38,7 +38,7 @@ def frequency_vectors(draw: st.DrawFn) -> np.ndarray:
 def test_absorb_is_the_range_of_mask_rates_times_ln_n_or_the_token_entropy(frequencies, a, b):
     low, high = sorted((a, b))
     graph = Absorb(len(frequencies))
-    assert untrained(graph, Model()).loss(low, high) == pytest.approx((high - low) * math.log(graph.n), abs=2e-6)
+    assert untrained(graph, Ddit()).loss(low, high) == pytest.approx((high - low) * math.log(graph.n), abs=2e-6)
     assert unigram(graph, frequencies).loss(low, high) == pytest.approx((high - low) * entropy(frequencies), abs=2e-5)
 
 
@@ -47,7 +47,7 @@ def test_absorb_is_the_range_of_mask_rates_times_ln_n_or_the_token_entropy(frequ
 def test_uniform_integrates_to_ln_n_for_the_untrained_model_and_to_the_entropy_for_the_unigram(frequencies):
     # The full bound of a predictor that is right about independent residues is exact: -log p.
     graph = Uniform(len(frequencies))
-    assert untrained(graph, Model()).loss(0.0, 1.0) == pytest.approx(math.log(graph.n), abs=2e-3)
+    assert untrained(graph, Ddit()).loss(0.0, 1.0) == pytest.approx(math.log(graph.n), abs=2e-3)
     assert unigram(graph, frequencies).loss(0.0, 1.0) == pytest.approx(entropy(frequencies), abs=2e-3)
 
 
@@ -55,7 +55,7 @@ def test_uniform_integrates_to_ln_n_for_the_untrained_model_and_to_the_entropy_f
 @given(frequency_vectors(), st.sampled_from(["absorb", "uniform"]))
 def test_a_predictor_never_gains_from_more_noise_and_token_frequenciesnever_hurt(frequencies, kind):
     graph = make_graph(kind, len(frequencies))
-    uniform, known = untrained(graph, Model()), unigram(graph, frequencies)
+    uniform, known = untrained(graph, Ddit()), unigram(graph, frequencies)
     assert (np.diff(uniform.integral) >= -1e-7).all()
     assert (np.diff(known.integral) >= -1e-7).all()
     for low, high in pairwise(np.linspace(0.0, 1.0, 6)):
@@ -98,7 +98,7 @@ def oracle(graph: Graph, head: str, sigma: float, frequencies: np.ndarray) -> fl
 @pytest.mark.parametrize("sigma", [0.02, 0.3, 1.0, 3.0])
 def test_an_untrained_predictor_agrees_with_matrix_exponentials(kind, head, sigma):
     graph = make_graph(kind, 4)
-    predictor = untrained(graph, Model(head=head))
+    predictor = untrained(graph, Ddit(head=head))
     expected = oracle(graph, head, sigma, np.full(4, 0.25)) * math.exp(sigma)
     middle, width = -math.expm1(-sigma), 2e-3
     found = predictor.loss(middle - width, middle + width) / (2 * width)
@@ -136,7 +136,7 @@ def test_the_quadrature_is_fine_enough(kind, monkeypatch):
 
 def test_the_score_head_has_one_output_more_than_symbols_for_absorb():
     assert Parametrization(head="score").outputs(Absorb(4)) == 5
-    scaled, raw = (untrained(Absorb(4), Model(head="score", scale_by_sigma=scale)) for scale in (True, False))
+    scaled, raw = (untrained(Absorb(4), Ddit(head="score", scale_by_sigma=scale)) for scale in (True, False))
     assert scaled.loss(0.0, 1.0) == pytest.approx(math.log(4), abs=1e-5)
     assert raw.loss(0.0, 1.0) > 2 * math.log(4)  # a score of 1 at small noise, where it should be about 1 / sigma
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sedd.config.sections import Model
 from sedd.data import Batch
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.loss import _bucketed_length, corrupt_batch, diffusion_loss, score_entropy_loss
 from sedd.diffusion.noising import NoiseState, corruption_uniforms, noise_state, path_positions
 from sedd.diffusion.parametrization import Network, Parametrization
 from sedd.model.transformer import Transformer
+from sedd.plugins.networks import Ddit
 from sedd.plugins.noises import Cosine, LogLinear
 from tests.toys import Toy, even_in_rate, even_in_root, process_of
 
@@ -88,7 +88,7 @@ def test_training_losses_average_to_the_integral(kind: str, mode: str, head: str
 
 
 def untrained(kind: str, head: str, n: int) -> tuple[Network, Parametrization]:
-    section = Model(hidden_size=16, cond_dim=8, n_blocks=1, n_heads=2, length=4, head=head)
+    section = Ddit(hidden_size=16, cond_dim=8, n_blocks=1, n_heads=2, length=4, head=head)
     model = Parametrization.of(section)
     graph = make_graph(kind, n)
     torch.manual_seed(0)

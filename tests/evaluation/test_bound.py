@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.graphs.absorb import _at_least
 from sedd.diffusion.parametrization import Parametrization
@@ -16,6 +15,7 @@ from sedd.evaluation.estimator import Estimator
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
+from sedd.plugins.networks import Ddit
 from sedd.plugins.noises import Geometric, Linear, LogLinear
 from tests.toys import Toy, even_in_rate, even_in_root, mean_and_error, process_of
 
@@ -83,7 +83,7 @@ def test_with_a_large_sigma_max_nearly_all_of_the_bound_is_in_the_trained_range(
 
 def test_the_bound_of_an_untrained_network_is_ln_n() -> None:
     data = [np.arange(length) % 20 for length in (5, 9, 16, 30, 30)]
-    model = Model(hidden_size=8, cond_dim=4, n_blocks=1, n_heads=1, length=30)
+    model = Ddit(hidden_size=8, cond_dim=4, n_blocks=1, n_heads=1, length=30)
     for kind, slack in (("absorb", 1e-5), ("uniform", 0.4)):
         graph = make_graph(kind, 20)
         network = Transformer(model, states=graph.states, outputs=20).eval()
@@ -97,7 +97,10 @@ def real_case(kind: str, **changes: int) -> tuple[Estimator, Transformer]:
     """Sequences of many lengths, some longer than the model, and a network whose parameters are not zero."""
     random = np.random.default_rng(0)
     data = [random.integers(0, 6, length) for length in random.integers(2, 30, 40)]
-    graph, model = make_graph(kind, 6), Model(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0)
+    graph, model = (
+        make_graph(kind, 6),
+        Ddit(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0),
+    )
     torch.manual_seed(0)
     network = Transformer(model, states=graph.states, outputs=6).eval()
     with torch.no_grad():

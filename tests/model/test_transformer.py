@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import Parametrization
 from sedd.model.attention import PaddingMask, Rotary, _cu_seqlens, attend, padding_mask, rotate
 from sedd.model.kernels import FusedCpuAttention, gather_rows
 from sedd.model.transformer import SigmaEmbedding, Transformer
+from sedd.plugins.networks import Ddit
 
-SMALL = Model(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
+SMALL = Ddit(hidden_size=24, cond_dim=8, n_blocks=2, n_heads=2, length=16, dropout=0.0)
 
 
-def awake(config: Model = SMALL, *, states: int = 6, out: int = 5, seed: int = 0) -> Transformer:
+def awake(config: Ddit = SMALL, *, states: int = 6, out: int = 5, seed: int = 0) -> Transformer:
     """A network in which nothing is zero, as after some training."""
     torch.manual_seed(seed)
     network = Transformer(config, states=states, outputs=out)
@@ -28,7 +28,7 @@ def awake(config: Model = SMALL, *, states: int = 6, out: int = 5, seed: int = 0
 
 
 def test_names_and_shapes_are_those_of_the_published_network() -> None:
-    small = Model(hidden_size=768, cond_dim=128, n_blocks=12, n_heads=12, length=1024, head="score")
+    small = Ddit(hidden_size=768, cond_dim=128, n_blocks=12, n_heads=12, length=1024, head="score")
     graph = make_graph("absorb", 50_257)
     with torch.device("meta"):
         network = Transformer(small, states=graph.states, outputs=Parametrization.of(small).outputs(graph))
@@ -65,7 +65,7 @@ def test_names_and_shapes_are_those_of_the_published_network() -> None:
     assert sum(p.numel() for p in network.parameters()) == 12 * block + ends == 169_627_218
 
 
-def by_hand(w: dict[str, Tensor], config: Model, tokens: Tensor, sigma: Tensor) -> Tensor:
+def by_hand(w: dict[str, Tensor], config: Ddit, tokens: Tensor, sigma: Tensor) -> Tensor:
     """The published forward pass, written out residue by residue from its description."""
     half = torch.arange(128, dtype=torch.float64)
     angles = sigma[:, None] / 10_000 ** (half / 128)

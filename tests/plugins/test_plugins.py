@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import pytest
 
@@ -30,29 +28,6 @@ class {cls}(sedd.Ramp):
 def sedd_curricula():
     return [{cls}]
 """
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Put a distribution on the path as pip does: a module, and metadata with its entry points."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-
-    def put(distribution: str, source: str, *, entries: tuple[str, ...] = (), module: str = "") -> None:
-        module = module or distribution.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(source)
-        info = tmp_path / f"{distribution.replace('-', '_')}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
-        lines = entries or (f"{distribution} = {module}",)
-        (info / "entry_points.txt").write_text("[sedd]\n" + "\n".join(lines) + "\n")
-        registry.cache_clear()
-
-    yield put
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
-    registry.cache_clear()
 
 
 def good(name: str) -> str:
@@ -197,6 +172,7 @@ def test_the_built_in_parts_use_the_hooks_of_plugins() -> None:
     assert installed.problems == ()
     assert set(installed.of("curriculum")) == {"linear", "exponential", "cosine", "constant", "stages"}
     assert set(installed.of("noise")) == {"loglinear", "geometric", "cosine", "linear"}
+    assert set(installed.of("model")) == {"transformer"}
     assert set(installed.of("device")) == {"auto", "cpu", "cuda", "mps", "xpu"}
     assert set(installed.of("trackers")) == {"csv", "tensorboard"}
     assert set(installed.of("data.alphabet")) == {"protein", "esm", "dna", "rna", "text", "ids"}

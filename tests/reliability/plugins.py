@@ -14,6 +14,7 @@ from torch import Tensor
 
 import sedd
 from sedd.errors import SeddWarning
+from sedd.plugins.networks import Ddit
 from tests.reliability.result import Result, Tally, lost_unless, sampled, silent_unless
 from tests.reliability.runs import configuration, digest, error_of, fresh, newest_step, train
 
@@ -68,9 +69,21 @@ class UserBackend(sedd.Backend):
         return torch.device("cpu")
 
 
+class UserNetwork(Ddit):
+    """A network of a user: the built-in one, small."""
+
+    type: Literal["user"] = "user"  # type: ignore[assignment]  # another name
+    hidden_size: int = 16
+    cond_dim: int = 8
+    n_blocks: int = 1
+    n_heads: int = 2
+    length: int = 24
+
+
 PARTS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "curriculum": (UserCurriculum, ("difficulty",)),
     "noise": (UserNoise, ("total", "rate")),
+    "network": (UserNetwork, ("build",)),
     "tracker": (UserTracker, ("open", "log", "close")),
     "backend": (
         UserBackend,
@@ -119,12 +132,12 @@ class Misbehaving:
 
 def _config(kind: str) -> sedd.Config:
     part: Any = PARTS[kind][0]()
-    sections = {"curriculum": "curriculum", "noise": "noise", "tracker": "trackers", "backend": "device"}
-    return configuration().replace(**{sections[kind]: [part] if kind == "tracker" else part})
+    sections = {"tracker": "trackers", "backend": "device", "network": "model"}
+    return configuration().replace(**{sections.get(kind, kind): [part] if kind == "tracker" else part})
 
 
 def misbehaving_plugins(scale: float, seed: int, workdir: Path) -> Result:
-    """Each method of curricula, noise schedules, trackers and backends raises or returns nonsense."""
+    """Each method of curricula, noise schedules, networks, trackers and backends raises or returns nonsense."""
     outcomes = RAISED | RETURNED
     methods = [(kind, method) for kind, (_, names) in PARTS.items() for method in names]
     cases = list(itertools.product(methods, outcomes, CALLS))

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model, Sampling
+from sedd.config.sections import Sampling
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import Parametrization
 from sedd.errors import SamplingError
 from sedd.model.transformer import Transformer
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
+from sedd.plugins.networks import Ddit
 from sedd.plugins.noises import Cosine, Geometric, Linear, LogLinear
 from sedd.sampling.categorical import categorical
 from sedd.sampling.lengths import LengthDistribution
@@ -250,7 +251,7 @@ def test_without_noise_removal_the_noise_that_is_left_is_sigma_min(predictor: st
 def real_sampler(kind: str, *, time: bool = True, **options: object) -> tuple[Sampler, Transformer]:
     """A random network in float64, so that another batch does not round another way."""
     graph = make_graph(kind, 6)
-    model = Model(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0, time_conditioning=time)
+    model = Ddit(hidden_size=16, cond_dim=4, n_blocks=1, n_heads=2, length=20, dropout=0.0, time_conditioning=time)
     torch.manual_seed(0)
     network = Transformer(model, states=graph.states, outputs=6).eval()
     with torch.no_grad():

@@ -88,7 +88,7 @@ def test_exports_and_grandchildren_have_the_whole_lineage(parent, tmp_path):
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("model.hidden_size=32", "vocab_embed.embedding"),
+        ("model.hidden_size=32", "model.hidden_size"),
         ("model.n_heads=1", "model.n_heads"),
         ("model.head=score", "model.head"),
         ("graph.type=uniform", "graph.type"),
@@ -153,3 +153,12 @@ def test_imported_weights_are_fine_tuned(tmp_path):
     assert trainer.lineage[0].imported is not None
     trainer.fit(progress=False)
     assert sedd.load(tmp_path / "run", device="cpu").step == 2
+
+
+def test_a_network_of_ones_own_is_fine_tuned_and_compared_by_its_tensors(parent, tmp_path):
+    config = child(parent)
+    fits, wider = (sedd.load_config(parent / "config.yaml", f"model.hidden_size={size}").model for size in (16, 32))
+    trainer = sedd.Trainer(config, model=fits.build(21, 20), run=tmp_path / "run")
+    assert trainer.evaluate().nats == sedd.load(parent, device="cpu").bound(trainer.data.valid, masks=2, count=256).nats
+    with pytest.raises(ConfigError, match=r"vocab_embed\.embedding"):
+        sedd.Trainer(config, model=wider.build(21, 20), run=tmp_path / "other")

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import sedd
-from sedd.config.sections import Lora
 from sedd.errors import CheckpointError, ConfigError
 from sedd.model.lora import adapt, base_tensors, is_lora, merged_tensors
+from sedd.plugins.options import Lora
 from tests.cli.commands import failed, sedd_
 from tests.conftest import TINY
 

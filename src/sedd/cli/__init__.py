@@ -24,7 +24,7 @@ __all__ = ["app", "main"]
 
 # Importing a module registers its commands, in the order of `sedd --help`.
 _COMMANDS = (
-    "train", "sample", "evaluate", "variants", "quality", "forecast", "diagnose", "compare", "report", "data",
+    "train", "sample", "evaluate", "variants", "embed", "quality", "forecast", "diagnose", "compare", "report", "data",
     "import_config", "import_weights", "export", "plugins",
 )  # fmt: skip
 for _module in _COMMANDS:

@@ -1,4 +1,4 @@
-"""`sedd import weights`: weights of SEDD, PLS or MDLM as a run directory."""
+"""`sedd import weights`: weights of other programs as a run directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from sedd.foreign.weights.importing import Imported, import_weights
 @imports.command("weights")
 def weights_(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Hub folder of SEDD or MDLM, or training directory of SEDD or PLS.")
+        Path,
+        typer.Argument(metavar="SRC", help="Hub folder of SEDD, MDLM or a plugin's network; or SEDD's or PLS's run."),
     ],
     run: Annotated[Path, typer.Option(help="Run directory to write.")],
     weights: Annotated[

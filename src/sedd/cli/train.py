@@ -29,6 +29,7 @@ from sedd.runs import checkpoint
 from sedd.runs.changes import allowed_keys
 from sedd.runs.directory import RunDirectory
 from sedd.runs.located_data import open_run_data
+from sedd.runs.plugin_record import check_installed
 from sedd.training.samples import due, generates, samples_file, write_step
 from sedd.training.trainer import Trainer
 
@@ -137,7 +138,11 @@ def _configuration(config: str | None, overrides: list[str], run: Path | None) -
     if config is not None:
         return load_config(config, *overrides)
     file = None if run is None else RunDirectory(run).config_file
-    if file is not None and file.is_file():
+    if run is not None and file is not None and file.is_file():
+        directory = RunDirectory(run)
+        check_installed(
+            directory.config(), directory.environment(), "curriculum", "noise", "model", "device", file=file
+        )
         # As parts, so that another device takes over only those options of the recorded one that it has.
         return load_config(load_config(file).to_dict(parts=True), *overrides)
     if run is not None:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.comparison.recorded import NEGLIGIBLE, RecordedRun
-from sedd.config.sections import Model
 from sedd.diagnosis.predictors import MOST_SYMBOLS, untrained
 from sedd.diffusion.graphs import make_graph
 from sedd.errors import ConfigError
 from sedd.plugins.effects import Effect
+from sedd.plugins.networks import Ddit
 from sedd.runs.differences import flattened, keys_with
 
 Answer = Literal["yes", "with care", "no"]
@@ -252,7 +252,7 @@ def _untrained_loss(run: RecordedRun) -> float | None:
     if not 2 <= symbols <= MOST_SYMBOLS or graph not in ("absorb", "uniform") or head not in ("normalised", "score"):
         return None
     try:
-        network = Model(head=head, scale_by_sigma=run.option("model.scale_by_sigma") is not False)
+        network = Ddit(head=head, scale_by_sigma=run.option("model.scale_by_sigma") is not False)
         return untrained(make_graph(graph, symbols), network).loss(*run.mask_range)
     except ConfigError:
         return None

@@ -21,9 +21,10 @@ from sedd.config.section import Section
 from sedd.errors import SeddWarning
 from sedd.plugins.backends import Auto
 from sedd.plugins.checked import checked_difficulty
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Ramp, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Ramp, Tracker
 from sedd.plugins.curricula import Linear
 from sedd.plugins.effects import Effect
+from sedd.plugins.networks import Ddit
 from sedd.plugins.noises import LogLinear
 from sedd.plugins.registry import KINDS
 
@@ -53,7 +54,8 @@ class Config(Section):
     """How the noise grows with time."""
     curriculum: Annotated[SerializeAsAny[Curriculum], Installed.of("curriculum")] = Linear()
     """How the difficulty of the noise grows over the run."""
-    model: sections.Model = sections.Model()
+    model: Annotated[SerializeAsAny[Network], Installed.of("model")] = Ddit()
+    """The network that is trained."""
     optim: sections.Optim = sections.Optim()
     lr_schedule: sections.LrSchedule = sections.LrSchedule()
     ema: sections.Ema = sections.Ema()

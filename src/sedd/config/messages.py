@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -184,9 +184,16 @@ def _suggestion(path: KeyPath, model: type[BaseModel], data: Mapping[str, Any]) 
     if close := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
         return f"did you mean {dotted((*section, close[0]))!r}?"
     for name, info in model.model_fields.items():
-        if key in getattr(info.annotation, "model_fields", {}):
+        if key in _usual_keys(name, info.annotation):
             return f"did you mean '{name}.{key}'?"
     return f"{dotted(section) or 'the configuration'} has the keys {', '.join(known)}"
+
+
+def _usual_keys(section: str, annotation: Any) -> Collection[str]:
+    """The keys of a section; of one that holds a part, those of the default part."""
+    kind = next((kind for kind in KINDS if kind.section == section and kind.default), None)
+    part = registry().of(section)[str(kind.default)] if kind else annotation
+    return getattr(part, "model_fields", {})
 
 
 def _not_installed(path: KeyPath, value: Any) -> Problem:

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Interval
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, model_validator
 
-from sedd.plugins.contracts import reject_bools
+from sedd.plugins.options import reject_bools
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Rate = Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)]

@@ -1,8 +1,8 @@
 """The sections of a run file, one frozen model each, with types, bounds, defaults and descriptions.
 
 Section and key names are those of the SEDD code base and of the run files its users already have. The sections of
-plugins (noise, curriculum, device, trackers) are the parts themselves; see `sedd.plugins.contracts`. An `Effect` beside
-a field is what its key affects: whether it may change when a run is resumed, and matters when runs are compared.
+plugins (noise, curriculum, model, device, trackers) are the parts themselves; see `sedd.plugins.contracts`. An `Effect`
+beside a field is what its key affects: whether it may change when a run is resumed, and matters when runs are compared.
 """
 
 from __future__ import annotations
@@ -100,65 +100,6 @@ class Graph(Section):
 
     type: Literal["absorb", "uniform"] = "absorb"
     """`absorb`: residues are replaced by a mask; `uniform`: by a token drawn uniformly."""
-
-
-class Lora(Section):
-    """Low-rank adaptation (Hu et al. 2021): the weights of `training.init_from` stay as they are, and low-rank changes
-    of linear layers are trained."""
-
-    rank: Annotated[int, Interval(ge=1, le=65_536)] = 8
-    """Rank of the change of each layer; the number of trained parameters is proportional to it."""
-    alpha: Annotated[FiniteFloat, Interval(gt=0.0, le=1e6)] = 16.0
-    """The change is multiplied by `alpha` / `rank`."""
-    targets: tuple[Name, ...] = Field(
-        ("blocks.*.attn_qkv", "blocks.*.attn_out", "blocks.*.mlp.0", "blocks.*.mlp.2"), min_length=1
-    )
-    """Linear layers that are adapted: the end of their names, or patterns such as `blocks.1?.mlp.*`."""
-
-    @property
-    def scale(self) -> float:
-        """Factor of the change."""
-        return self.alpha / self.rank
-
-
-class Model(Section):
-    """The diffusion transformer (DDiT), with rotary embeddings and adaLN conditioning on sigma."""
-
-    hidden_size: Annotated[int, Interval(ge=8, le=65_536)] = 768
-    """Width of the network; a multiple of twice `n_heads`."""
-    cond_dim: Annotated[int, Interval(ge=1, le=65_536)] = 128
-    """Width of the embedding of sigma."""
-    length: Annotated[int, Interval(ge=1, le=1_048_576)] = 512
-    """Length of the longest sequence, in residues; longer ones are cropped at random offsets."""
-    n_blocks: Annotated[int, Interval(ge=1, le=1_000)] = 12
-    """Number of transformer blocks."""
-    n_heads: Annotated[int, Interval(ge=1, le=1_024)] = 12
-    """Number of attention heads."""
-    dropout: Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)] = 0.1
-    """Probability that an activation is set to zero in training."""
-    scale_by_sigma: bool = True
-    """With `head: score` and `graph: absorb`: subtract log(e^sigma - 1) + log(n) from the output, as SEDD does."""
-    head: Literal["normalised", "score"] = "normalised"
-    """`normalised`: the network gives p(x0 | x_t), from which the score follows in closed form; `score`: the network
-    gives the log-score, with exactly the parameters of the published SEDD network."""
-    time_conditioning: bool = True
-    """Condition the network on sigma. The optimal `normalised` network with `absorb` does not depend on sigma."""
-    gate_init: Fraction = 0.1
-    """Initial value of the attention gates. SEDD starts at 0, where attention contributes nothing until its gate has
-    moved; such runs stay longer at the loss of the unigram model."""
-    attention: Literal["auto", "matmul", "sdpa"] = "auto"
-    """`sdpa`: the fused attention of torch; `matmul`: matrix products, whose backward pass is faster on CPUs."""
-    lora: Lora | None = None
-    """Train low-rank changes of the weights of `training.init_from` in place of all weights: `lora: {rank: 8}`."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.hidden_size % self.n_heads or (self.hidden_size // self.n_heads) % 2:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be n_heads ({self.n_heads}) times an even number; "
-                f"try hidden_size={self.n_heads * 2 * max(1, self.hidden_size // (2 * self.n_heads))}"
-            )
-        return self
 
 
 class ParameterGroup(Section):

@@ -22,7 +22,6 @@ from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule
 from sedd.evaluation.evaluated import EvaluatedSequences
 from sedd.evaluation.paired import Paired, paired_difference
-from sedd.model.transformer import Transformer
 from sedd.runs.metrics import EvaluatedRecord
 
 MOST_INITIAL = 0.01
@@ -74,19 +73,19 @@ class DataFacts:
 
     @staticmethod
     def of(config: Config, dataset: Dataset, *, parameters: int | None = None) -> DataFacts:
-        """The facts of a data set; `parameters` are by default those of the built-in transformer."""
+        """The facts of a data set; `parameters` are by default those of the network that it names."""
         statistics = DataStatistics.of(dataset, longest=config.model.length)
         if parameters is None:
-            parameters = transformer_parameters(config, dataset.alphabet.n)
+            parameters = network_parameters(config, dataset.alphabet.n)
         held_out = EvaluatedRecord.of(config, dataset, 0).held_out
         return DataFacts(statistics.length * len(dataset.train), parameters, held_out)
 
 
-def transformer_parameters(config: Config, n: int) -> int:
-    """Parameters of the built-in transformer for an alphabet of `n` symbols; allocates no memory for them."""
+def network_parameters(config: Config, n: int) -> int:
+    """Parameters of the network of a configuration for an alphabet of `n` symbols; allocates no memory for them."""
     process = Process.of(config, n)
     with torch.device("meta"):
-        network = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+        network = process.network(config.model)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

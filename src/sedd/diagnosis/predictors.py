@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss_profile import EDGES
 from sedd.diffusion.parametrization import Parametrization
 from sedd.errors import DataError
+from sedd.plugins.contracts import Network
 
 Array = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class Predictor:
         return values
 
 
-def untrained(graph: Graph, model: Model) -> Predictor:
+def untrained(graph: Graph, model: Network) -> Predictor:
     """The uniform predictor: a new network, whose output is 0."""
     even = np.full(graph.n, 1.0 / graph.n)
     parametrization = Parametrization.of(model)
@@ -71,12 +71,12 @@ def unigram(graph: Graph, frequencies: Array) -> Predictor:
     return _constant(graph, Parametrization(), torch.from_numpy(np.log(known)).float(), frequencies)
 
 
-def predictable(graph: Graph, model: Model) -> bool:
+def predictable(graph: Graph, model: Network) -> bool:
     """Whether `both_predictors` takes no longer than moments: the alphabet is small, or there is a closed form."""
     return graph.n <= MOST_SYMBOLS or _starts_uniform(graph, Parametrization.of(model))
 
 
-def both_predictors(graph: Graph, model: Model, frequencies: Array) -> dict[str, Predictor]:
+def both_predictors(graph: Graph, model: Network, frequencies: Array) -> dict[str, Predictor]:
     """The predictors `untrained` and `unigram`, by name."""
     return {"untrained": untrained(graph, model), "unigram": unigram(graph, frequencies)}
 

@@ -9,6 +9,7 @@ import numpy as np
 from sedd.config.config import Config
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
 from sedd.diagnosis.verdict import Remedy
+from sedd.plugins.contracts import Network
 from sedd.runs.metrics import TrainRecord
 
 CLIP_QUANTILE = 0.95
@@ -106,14 +107,16 @@ def of_overfitting(facts: RunFacts, best_step: int) -> tuple[Remedy, ...]:
     """Held-out data get worse while training data get better."""
     model, data = facts.config.model, facts.history.data
     sequences = f" (now {data.sequences:,} sequences)" if data is not None else ""
-    more = () if model.dropout >= 0.2 else (Remedy(f"model.dropout=0.2 (now {model.dropout:g})", tried=False),)
+    dropout: float | None = getattr(model, "dropout", None)  # networks of plugins may have none
+    low = dropout is not None and dropout < 0.2
+    more = (Remedy(f"model.dropout=0.2 (now {dropout:g})", tried=False),) if low else ()
     return (
         Remedy(f"use the best checkpoint, of step {best_step:,}, and stop", "more steps make it worse"),
         Remedy(f"more training sequences{sequences}", "the only remedy that also makes the best bound better"),
         Remedy(f"training.n_iters={best_step}: stop earlier", "monitoring.on_divergence=stop does it by itself"),
         *more,
         Remedy(
-            f"a smaller model (now {model.n_blocks} blocks of width {model.hidden_size})",
+            f"a smaller model{_now(model)}",
             "it memorises later",
             tried=False,
         ),
@@ -162,7 +165,7 @@ def of_plateau(facts: RunFacts, rung: str) -> tuple[Remedy, ...]:
     """The model does not improve: at the `uniform` predictor, at the `unigram` model, or `late`."""
     config, optim, model = facts.config, facts.config.optim, facts.config.model
     norms = np.array([line.grad_norm for line in facts.lines[-20:]])
-    size = f"a larger model (now {model.n_blocks} blocks of width {model.hidden_size})"
+    size = f"a larger model{_now(model)}"
     higher = Remedy(f"optim.lr={two_digits(2.5 * optim.lr):g} (now {optim.lr:g}), if it is too low", tried=False)
     lower = Remedy(f"optim.lr={two_digits(LR_FACTOR * optim.lr):g} (now {optim.lr:g}), if it is too high", tried=False)
     if rung == "uniform" and len(norms) and float(norms.max()) == 0.0:
@@ -206,6 +209,12 @@ def of_more(evidence: Evidence | None) -> tuple[Remedy, ...]:
     """The data do not decide."""
     wait = "train longer, or with larger batches" if evidence is not None else "train until more lines are logged"
     return (Remedy(wait, "the errors become smaller"),)
+
+
+def _now(model: Network) -> str:
+    """The size of a network, in brackets; empty where its options do not say it as the built-in network's do."""
+    blocks, width = getattr(model, "n_blocks", None), getattr(model, "hidden_size", None)
+    return f" (now {blocks} blocks of width {width})" if blocks and width else ""
 
 
 def _clipping(config: Config, before: Sequence[TrainRecord]) -> tuple[Remedy, ...]:

@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sedd.config.sections import Model
 from sedd.diffusion.graphs import Graph
 from sedd.errors import ConfigError
+from sedd.plugins import contracts
 
 Network = Callable[..., Tensor]
 """Anything called as `network(tokens (B, L), sigma (B,), mask (B, L) or None)` that returns (B, L, outputs)."""
@@ -33,7 +33,7 @@ class Parametrization:
     time_conditioning: bool = True
 
     @staticmethod
-    def of(model: Model) -> Parametrization:
+    def of(model: contracts.Network) -> Parametrization:
         """The parametrization that the `model` section of a run file asks for."""
         return Parametrization(model.head, model.scale_by_sigma, model.time_conditioning)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sedd.config.config import Config
 from sedd.diffusion.graphs import Graph, make_graph
 from sedd.diffusion.parametrization import Parametrization
-from sedd.plugins.checked import checked_sigma
-from sedd.plugins.contracts import Noise
+from sedd.plugins.checked import built_network, checked_sigma
+from sedd.plugins.contracts import Network, Noise
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,15 @@ class Process:
     def outputs(self) -> int:
         """Numbers per residue in the network's output."""
         return self.parametrization.outputs(self.graph)
+
+    def network(self, part: Network) -> nn.Module:
+        """A new network for this process, as the `model` section asks for it.
+
+        Raises:
+            ConfigError: if the options of the network do not fit the process.
+            PluginError: if the part is broken.
+        """
+        return built_network(part, self.graph.states, self.outputs)
 
     @property
     def sigma_range(self) -> tuple[float, float]:

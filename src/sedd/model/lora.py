@@ -9,20 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sedd.config.sections import Lora
 from sedd.errors import ConfigError
 
 A, B = "lora_A", "lora_B"
 """The names of the parameters, (rank, in) and (out, rank)."""
 
 
-def adapt(network: nn.Module, config: Lora, *, seed: int) -> None:
+class LowRank(Protocol):
+    """What `model.lora` says."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def targets(self) -> tuple[str, ...] | None: ...
+
+
+def adapt(network: nn.Module, config: LowRank, *, seed: int) -> None:
     """Add A and B to the targets, and freeze all other parameters. B is zero, so that no output changes.
 
     Args:
@@ -82,8 +92,11 @@ class _Adapter:
         return output + self.scale * change.reshape(output.shape)
 
 
-def _targets(network: nn.Module, config: Lora) -> Iterator[tuple[str, nn.Linear]]:
+def _targets(network: nn.Module, config: LowRank) -> Iterator[tuple[str, nn.Linear]]:
     layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    if config.targets is None:
+        yield from _in_blocks(network)
+        return
     for pattern in config.targets:
         # `attn_qkv` means that layer of every block, as the target modules of PEFT do.
         found = {
@@ -98,3 +111,12 @@ def _targets(network: nn.Module, config: Lora) -> Iterator[tuple[str, nn.Linear]
                 keys=["model.lora.targets"],
             )
         yield from found.items()
+
+
+def _in_blocks(network: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers of the repeated blocks, without those that only condition on sigma."""
+    blocks = [name for name, module in network.named_modules() if isinstance(module, nn.ModuleList)]
+    for name, module in network.named_modules():
+        inside = any(name.startswith(f"{block}.") for block in blocks)
+        if inside and isinstance(module, nn.Linear) and not getattr(module, "conditions", False):
+            yield name, module

@@ -7,16 +7,19 @@ that its checkpoints fit. Ideas: DiT (Peebles and Xie 2023), rotary embeddings (
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sedd.config.sections import Model
 from sedd.model.attention import PaddingMask, Rotary, attend, padding_mask
 from sedd.model.dropout import Dropout, dropout_bits
 from sedd.model.kernels import Gelu, Linear, gather_rows, scatter_rows
+
+if TYPE_CHECKING:
+    from sedd.plugins.networks import Ddit
 
 
 class LayerNorm(nn.Module):
@@ -37,6 +40,9 @@ class Modulation(nn.Linear):
     It is computed once per sequence, so that bfloat16 would save nothing. Rounded conditioning was seen to move the
     step at which a run leaves its first plateau.
     """
+
+    conditions: ClassVar[bool] = True
+    """It is no target of low-rank adaptation by default."""
 
     def forward(self, condition: Tensor) -> Tensor:
         """Map (batch, cond_dim) to (batch, 1, size)."""
@@ -81,7 +87,7 @@ class Embedding(nn.Module):
 class Block(nn.Module):
     """One transformer block whose norms are shifted, scaled and gated by the conditioning."""
 
-    def __init__(self, config: Model) -> None:
+    def __init__(self, config: Ddit) -> None:
         super().__init__()
         size = config.hidden_size
         self.n_heads, self.attention = config.n_heads, config.attention
@@ -141,7 +147,7 @@ class Block(nn.Module):
 class OutputLayer(nn.Module):
     """Final norm and projection; zero at the start, so that an untrained network predicts uniformly."""
 
-    def __init__(self, config: Model, outputs: int) -> None:
+    def __init__(self, config: Ddit, outputs: int) -> None:
         super().__init__()
         self.norm_final = LayerNorm(config.hidden_size)
         self.linear = _zero(nn.Linear(config.hidden_size, outputs))
@@ -149,10 +155,14 @@ class OutputLayer(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, positions: Tensor | None) -> Tensor:
         """Map x (batch, length, size) to (batch, length, outputs), or to (N, outputs) at flat `positions` (N,)."""
-        shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
-        normed = self.norm_final(x, shift, scale)
-        projected: Tensor = self.linear(gather_rows(normed, positions))
+        projected: Tensor = self.linear(gather_rows(self.normed(x, condition), positions))
         return projected
+
+    def normed(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What the projection reads, (batch, length, size)."""
+        shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
+        out: Tensor = self.norm_final(x, shift, scale)
+        return out
 
 
 class Transformer(nn.Module):
@@ -167,7 +177,7 @@ class Transformer(nn.Module):
     selective: ClassVar[bool] = True
     """`forward` accepts `positions` and `keys`; see `sedd.diffusion.loss.is_selective`."""
 
-    def __init__(self, config: Model, *, states: int, outputs: int) -> None:
+    def __init__(self, config: Ddit, *, states: int, outputs: int) -> None:
         super().__init__()
         self.time_conditioning, self.dropout = config.time_conditioning, config.dropout
         self.vocab_embed = Embedding(states, config.hidden_size)
@@ -202,7 +212,7 @@ class Transformer(nn.Module):
         Returns:
             (batch, length, outputs), or (N, outputs) at `positions`.
         """
-        condition = F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
+        condition = self._condition(sigma)
         angles = self.rotary_emb(tokens.shape[1])
         padding = padding_mask(mask)
         count = len(self.blocks)
@@ -212,6 +222,20 @@ class Transformer(nn.Module):
             x = block(x, condition, angles, padding, bits[index], positions if index == count - 1 else None)
         out: Tensor = self.output_layer(x, condition, positions)
         return out
+
+    def hidden_states(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield (batch, length, size) after the embedding and after each block, without dropout; the last one is
+        normed, shifted and scaled, as the last linear layer reads it. Arguments are those of `forward`."""
+        condition, angles, padding = self._condition(sigma), self.rotary_emb(tokens.shape[1]), padding_mask(mask)
+        x = self.vocab_embed(tokens)
+        for block in self.blocks:
+            yield x
+            x = block(x, condition, angles, padding, None)
+        yield self.output_layer.normed(x, condition)
+
+    def _condition(self, sigma: Tensor) -> Tensor:
+        """The conditioning (batch, cond_dim) from sigma (batch,)."""
+        return F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:

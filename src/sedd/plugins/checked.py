@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sedd.errors import PluginError
-from sedd.plugins.contracts import Curriculum, Noise, Part
+from sedd.errors import PluginError, SeddError
+from sedd.plugins.contracts import Curriculum, Network, Noise, Part
 from sedd.plugins.registry import source_of
 
 ROUNDING = 1e-9
@@ -17,9 +17,10 @@ SIGMA_ROUNDING = 1e-5
 """Relative to the largest sigma."""
 
 
-def broken(part: Part, kind: str, problem: str) -> PluginError:
-    """The error of a part that does not do what its base class promises."""
-    return PluginError(f"{kind} {type(part).__qualname__}: {problem}{_origin(part)}")
+def broken(part: Part | type[Part], kind: str, problem: str) -> PluginError:
+    """The error of a part, or of its class, that does not do what its base class promises."""
+    cls = part if isinstance(part, type) else type(part)
+    return PluginError(f"{kind} {cls.__qualname__}: {problem}{_origin(cls)}")
 
 
 def checked_difficulty(curriculum: Curriculum, step: int) -> float:
@@ -84,6 +85,53 @@ def checked_rate(noise: Noise, t: Tensor) -> Tensor:
     return rate
 
 
+def built_network(network: Network, states: int, outputs: int) -> nn.Module:
+    """`network.build(states, outputs)`, checked. Errors of sedd, and too little memory, are raised as they are.
+
+    Raises:
+        PluginError: if it raises anything else, or returns anything but a module with parameters.
+    """
+    arguments = f"build(states={states}, outputs={outputs})"
+    try:
+        made: Any = network.build(states, outputs)
+    except (SeddError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        raise broken(network, "network", f"{arguments} failed ({type(error).__name__}: {error})") from error
+    if not isinstance(made, nn.Module) or not any(True for _ in made.parameters()):
+        given = f"a {type(made).__name__} without parameters" if isinstance(made, nn.Module) else repr(made)
+        raise broken(network, "network", f"{arguments} returned {given}, expected a torch.nn.Module with parameters")
+    return made
+
+
+def check_output(network: Network, made: nn.Module, states: int, outputs: int) -> None:
+    """Call what `network` has built once, with two short sequences on the CPU, before a run begins with it.
+
+    Raises:
+        PluginError: if the call raises anything but errors of sedd, or does not return (batch, length, outputs).
+    """
+    tokens = torch.arange(2 * min(2, network.length)).view(2, -1) % states
+    training = made.training
+    try:
+        with torch.no_grad():
+            output: Any = made.eval()(tokens, torch.full((2,), 0.5), None)
+    except (SeddError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        problem = f"the network failed at its first call ({type(error).__name__}: {error})"
+        raise broken(network, "network", problem) from error
+    finally:
+        made.train(training)
+    expected = (*tokens.shape, outputs)
+    if not isinstance(output, Tensor) or output.shape != expected or not torch.is_floating_point(output):
+        is_tensor = isinstance(output, Tensor)
+        given = f"a tensor of shape {tuple(output.shape)} and {output.dtype}" if is_tensor else repr(output)
+        wanted = f"floating-point numbers of the shape (batch, length, outputs) = {expected}"
+        raise broken(
+            network, "network", f"called as network(tokens, sigma, mask) it returned {given}, expected {wanted}"
+        )
+
+
 def _of_shape(noise: Noise, method: str, t: Tensor) -> Tensor:
     try:
         value: Any = getattr(noise, method)(t)
@@ -97,6 +145,6 @@ def _of_shape(noise: Noise, method: str, t: Tensor) -> Tensor:
     return value
 
 
-def _origin(part: Part) -> str:
-    source = source_of(type(part))
+def _origin(cls: type[Part]) -> str:
+    source = source_of(cls)
     return f" ({source})" if source else ""

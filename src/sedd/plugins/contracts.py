@@ -6,6 +6,7 @@ There are five kinds of part. Each has a *discriminator*, the key in the run fil
 |------------|--------------|--------------------------------|------------------------------------|
 | curriculum | `Curriculum` | `curriculum.difficulty_ramp`   | `difficulty`, or `shape` of `Ramp` |
 | noise      | `Noise`      | `noise.type`                   | `total`, `rate`                    |
+| network    | `Network`    | `model.type`                   | `build`                            |
 | backend    | `Backend`    | `device.type`                  | `available`, `device`              |
 | tracker    | `Tracker`    | `trackers[].type`              | `open`, `log`, `close`             |
 | vocabulary | `Vocabulary` | `data.alphabet`                | `symbols`                          |
@@ -14,39 +15,26 @@ There are five kinds of part. Each has a *discriminator*, the key in the run fil
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, final, get_args
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from torch import Tensor, nn
 
 from sedd.plugins.effects import Effect
 from sedd.plugins.guarding import EXPECTED, guarded
+from sedd.plugins.options import Lora, reject_bools
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
 Fraction = Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)]
 """A number in [0, 1]."""
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def reject_bools(cls: type[BaseModel], data: Any) -> Any:
-    """Refuse `true` and `false` for a number, which Python would take as 1 and 0. A validator of all models."""
-    errors: list[InitErrorDetails] = []
-    for name, value in data.items() if isinstance(data, Mapping) else ():
-        field = cls.model_fields.get(name)
-        types = {field.annotation, *get_args(field.annotation)} if field else set()
-        if isinstance(value, bool) and types & {int, float} and bool not in types:
-            problem = PydanticCustomError("boolean", "expected a number, got a boolean")
-            errors.append({"type": problem, "loc": (name,), "input": value})
-    if errors:
-        raise ValidationError.from_exception_data(cls.__name__, errors)
-    return data
 
 
 class Part(BaseModel, ABC):
@@ -120,6 +108,85 @@ class Noise(Part):
     @abstractmethod
     def rate(self, t: Tensor) -> Tensor:
         """d sigma / dt at `t`, with the shape and dtype of `t`."""
+
+
+class Network(Part):
+    """A network, which `build` makes: from corrupted tokens and sigma to numbers for each residue.
+
+    The options below are those that every network has; they say how the rest of sedd calls it and reads its output.
+    """
+
+    length: Annotated[int, Interval(ge=1, le=1_048_576)] = 512
+    """Length of the longest sequence, in residues; longer ones are cropped at random offsets."""
+    head: Literal["normalised", "score"] = "normalised"
+    """`normalised`: the network gives p(x0 | x_t), from which the score follows in closed form; `score`: the network
+    gives the log-score, with exactly the parameters of the published SEDD network."""
+    scale_by_sigma: bool = True
+    """With `head: score` and `graph: absorb`: subtract log(e^sigma - 1) + log(n) from the output, as SEDD does."""
+    time_conditioning: bool = True
+    """Condition the network on sigma. The optimal `normalised` network with `absorb` does not depend on sigma."""
+    lora: Lora | None = None
+    """Train low-rank changes of the weights of `training.init_from` in place of all weights: `lora: {rank: 8}`."""
+
+    @abstractmethod
+    def build(self, states: int, outputs: int) -> nn.Module:
+        """A new network, called as `network(tokens, sigma, mask)`, whose weights are drawn from torch's generator.
+
+        `tokens` are (batch, length) ids below `states`, `sigma` is (batch,) float32, and `mask` is (batch, length)
+        bool, False at padding, which ends each row, or None where there is no padding. It returns (batch, length,
+        `outputs`). What a row gives depends neither on its padding nor on the other rows, and with
+        `time_conditioning: false` not on `sigma`. It can be built under `torch.device("meta")`.
+
+        Optional methods of the network: `compilable_blocks()`, the modules that `training.compile` compiles;
+        `hidden_states(tokens, sigma, mask)`, which yields what `Pretrained.embed` returns.
+
+        Args:
+            states: number of token ids: n symbols, and with `absorb` the mask token n.
+            outputs: numbers for each residue: n logits with `head: normalised`, `states` log-scores with `head: score`.
+
+        Raises:
+            ConfigError: if the options do not fit `states` and `outputs`.
+        """
+
+    @classmethod
+    def published(cls, config: Mapping[str, Any], read: Callable[[], Mapping[str, Tensor]]) -> PublishedWeights | None:
+        """Weights of another program for this network, which `sedd import weights` found in a folder of a model hub.
+
+        Args:
+            config: the `config.json` of the folder.
+            read: reads the tensors of the folder, by their names there, without prefixes of wrappers.
+
+        Returns:
+            None if the folder is not for this network; decide it by `config` alone.
+
+        Raises:
+            CheckpointError: if it is, and does not fit; has the key or the tensor.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """What `sedd.Network.published` returns: the network, and the tensors that are to be exactly its own.
+
+    They are imported with `graph: absorb` and `noise: loglinear`; the bound of a network without sigma does not depend
+    on the noise.
+    """
+
+    layout: str
+    """Name of the layout, for people."""
+    model: Network
+    """The network with its options."""
+    tensors: Mapping[str, Tensor]
+    """By the names of its state dict. One that is missing, surplus or misshapen is an error that names it."""
+    n: int
+    """Symbols of the vocabulary, without MASK, whose id is n."""
+    alphabet: str = "ids"
+    """Name of the alphabet: `protein`, `esm`, or `ids` where it is not known."""
+    drawn: str | None = None
+    """The symbols of the alphabet that samples are made of; None: all."""
+    remarks: tuple[str, ...] = ()
+    """What was left out or changed, one sentence each, without a full stop."""
 
 
 class Backend(Part):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pluggy
 
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Tracker, Vocabulary
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Tracker, Vocabulary
 
 hookspec = pluggy.HookspecMarker("sedd")
 hookimpl = pluggy.HookimplMarker("sedd")
@@ -32,6 +32,11 @@ def sedd_curricula() -> list[type[Curriculum]]:  # type: ignore[empty-body]  # a
 @hookspec
 def sedd_noises() -> list[type[Noise]]:  # type: ignore[empty-body]  # a specification has no body
     """Return the noise schedules of this plugin: classes derived from `sedd.Noise`."""
+
+
+@hookspec
+def sedd_networks() -> list[type[Network]]:  # type: ignore[empty-body]  # a specification has no body
+    """Return the networks of this plugin: classes derived from `sedd.Network`."""
 
 
 @hookspec

@@ -20,8 +20,8 @@ import pluggy
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from sedd.errors import PluginError, SeddWarning
-from sedd.plugins import backends, curricula, hookspecs, noises, trackers, vocabularies
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Tracker, Vocabulary
+from sedd.plugins import backends, curricula, hookspecs, networks, noises, trackers, vocabularies
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Part, Tracker, Vocabulary
 from sedd.processes import installed_path
 
 GROUP = "sedd"
@@ -43,6 +43,7 @@ class Kind:
 KINDS = (
     Kind("curriculum", "sedd_curricula", Curriculum, "linear"),
     Kind("noise", "sedd_noises", Noise, "loglinear"),
+    Kind("model", "sedd_networks", Network, "transformer"),
     Kind("device", "sedd_backends", Backend, "auto"),
     Kind("trackers", "sedd_trackers", Tracker, None),
     Kind("data.alphabet", "sedd_alphabets", Vocabulary, "protein"),
@@ -72,7 +73,7 @@ class Registry:
     """Section and name of parts that two plugins claim: neither is used."""
 
     def of(self, section: str) -> dict[str, type[Part]]:
-        """The classes of one section (`curriculum`, `noise`, `device`, `trackers`, `data.alphabet`) by name."""
+        """The classes by name of one section: `curriculum`, `noise`, `model`, `device`, `trackers`, `data.alphabet`."""
         mine = [plugin for plugin in self.plugins if plugin.kind.section == section]
         return {plugin.name: plugin.cls for plugin in mine if (section, plugin.name) not in self.contested}
 
@@ -122,7 +123,7 @@ def installed_entry_points() -> list[EntryPoint]:
 
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
-    for module in (curricula, noises, backends, trackers, vocabularies):
+    for module in (curricula, noises, networks, backends, trackers, vocabularies):
         yield partial(import_module, module.__name__), BUILT_IN
     # In order of name, so that which plugin gets a contested name does not depend on the file system.
     for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):

@@ -75,7 +75,7 @@ def adapter_card(saved: Checkpoint, name: str) -> str:
 
 
 def _load(exported: Exported, name: str) -> str:
-    text = f"With the library `sedd`, from the folder that holds this one:\n\n{LOAD.format(name=name)}"
+    text = f"{_needed(exported)}, from the folder that holds this one:\n\n{LOAD.format(name=name)}"
     if portable_network(exported) is None:
         return text
     return f"{text}\n\n{_plain(exported)}"
@@ -101,11 +101,19 @@ def _model(exported: Exported) -> str:
     parameters = sum(tensor.numel() for tensor in exported.checkpoint.tensors[exported.weights].values())
     kind = "averaged" if exported.weights == "ema" else "raw"
     return (
-        f"SEDD, graph `{config['graph']['type']}`, noise `{config['noise']['type']}` to sigma "
-        f"{config['noise']['sigma_max']:.4g}, head `{model['head']}`. {parameters:,} numbers in {kind} weights, after "
-        f"{exported.step:,} optimizer steps. At most {model['length']:,} residues. Alphabet `{alphabet['name']}` of "
-        f"{len(alphabet['symbols']):,} symbols, in `alphabet.json`."
+        f"SEDD, network `{model.get('type', 'transformer')}`, graph `{config['graph']['type']}`, noise "
+        f"`{config['noise']['type']}` to sigma {config['noise']['sigma_max']:.4g}, head `{model['head']}`. "
+        f"{parameters:,} numbers in {kind} weights, after {exported.step:,} optimizer steps. At most "
+        f"{model['length']:,} residues. Alphabet `{alphabet['name']}` of {len(alphabet['symbols']):,} symbols, in "
+        "`alphabet.json`."
     )
+
+
+def _needed(exported: Exported) -> str:
+    """What has to be installed: the library, and the plugins that the network and the noise come from."""
+    plugins = exported.checkpoint.state.get("plugins") or {}
+    needed = [source for key, source in plugins.items() if key.startswith(("model.", "noise."))]
+    return "With the library `sedd`" + "".join(f" and the plugin `{source}`" for source in needed)
 
 
 def _data(exported: Exported) -> str:

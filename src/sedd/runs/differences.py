@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from sedd.config.config import Config
 from sedd.plugins.effects import Effect
+from sedd.plugins.registry import KINDS
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def config_differences(
         same_data: whether all runs were trained on the same sequences, wherever these lie.
         rolled_back: whether one of them went back to an earlier checkpoint.
     """
-    flat = [dict(flattened(config)) for config in configs]
+    flat = [dict(flattened(with_part_names(config))) for config in configs]
     differences = []
     for key in dict.fromkeys(key for config in flat for key in config):
         values = tuple(config.get(key) for config in flat)
@@ -56,6 +57,17 @@ def blocking_differences(recorded: Mapping[str, Any], config: Mapping[str, Any])
     """The differences with which a run cannot be resumed."""
     differences = config_differences((recorded, config))
     return tuple(item for item in differences if not effect_of(item.key).may_change_on_resume)
+
+
+def with_part_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the name of each part: a section without one means the default part. Runs from before networks were
+    parts have no `model.type`."""
+    named = dict(config)
+    for kind in KINDS:
+        section = named.get(kind.section)
+        if kind.default is not None and isinstance(section, Mapping):
+            named[kind.section] = {kind.base.discriminator: kind.default} | dict(section)
+    return named
 
 
 def effect_of(key: str) -> Effect:

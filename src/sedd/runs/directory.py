@@ -32,6 +32,7 @@ from sedd.runs import changes, checkpoint
 from sedd.runs.differences import Difference
 from sedd.runs.history import History, read_metrics
 from sedd.runs.metrics import DataRecord
+from sedd.runs.plugin_record import plugins_of
 
 IDENTITY = "run"
 """The key of the identity in `environment.json`."""
@@ -156,7 +157,7 @@ class RunDirectory:
             temporary_of(file).unlink(missing_ok=True)  # of a process that was killed
         write_atomically(self.config_file, dump(config).encode())
         known = {IDENTITY: self.identity() or identity or uuid.uuid4().hex, "directory": str(Path.cwd())}
-        write_json(self.environment_file, current_environment() | environment | known)
+        write_json(self.environment_file, current_environment() | plugins_of(config) | environment | known)
 
     @property
     def _left_over(self) -> set[str]:

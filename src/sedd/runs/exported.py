@@ -31,7 +31,7 @@ NETWORK = "network.py"
 """The network in plain PyTorch, for programs without sedd."""
 MOST_JSON = 64 << 20
 """Bytes of a JSON file."""
-STATE = ("lengths", "token_counts", "data")
+STATE = ("lengths", "token_counts", "data", "plugins")
 """Keys of the state of a checkpoint that `config.json` has too."""
 
 
@@ -132,7 +132,7 @@ def read(folder: Path) -> Checkpoint:
         )
     try:
         tensors = safetensors.torch.load(weights)
-        state = {key: about[key] for key in STATE}
+        state = {key: about[key] for key in STATE if key in about}
         state |= {"alphabet": alphabet, "train": {"step": int(about["step"]), "best_step": None}}
         state |= {LINEAGE: about["lineage"].get(LINEAGE)}
         return Checkpoint({"ema": tensors, "model": tensors}, state, dict(about["config"]), about["lineage"].get("run"))

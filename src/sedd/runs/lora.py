@@ -17,10 +17,10 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from sedd.config.sections import Lora
 from sedd.errors import CheckpointError
 from sedd.files import check_regular, json_bytes, read_bounded
 from sedd.model.lora import base_tensors, is_lora, merged_tensors
+from sedd.plugins.options import Lora
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.content import refusing_alien_content
 from sedd.runs.lineage import lineage_of, tensors_sha256

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, Unsatisfiable
 
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker, Vocabulary
-from sedd.testing import backends, curricula, every_part, noises, trackers, vocabularies
+from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Part, Ramp, Tracker, Vocabulary
+from sedd.testing import backends, curricula, every_part, networks, noises, trackers, vocabularies
 from sedd.testing.instances import parts
 from sedd.testing.reports import Draw, label
 
@@ -24,6 +24,7 @@ _ON_PARTS: tuple[tuple[type[Part], tuple[Body, ...]], ...] = (
     (Curriculum, curricula.CHECKS),
     (Ramp, curricula.RAMP_CHECKS),
     (Noise, noises.CHECKS),
+    (Network, networks.CHECKS),
     (Backend, backends.CHECKS),
     (Tracker, trackers.CHECKS),
     (Vocabulary, vocabularies.CHECKS),
@@ -56,11 +57,11 @@ class Check:
 def checks_for(
     cls: type[P], *, instances: st.SearchStrategy[P] | None = None, exempt: Mapping[str, str] | None = None
 ) -> list[Check]:
-    """The checks of a curriculum, noise schedule, backend, tracker or vocabulary.
+    """The checks of a curriculum, noise schedule, network, backend, tracker or vocabulary.
 
     Args:
         cls: the class of the plugin, registered or not.
-        instances: a strategy for instances; by default `parts(cls)`.
+        instances: a strategy for instances; by default `parts(cls)`, and for a network small ones.
         exempt: names of checks that do not apply to this class, each with the reason for skipping it.
 
     Raises:
@@ -91,7 +92,13 @@ def _run(
     if body in every_part.ON_CLASS:
         body(cls)
     else:
-        _search(body, cls, parts(cls) if instances is None else instances)
+        _search(body, cls, _instances(body, cls) if instances is None else instances)
+
+
+def _instances(body: Body, cls: type[Part]) -> st.SearchStrategy[Any]:
+    """Any instances; where networks are built, small ones."""
+    builds = issubclass(cls, Network) and body in networks.CHECKS
+    return networks.small_networks(cls) if builds and issubclass(cls, Network) else parts(cls)
 
 
 def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> None:
@@ -99,8 +106,8 @@ def _search(body: Body, cls: type[Part], instances: st.SearchStrategy[Any]) -> N
     violations: list[AssertionError] = []
 
     @settings(
-        # Equal examples in every run, so that a check does not fail now and then. Devices and files are slow.
-        max_examples=8 if issubclass(cls, Backend | Tracker) else 50,
+        # Equal examples in every run, so that a check does not fail now and then. Devices, files and networks are slow.
+        max_examples=8 if issubclass(cls, Backend | Network | Tracker) else 50,
         derandomize=True,
         database=None,
         deadline=None,

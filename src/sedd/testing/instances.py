@@ -26,16 +26,20 @@ def parts(cls: type[P]) -> st.SearchStrategy[P]:
     return models(cls)
 
 
-def models(cls: type[Any]) -> st.SearchStrategy[Any]:
-    """Instances of a pydantic model; each field is at its default or anything that its type allows."""
+def models(cls: type[Any], *, largest: int | None = None) -> st.SearchStrategy[Any]:
+    """Instances of a pydantic model; each field is at its default or anything that its type allows.
+
+    Whole numbers are at most `largest`, or the lowest that their type allows.
+    """
     fields = {}
     for name, field in cls.model_fields.items():
-        values = _values(field.annotation, tuple(field.metadata))
+        values = _values(field.annotation, tuple(field.metadata), largest)
         if not field.is_required():
             default = st.just(field.get_default(call_default_factory=True, validated_data={}))
             fixed = name == getattr(cls, "discriminator", None) or field.annotation in (str, Path)
             # Text has meanings that no type tells (a file name, a project): its default is the safe choice.
-            values = default if fixed else default | values
+            is_large = largest is not None and int in (field.annotation, *get_args(field.annotation))
+            values = default if fixed else values if is_large else default | values
         fields[name] = values
 
     def build(options: dict[str, Any]) -> Any:
@@ -47,22 +51,22 @@ def models(cls: type[Any]) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries(fields).map(build).filter(lambda part: part is not None)
 
 
-def _values(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
+def _values(annotation: Any, metadata: tuple[Any, ...] = (), largest: int | None = None) -> st.SearchStrategy[Any]:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _values(inner[0], (*inner[1:], *metadata))
+        return _values(inner[0], (*inner[1:], *metadata), largest)
     if origin is Literal:
         return st.sampled_from(inner)
     if origin in (Union, types.UnionType):
-        return st.one_of(*(_values(choice, metadata) for choice in inner))
+        return st.one_of(*(_values(choice, metadata, largest) for choice in inner))
     if origin in (tuple, list, set, frozenset):
         return _collections(origin, inner, metadata)
     if annotation in (int, float):
-        return _numbers(annotation, metadata)
+        return _numbers(annotation, metadata, largest)
     if annotation in (str, Path):
         return st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return models(annotation)
+        return models(annotation, largest=largest)
     return st.from_type(annotation)
 
 
@@ -98,10 +102,12 @@ def limits(metadata: Iterable[Any]) -> tuple[float | None, bool, float | None, b
     return low, above, high, below
 
 
-def _numbers(annotation: type, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+def _numbers(annotation: type, metadata: tuple[Any, ...], largest: int | None) -> st.SearchStrategy[Any]:
     low, above, high, below = limits(metadata)
     if annotation is int:
         least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
         most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
+        if largest is not None:
+            most = min(largest if most is None else most, max(largest, largest if least is None else least))
         return st.integers(least, most)
     return st.floats(low, high, exclude_min=above, exclude_max=below, allow_nan=False, allow_infinity=False)

@@ -13,6 +13,7 @@ from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import CheckpointError
 from sedd.runs import checkpoint, lineage
 from sedd.runs.directory import RunDirectory
+from sedd.runs.plugin_record import plugins_of
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.belonging import problem_with, without_moments
@@ -60,6 +61,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "lengths": trainer.lengths.to_dict(),
             "token_counts": np.asarray(trainer.data.token_counts).tolist(),
             "data": trainer.data.fingerprint,
+            "plugins": plugins_of(trainer.config),
             "numerics": Numerics.of(trainer).to_dict(),
             "without_moments": without_moments(trainer),
             lineage.KEY: [ancestor.to_dict() for ancestor in trainer.lineage],

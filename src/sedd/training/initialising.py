@@ -13,20 +13,28 @@ from sedd.errors import ConfigError
 from sedd.model.lora import base_tensors
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.content import refusing_alien_content
-from sedd.runs.differences import flattened
+from sedd.runs.differences import flattened, with_part_names
 from sedd.runs.finding import find
 from sedd.runs.hub import local
 from sedd.runs.lineage import Ancestor, descended
 from sedd.runs.lora import merged
 
-EQUAL = ("graph.type", "model.head", "model.scale_by_sigma", "model.time_conditioning", "model.n_heads")
-"""Keys that decide what the same tensors compute: they must be those of the parent."""
+WITHOUT_EFFECT = ("model.length", "model.dropout", "model.gate_init", "model.attention", "model.lora")
+"""Keys of the `model` section that decide neither which tensors there are nor what they compute."""
+OF_ANY_NETWORK = ("graph.type", "model.head", "model.scale_by_sigma", "model.time_conditioning")
+"""Keys that decide what the output of a user's own network means."""
 
 
-def initialise(network: nn.Module, config: Config, alphabet: Alphabet) -> tuple[Ancestor, ...]:
+def initialise(network: nn.Module, config: Config, alphabet: Alphabet, *, own_network: bool) -> tuple[Ancestor, ...]:
     """Load the weights of `training.init_from` into a network; returns the lineage of the run, empty without it.
 
     The low-rank changes of a parent that was trained with `model.lora` are merged into its weights.
+
+    Args:
+        network: weights are loaded into it.
+        config: of the run.
+        alphabet: of its data.
+        own_network: whether it is a network of the user's own, which the `model` section says little about.
 
     Raises:
         ConfigError: if the parent has another alphabet, graph, head or other tensors; names them. Or if there is
@@ -43,7 +51,7 @@ def initialise(network: nn.Module, config: Config, alphabet: Alphabet) -> tuple[
         return ()
     saved = _read(source)
     weights = config.training.init_weights
-    if problem := _problem(saved, config, alphabet):
+    if problem := _problem(saved, config, alphabet, own_network=own_network):
         raise _refused(source, problem)
     tensors = dict(merged(saved).tensors[weights])
     own = base_tensors(network.state_dict())
@@ -57,16 +65,22 @@ def _read(source: str) -> Checkpoint:
     return refusing_alien_content(lambda path: find(path, "best")[1])(local(source))
 
 
-def _problem(saved: Checkpoint, config: Config, alphabet: Alphabet) -> str | None:
+def _problem(saved: Checkpoint, config: Config, alphabet: Alphabet, *, own_network: bool) -> str | None:
     parent = Alphabet.from_dict(saved.state["alphabet"])
     if parent != alphabet:
         return (
             f"its alphabet is {parent.name!r} of {parent.n:,} symbols, that of the data {alphabet.name!r} of "
             f"{alphabet.n:,}; set data.alphabet as the parent has it"
         )
-    theirs, ours = (dict(flattened(data)) for data in (saved.config, config.to_dict()))
-    differ = [f"{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in EQUAL if theirs[key] != ours[key]]
-    return "; ".join(differ) or None
+    theirs, ours = (dict(flattened(with_part_names(data))) for data in (saved.config, config.to_dict()))
+    keys = OF_ANY_NETWORK if own_network else [key for key in ours if _matters(key)]
+    # A key that the parent lacks is younger than it.
+    differ = [key for key in keys if theirs.get(key, ours[key]) != ours[key]]
+    return "; ".join(f"{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in differ[:4]) or None
+
+
+def _matters(key: str) -> bool:
+    return key == "graph.type" or (key.startswith("model.") and not key.startswith(WITHOUT_EFFECT))
 
 
 def _refused(source: str, problem: str) -> ConfigError:

@@ -14,6 +14,7 @@ from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
 from sedd.model.lora import adapt
 from sedd.model.transformer import Transformer
+from sedd.plugins.checked import check_output
 from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
 from sedd.training.optimizer import freeze
@@ -45,16 +46,19 @@ def make_batches(config: Config, sequences: Sequences) -> Batches:
 def make_network(
     config: Config, process: Process, model: nn.Module | None, backend: Backend, device: Device
 ) -> nn.Module:
-    """The network to train, on its device: the built-in transformer, or the user's own `model`.
+    """The network to train, on its device: that of the `model` section, or the user's own `model`.
 
     With `model.lora` it is adapted, and `optim.groups` may freeze parameters of it.
 
     Raises:
-        ConfigError: if it has no parameters to train, or a pattern fits none.
+        ConfigError: if it has no parameters to train, its options do not fit, or a pattern fits none of its parameters.
+        PluginError: if the part that makes it is broken.
     """
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
-        model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
+        model = process.network(config.model)
+        if not isinstance(model, Transformer):
+            check_output(config.model, model, process.graph.states, process.outputs)
     if config.model.lora is not None:
         adapt(model, config.model.lora, seed=seed_for(config.seed, "lora"))
     freeze(model, config)
@@ -62,3 +66,8 @@ def make_network(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
     return model
+
+
+def may_skip_parameters(network: nn.Module) -> bool:
+    """Whether a forward pass may leave parameters unused. That is known of the built-in network only."""
+    return not isinstance(network, Transformer)

@@ -53,7 +53,7 @@ from sedd.training.progress import Display
 from sedd.training.recording import ends_window, pending_records, recording
 from sedd.training.recovery import recover
 from sedd.training.samples import SamplesAtSteps
-from sedd.training.setup import make_batches, make_network, open_dataset
+from sedd.training.setup import make_batches, make_network, may_skip_parameters, open_dataset
 from sedd.training.step import TrainStep, advanced
 from sedd.training.stopping import exit_if_stopped, save_if_stopped
 
@@ -63,7 +63,7 @@ class Trainer:
 
     Args:
         config: a `Config`, the name of a preset, or the path of a run file.
-        model: your own network in place of the built-in transformer, called as `model(tokens, sigma, mask)`; it returns
+        model: your own network in place of that of `config.model`, called as `model(tokens, sigma, mask)`; it returns
             (batch, length, outputs) logits (`model.head: normalised`) or log-scores (`model.head: score`).
         data: your own data in place of `config.data`: a `Dataset`, or a sequence of strings or integer arrays.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
@@ -115,14 +115,16 @@ class Trainer:
         self.process = Process.of(config, self.data.alphabet.n)
         self.network = make_network(config, self.process, model, self.backend, self.device)
         # A run that goes on has its weights and its lineage in the checkpoint: the parent may be gone.
-        self.lineage = () if began else initialise(self.network, config, self.data.alphabet)
+        self.lineage = (
+            () if began else initialise(self.network, config, self.data.alphabet, own_network=model is not None)
+        )
         sync_module_states(self.world, self.network)
         self.beginning: Beginning | None = Beginning.of(
             self.network, reproducible=model is None and not config.training.init_from
         )
         self.ema = EmaNetwork(self.network, config.ema)
         self.parallel = parallelize(
-            self.world, config, self.network, self.ema.network, find_unused_parameters=model is not None
+            self.world, config, self.network, self.ema.network, find_unused_parameters=may_skip_parameters(self.network)
         )
         self.evaluator = Evaluator.of(
             config, self.data, self.process,

@@ -11,7 +11,6 @@ from sedd.config.config import Config
 from sedd.diffusion.process import Process
 from sedd.errors import CheckpointError
 from sedd.foreign.weights.published import Published
-from sedd.model.transformer import Transformer
 
 MOST = 10
 """Problems that a message lists."""
@@ -42,8 +41,7 @@ def expected_tensors(config: Config, n: int) -> dict[str, Tensor]:
     """The state dict of the network of a configuration over `n` symbols, without memory for it."""
     process = Process.of(config, n)
     with torch.device("meta"):
-        network = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
-    return network.state_dict()
+        return process.network(config.model).state_dict()
 
 
 def _unaccounted(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from sedd.runs import checkpoint
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.imported import UNKNOWN_DATA, Origin
+from sedd.runs.plugin_record import plugins_of
 from sedd.runs.state import TrainState
 from sedd.sampling.lengths import LengthDistribution
 
@@ -48,18 +49,21 @@ def import_weights(path: Path, run: Path, *, weights: str | None = None, alphabe
     """Write a run directory with the weights of another program, both as averaged and as raw ones.
 
     Args:
-        path: a hub folder of SEDD or MDLM, a training directory of SEDD or PLS, or a file of weights in one.
+        path: a hub folder of SEDD, MDLM or the network of a plugin, a training directory of SEDD or PLS, or a file of
+            weights in one.
         run: directory to write; nothing is written before all of `path` is read and fits.
         weights: of a training directory: `ema` (by default) or `raw`.
-        alphabet: what the ids mean: `protein`, `esm`, `dna`, `rna`, or `ids` where it is not known. By default
-            text, if a `tokenizer.json` is beside the weights and the package tokenizers is installed, else `ids`.
+        alphabet: what the ids mean: `protein`, `esm`, `dna`, `rna`, or `ids` where it is not known. By default what
+            the layout says; else text, if a `tokenizer.json` is beside the weights and the package tokenizers is
+            installed; else `ids`.
 
     Raises:
         CheckpointError: if `path` cannot be imported, or `run` holds something already.
         ConfigError: if `weights` or `alphabet` does not fit.
     """
     found = open_source(path, weights)
-    symbols, remarks = _of_tokenizer(found) if alphabet is None else (_alphabet(alphabet, found.n), ())
+    known = alphabet or (None if found.alphabet == "ids" else found.alphabet)
+    symbols, remarks = _of_tokenizer(found) if known is None else (_alphabet(known, found.n), ())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)  # advice on training, and there is none
         config = Config(
@@ -80,8 +84,9 @@ def import_weights(path: Path, run: Path, *, weights: str | None = None, alphabe
                 "ema_updates": 0,
                 "alphabet": symbols.to_dict(),
                 "lengths": LengthDistribution((config.model.length,) * 2).to_dict(),
-                "token_counts": None,
+                "token_counts": _drawn(found, symbols),
                 "data": {"train": None, "valid": None, "alphabet": symbols.to_dict()},
+                "plugins": plugins_of(config),
                 "imported": origin.to_dict(),
             },
             config=config.to_dict(),
@@ -107,12 +112,20 @@ def _of_tokenizer(found: Published) -> tuple[Alphabet, tuple[str, ...]]:
         raise CheckpointError(f"{error}; leave it out with --alphabet ids", file=file) from None
 
 
+def _drawn(found: Published, symbols: Alphabet) -> list[int] | None:
+    """In place of token counts, which are not known: 1 for symbols that samples are made of, 0 for others; None where
+    all are, or the alphabet is not the one of the layout."""
+    if found.drawn is None or symbols.name != found.alphabet:
+        return None
+    return [int(symbol in set(found.drawn)) for symbol in symbols.symbols]
+
+
 def _alphabet(name: str, n: int) -> Alphabet:
     if name not in ALPHABETS:
         raise ConfigError(f"alphabet={name!r}: expected one of {', '.join(ALPHABETS)}")
     known = BUILT_IN.get(name) or ids_alphabet(n)
     if known.n != n:
         raise ConfigError(
-            f"alphabet={name!r} has {known.n} symbols, and the checkpoint has {n:,}; leave it out to have numbers (ids)"
+            f"alphabet={name!r} has {known.n} symbols, and the checkpoint has {n:,}; take 'ids' to have numbers"
         )
     return known

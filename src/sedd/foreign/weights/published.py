@@ -21,11 +21,15 @@ class Published:
     weights: str
     """`ema`, `raw`, or `published` where there is a single set."""
     tensors: Mapping[str, Tensor]
-    """By the names of `sedd.model.transformer.Transformer`."""
+    """By the names of the network."""
     sections: Mapping[str, Any]
     """Sections of a run file: graph, noise and model."""
     n: int
     """Symbols of the vocabulary, without MASK."""
+    alphabet: str = "ids"
+    """Name of the alphabet, as far as the layout says it."""
+    drawn: str | None = None
+    """The symbols that samples are made of; None: all."""
     step: int = 0
     """Optimizer steps, as far as the file says."""
     remarks: tuple[str, ...] = ()

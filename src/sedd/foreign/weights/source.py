@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sedd.errors import CheckpointError, ConfigError
-from sedd.foreign.weights import mdlm_hub, sedd_hub, sedd_run
+from sedd.foreign.weights import mdlm_hub, plugin_hub, sedd_hub, sedd_run
 from sedd.foreign.weights.given import Given
 from sedd.foreign.weights.published import Published
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 EXPECTED = (
-    "a hub folder of SEDD or MDLM (config.json beside model.safetensors or pytorch_model.bin), or a training directory "
-    "of SEDD or PLS (.hydra/config.yaml, checkpoints-meta/checkpoint.pth)"
+    "a hub folder of SEDD, MDLM or a plugin's network (config.json beside model.safetensors or pytorch_model.bin), or "
+    "a training directory of SEDD or PLS (.hydra/config.yaml, checkpoints-meta/checkpoint.pth)"
 )
 
 
@@ -56,8 +56,12 @@ def _of_hub(given: Given, file: Path) -> Published:
         return mdlm_hub.published(given, file)
     if sedd_hub.recognises(given):
         return sedd_hub.published(given, file)
+    if (found := plugin_hub.published(given, file)) is not None:
+        return found
+    kind = f" (model_type: {given.data['model_type']!s:.40})" if "model_type" in given.data else ""
     raise CheckpointError(
-        "neither the configuration of SEDD (sections graph, noise, model) nor that of MDLM (model_type: mdlm)",
+        f"the configuration{kind} is neither that of SEDD (sections graph, noise, model) nor that of MDLM (model_type: "
+        "mdlm), and no installed network takes it (`sedd plugins`); for ESM-2 and DPLM: pip install sedd-network-esm",
         file=given.file,
     )
 
