@@ -50,7 +50,10 @@ def _section(name: str, model: type[BaseModel], level: str = "##") -> str:
 
 def _inner_sections(name: str, model: type[BaseModel]) -> list[str]:
     """Sections inside a section, such as `data.residues`."""
-    models = {key: _model(field.annotation) for key, field in model.model_fields.items()}
+    models = {
+        key: next(filter(None, map(_model, (field.annotation, *get_args(field.annotation)))), None)
+        for key, field in model.model_fields.items()
+    }
     return [_section(f"{name}.{key}", inner, "###") for key, inner in models.items() if inner is not None]
 
 
@@ -118,7 +121,7 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         ]
         return "list of " + ", ".join(inner)
     if origin is dict:
-        return "text to text"
+        return "text to text" if args == (str, str) else "names to values"
     if origin is not None and hasattr(annotation, "__metadata__"):
         return _type(args[0], [*metadata, *annotation.__metadata__])
     if args:  # a union

@@ -23,6 +23,7 @@ from sedd.runs.step_report import StepReport
 from sedd.training import pending
 from sedd.training import trainer as trainer_module
 from sedd.training.deferral import signals_deferred
+from sedd.training.samples import SamplesAtSteps
 from tests.conftest import TINY
 from tests.training.test_trainer import Brittle, contents, lines
 
@@ -70,7 +71,7 @@ LATER: dict[str, tuple[Callable[[sedd.Trainer], tuple[Any, str]], int]] = {
     "evaluating": (lambda trainer: (type(trainer.evaluator), "evaluated"), 1),
     "recording": (lambda trainer: (RunDirectory, "append"), 4),
     "recording the evaluation": (lambda trainer: (RunDirectory, "append"), 5),
-    "sampling": (lambda trainer: (trainer_module.SamplesAtSteps, "__call__"), 5),
+    "sampling": (lambda trainer: (SamplesAtSteps, "__call__"), 5),
     "saving": (lambda trainer: (checkpoint, "_publish"), 1),
 }
 WHERE = (

@@ -9,7 +9,7 @@ from sedd.config.messages import InvalidConfigError, KeyPath, Problem
 from sedd.plugins.contracts import Part
 from sedd.plugins.registry import KINDS, registry
 
-ATOMIC_KEYS = {"substitute"}
+ATOMIC_KEYS = {"substitute", "own"}
 """Keys whose value is a mapping that is replaced as a unit; sections are merged key by key."""
 SHORT_FORMS: dict[KeyPath, KeyPath] = {("training", "ema"): ("ema", "decay"), ("device",): ("device", "type")}
 """Keys that stand for another key."""

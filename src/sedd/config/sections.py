@@ -12,6 +12,9 @@ from typing import Annotated, Literal, Self
 from annotated_types import Interval
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from sedd.config.early_stopping import EarlyStopping
+from sedd.config.evaluation_section import Evaluation as Evaluation
+from sedd.config.own_parts import OwnOptimizer, OwnSchedule
 from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
 from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
@@ -140,8 +143,11 @@ class Model(Section):
 class Optim(Section):
     """The optimizer."""
 
-    optimizer: Literal["AdamW"] = "AdamW"
-    """The optimizer; AdamW is the only one."""
+    optimizer: Literal["AdamW", "own"] = "AdamW"
+    """`AdamW`; `own`: the object that `Trainer(optimizer=...)` was given. Of this section, only `grad_clip`, `warmup`
+    and `lr` apply to it."""
+    own: OwnOptimizer | None = None
+    """The class and hyperparameters of `own`; written by the `Trainer`."""
     lr: Rate = 3e-4
     """Peak learning rate."""
     warmup: Steps = 2_500
@@ -161,12 +167,15 @@ class Optim(Section):
 class LrSchedule(Section):
     """The learning rate after the warm-up."""
 
-    type: Literal["cosine", "constant"] = "cosine"
-    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak."""
+    type: Literal["cosine", "constant", "own"] = "cosine"
+    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak; `own`: what
+    `Trainer(lr_schedule=...)` was given, without a warm-up."""
     min_ratio: Fraction = 0.1
     """With `cosine`: the learning rate at `end_step` and after it, as a fraction of `optim.lr`."""
     end_step: Count | None = None
     """With `cosine`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
+    own: OwnSchedule | None = None
+    """Samples of `own`; written by the `Trainer`."""
 
 
 class Ema(Section):
@@ -195,6 +204,8 @@ class Training(Section):
     """Optimizer steps between two lines of the metrics file."""
     eval_every: Annotated[Count, Effect.EVALUATION] = 1_000
     """Optimizer steps between two evaluations of the held-out bound."""
+    early_stopping: Annotated[EarlyStopping | None, Effect.NONE] = None
+    """End the run when the held-out bound no longer improves; null: never."""
     compile: Annotated[Literal["auto", "on", "off"], Effect.ROUNDING] = "auto"
     """Compile the blocks of the transformer with torch: about a fifth faster on CPUs, after about a minute at the
     start. `auto` compiles if torch has a compiler and the operations of the run take longer than about 20 minutes."""
@@ -237,22 +248,6 @@ class Monitoring(Section):
     """With `rollback`: the factor by which the learning rate is multiplied."""
     max_rollbacks: Count = 3
     """With `rollback`: the number of rollbacks; the next divergence stops the run."""
-
-
-class Evaluation(Section):
-    """The bound on held-out data, over the full noise range whatever the curriculum."""
-
-    sequences: Count = 256
-    """Number of held-out sequences; every evaluation uses the same ones."""
-    masks: Annotated[int, Interval(ge=1, le=10_000)] = 4
-    """Number of stratified noise levels per sequence."""
-    train_sequences: Annotated[int, Interval(ge=0, le=10**9), Effect.MONITORING] = 64
-    """Number of training sequences that every evaluation scores in the same way, once with averaged and once with raw
-    weights. They show whether the model knows its training data better than held-out data. Each evaluation takes about
-    0.6 times longer than without (`quickstart`: 5 % of the training time), and memory for a copy of the weights. 0:
-    none."""
-    batch_size: Annotated[Count, Effect.NONE] = 64
-    """Sequences evaluated at once; changes memory, not results."""
 
 
 class Sampling(Section):

@@ -16,7 +16,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
 from sedd.errors import CheckpointError
 from sedd.runs.directory import RunDirectory
-from sedd.runs.history import RecordError
+from sedd.runs.history import History, RecordError
 from sedd.runs.metrics import BoundRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.step_report import StepReport
 from sedd.training.checkpointing import begin_options
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class NullRecorder:
     """The recorder of all processes but the first: it discards every record."""
+
+    history: History | None = None
 
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Discard the record; there are no alarms."""
@@ -83,6 +85,11 @@ class Recorder:
             self._run.append(alarm.to_dict())
             self._say(f"{alarm.severity}: {alarm}")
         return alarms
+
+    @property
+    def history(self) -> History:
+        """The records so far."""
+        return self.monitor.history
 
     def verdict(self) -> Verdict:
         """The verdict of the monitor so far."""

@@ -62,7 +62,8 @@ def write_step(trainer: Trainer, count: int, *, report: Report = no_progress) ->
 
 
 @contextmanager
-def _silently(what: str) -> Iterator[Report]:
+def silently(what: str) -> Iterator[Report]:
+    """Show nothing around what takes long."""
     yield no_progress
 
 
@@ -79,7 +80,7 @@ class SamplesAtSteps:
         self,
         trainer: Trainer,
         say: Callable[[str], None],
-        doing: Callable[[str], AbstractContextManager[Report]] = _silently,
+        doing: Callable[[str], AbstractContextManager[Report]] = silently,
     ) -> None:
         self._trainer, self._say, self._doing = trainer, say, doing
         self._explained = False
