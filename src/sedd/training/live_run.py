@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sedd.diagnosis.alarms import Alarm
 from sedd.errors import TrainingError
+from sedd.runs.metrics_record import MetricsRecord, checked_numbers
 from sedd.runs.step_report import StepReport
 from sedd.runs.stopped_record import StoppedRecord
 from sedd.sampling.predictors.base import Report
@@ -48,6 +49,11 @@ class LiveRun:
     def stop(self) -> None:
         """End the run with the step that is being recorded, as if it were the last one. On any rank."""
         self._asked = True
+
+    def log(self, numbers: Mapping[str, Any]) -> None:
+        """Record numbers by name at the current step. Raises ConfigError if they are no numbers."""
+        record = MetricsRecord(self._trainer.state.step, checked_numbers(numbers, "log"))
+        self._recorder.write(record.to_dict())
 
     def steps(self, until: int | None = None) -> Iterator[StepReport]:
         """The reports of the steps up to `until`, by default the last one; each is recorded when it arrives.
@@ -128,3 +134,12 @@ def live_run(
             trainer.save()  # so that there is always a checkpoint to go back to
         yield trainer.live
         trainer.verdict = trainer.world.broadcast_object(recorder.verdict)
+
+
+@contextmanager
+def own_loop(trainer: Trainer, say: Say) -> Iterator[None]:
+    """See `Trainer.recording`."""
+    with live_run(trainer, say=say):
+        yield
+        if Saved.current(trainer) is None and trainer.state.step:
+            trainer.save()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import interruptible
+from sedd.errors import TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
@@ -40,18 +40,17 @@ from sedd.training.checkpointing import (
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.consistency import Beginning, settle
-from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator
 from sedd.training.fitting import OnStep, fit
-from sedd.training.live_run import LiveRun
+from sedd.training.live_run import LiveRun, own_loop
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer_state import OptimizerSnapshot
 from sedd.training.own_parts import LrFactor, OptimizerGiven, OwnParts
-from sedd.training.pending import pending_steps
+from sedd.training.pending import unrecorded_steps
 from sedd.training.setup import make_batches, make_network, open_dataset
-from sedd.training.step import TrainStep, advanced
+from sedd.training.step import TrainStep
 
 
 class Trainer:
@@ -179,7 +178,9 @@ class Trainer:
         return fit(self, until=until, progress=progress, on_step=on_step)
 
     def steps(self, *, until: int | None = None) -> Iterator[StepReport]:
-        """The training loop: one report per optimizer step, skipped ones included. Writes no file.
+        """The training loop: one report per optimizer step, skipped ones included.
+
+        Writes no file, except within `recording`.
 
         Args:
             until: the optimizer step to stop at; by default the last step, `training.n_iters`.
@@ -187,9 +188,33 @@ class Trainer:
         Raises:
             TrainingError: if `training.max_skipped` steps in a row are not finite.
         """
-        for report in pending_steps(self, until):
-            self.state = self.state.recorded()
-            yield report
+        return unrecorded_steps(self, until) if self.live is None else self.live.steps(until)
+
+    def recording(self) -> AbstractContextManager[None]:
+        """A context in which `steps` does what `fit` does: it records each step before it yields the report, writes
+        checkpoints, and acts on alarms and early stopping. Whatever ends the context saves the run.
+
+        Raises:
+            CheckpointError, DiskError, OutOfMemoryError, TrainingError: as `fit` does.
+
+        Examples:
+            >>> with trainer.recording():  # doctest: +SKIP
+            ...     for report in trainer.steps():
+            ...         trainer.log({"loss_squared": report.loss**2})
+        """
+        return own_loop(self, logging.getLogger("sedd").info)
+
+    def log(self, numbers: Mapping[str, float]) -> None:
+        """Record numbers of your own at the current step, in the metrics file and in the trackers; within `fit` (in
+        `on_step`) and `recording`. In a group of processes the numbers of the first one count.
+
+        Raises:
+            ConfigError: if they are not numbers by name.
+            TrainingError: if nothing is recorded now.
+        """
+        if self.live is None:
+            raise TrainingError("log: nothing is recorded now; call it in on_step of fit, or within recording()")
+        self.live.log(numbers)
 
     def evaluate(self) -> Bound:
         """The held-out bound of the EMA weights: always the same sequences and noise, and no curriculum.
@@ -252,20 +277,7 @@ class Trainer:
         self._owns_run |= restored
         return restored
 
-    # One step and its records --------------------------------------------------------------------------------------
-
-    def _step(self) -> StepReport:
-        began = time.perf_counter()
-        # A signal cuts it short, but not in a group: the other ranks would wait in a collective.
-        with interruptible() if self.world.size == 1 else nullcontext():
-            inputs = self.loader(self.state.step, self.state.cursor)
-            gradient = self.train_step.gradient(inputs, self.state)
-        with signals_deferred():
-            report = self.train_step.update(gradient, inputs, self.state, began=began)
-            max_skipped = self.config.training.max_skipped
-            self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
-            self.train_step.torn = False
-        return report
+    # What it consists of -------------------------------------------------------------------------------------------
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
