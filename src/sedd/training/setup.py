@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
+import torch
 from torch import nn
-from torch.types import Device
 
 from sedd.config.config import Config
 from sedd.data import Batches, Dataset, Sequences, open_data
@@ -15,6 +17,7 @@ from sedd.errors import ConfigError
 from sedd.model.transformer import Transformer
 from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
+from sedd.training.network_check import check_network
 
 
 def open_dataset(config: Config, data: Dataset | UserData | None, *, show: bool) -> Dataset:
@@ -41,17 +44,24 @@ def make_batches(config: Config, sequences: Sequences) -> Batches:
 
 
 def make_network(
-    config: Config, process: Process, model: nn.Module | None, backend: Backend, device: Device
+    config: Config, process: Process, model: nn.Module | None, backend: Backend, device: torch.device
 ) -> nn.Module:
     """The network to train, on its device: the built-in transformer, or the user's own `model`.
 
+    A model that is frozen as a whole, such as `Pretrained.network`, is copied, and the copy is trained.
+
     Raises:
-        ConfigError: if it has no parameters to train.
+        ConfigError: if it has no parameters, or does not fit the configuration.
     """
+    given = model
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
         model = Transformer(config.model, states=process.graph.states, outputs=process.outputs)
-    model = model.to(device)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if next(model.parameters(), None) is None:
         raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        model = copy.deepcopy(model).requires_grad_(True)
+    model = model.to(device)
+    if given is not None:
+        check_network(model, config, process, backend, device)
     return model
