@@ -49,10 +49,10 @@ def _called(network: nn.Module, tokens: Tensor, sigma: Tensor, mask: Tensor | No
         if is_out_of_memory(error):
             raise
         raise ConfigError(
-            f"model: {name} called as model(tokens, sigma, mask) failed ({type(error).__name__}: {error}). It got tokens "
-            f"{tuple(tokens.shape)} with ids 0 to {states - 1}, sigma {tuple(sigma.shape)} and mask "
-            f"{None if mask is None else tuple(mask.shape)}; it needs an embedding of {states} ids, and positions up to "
-            "model.length"
+            f"model: {name} called as model(tokens, sigma, mask) failed ({type(error).__name__}: {error}). It got "
+            f"tokens {tuple(tokens.shape)} with ids 0 to {states - 1}, sigma {tuple(sigma.shape)} and mask "
+            f"{None if mask is None else tuple(mask.shape)}; it needs an embedding of {states} ids, and positions up "
+            "to model.length"
         ) from error
     if not isinstance(output, Tensor):
         raise ConfigError(f"the network {name} returned a {type(output).__name__}, expected a tensor")
@@ -70,13 +70,12 @@ def _check_sizes(network: Transformer, config: Config) -> None:
         "time_conditioning": (network.time_conditioning, wanted.time_conditioning),
     }
     different = {f"model.{key}": pair for key, pair in sizes.items() if pair[0] != pair[1]}
+    lines = [
+        f"  {key}: {has!r} in the network, {says!r} in the configuration" for key, (has, says) in different.items()
+    ]
     if different:
-        lines = (
-            f"\n  {key}: {has!r} in the network, {says!r} in the configuration"
-            for key, (has, says) in different.items()
-        )
         raise ConfigError(
-            f"the network differs from the configuration:{''.join(lines)}\nSet the keys to those of the network",
+            "\n".join(["the network differs from the configuration:", *lines, "Set the keys to those of the network"]),
             keys=different,
         )
 
