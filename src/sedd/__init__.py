@@ -42,7 +42,7 @@ from sedd.errors import (
     TrainingError,
 )
 from sedd.evaluation.bound import Bound
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Part, Ramp, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Metric, Noise, Part, Ramp, Tracker
 from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
 from sedd.runs.step_report import StepReport
@@ -58,7 +58,7 @@ logging.getLogger("sedd").addHandler(logging.NullHandler())
 __all__ = [
     "Alarm", "Alphabet", "Attribution", "Backend", "Bound", "CheckpointError", "Comparison", "Config",
     "ConfigError", "Curriculum", "DataError", "Dataset", "DeviceError", "Diagnosis", "DistributedError", "Forecast",
-    "Noise", "Part", "PluginError", "Pretrained", "Ramp", "RankLostError", "SamplingError", "SeddError",
+    "Metric", "Noise", "Part", "PluginError", "Pretrained", "Ramp", "RankLostError", "SamplingError", "SeddError",
     "SeddWarning", "StepReport", "Tracker", "Trainer", "TrainingError", "Verdict", "compare", "diagnose",
     "forecast", "hookimpl", "load", "load_config",
 ]  # fmt: skip

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from annotated_types import Interval
+from pydantic import SerializeAsAny
 
+from sedd.config.plugin_sections import Installed
 from sedd.config.section import Count, Section
+from sedd.plugins.contracts import Metric
 from sedd.plugins.effects import Effect
 
 
@@ -24,3 +27,8 @@ class Evaluation(Section):
     none."""
     batch_size: Annotated[Count, Effect.NONE] = 64
     """Sequences evaluated at once; changes memory, not results."""
+    metrics: Annotated[
+        tuple[Annotated[SerializeAsAny[Metric], Installed.of("evaluation.metrics")], ...], Effect.NONE
+    ] = ()
+    """Numbers besides the bound, computed at every evaluation: names of installed metrics, such as `masked_accuracy`,
+    or `{type: name, option: value}`."""

@@ -1,6 +1,6 @@
 """The base classes of plugins: frozen pydantic models whose fields are options and whose methods are behaviour.
 
-There are four kinds of part. Each has a *discriminator*, the key in the run file that chooses the part by its name:
+There are five kinds of part. Each has a *discriminator*, the key in the run file that chooses the part by its name:
 
 | kind       | base class   | section and key                | must implement                     |
 |------------|--------------|--------------------------------|------------------------------------|
@@ -8,15 +8,16 @@ There are four kinds of part. Each has a *discriminator*, the key in the run fil
 | noise      | `Noise`      | `noise.type`                   | `total`, `rate`                    |
 | backend    | `Backend`    | `device.type`                  | `available`, `device`              |
 | tracker    | `Tracker`    | `trackers[].type`              | `open`, `log`, `close`             |
+| metric     | `Metric`     | `evaluation.metrics[].type`    | `evaluate`                         |
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final, get_args
 
 import torch
 from annotated_types import Interval
@@ -26,6 +27,10 @@ from torch import Tensor
 
 from sedd.plugins.effects import Effect
 from sedd.plugins.guarding import EXPECTED, guarded
+
+if TYPE_CHECKING:
+    from sedd.data import Dataset
+    from sedd.pretrained import Pretrained
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
@@ -189,6 +194,36 @@ class Tracker(Part):
     def log(self, session: Any, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one optimizer step, by name."""
 
+    def log_alarm(self, session: Any, step: int, alarm: Mapping[str, Any]) -> None:
+        """Receive an alarm of the monitor as plain data: `rule`, `cause`, `severity`, `message`, `numbers` and
+        `remedies`, as in `metrics.jsonl`. By default nothing is done with it."""
+        return
+
+    def log_samples(self, session: Any, step: int, samples: Sequence[str], file: Path) -> None:
+        """Receive the sequences that were drawn at a step, and the file that holds them. By default nothing is done."""
+        return
+
+    def log_file(self, session: Any, file: Path) -> None:
+        """Receive a file that belongs to the run, such as its report. By default nothing is done with it."""
+        return
+
     @abstractmethod
     def close(self, session: Any) -> None:
         """End the session; called once, also when training fails."""
+
+
+class Metric(Part):
+    """Numbers of the averaged model, computed at every evaluation of a run beside the held-out bound.
+
+    They are recorded as `NAME/KEY`. torch, NumPy and Python draw equal random numbers at every evaluation, and training
+    does not notice what is drawn here.
+    """
+
+    @abstractmethod
+    def evaluate(self, model: Pretrained, data: Dataset) -> Mapping[str, float]:
+        """The numbers by key.
+
+        Args:
+            model: a copy of the averaged model, as `sedd.load` returns it.
+            data: what the run trains on: `data.train`, `data.valid`, `data.alphabet`.
+        """

@@ -1,4 +1,4 @@
-"""The four hooks of plugins; each takes no arguments and returns a list of classes.
+"""The five hooks of plugins; each takes no arguments and returns a list of classes.
 
 A distribution is a plugin if it has an entry point in the group ``sedd``::
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pluggy
 
-from sedd.plugins.contracts import Backend, Curriculum, Noise, Tracker
+from sedd.plugins.contracts import Backend, Curriculum, Metric, Noise, Tracker
 
 hookspec = pluggy.HookspecMarker("sedd")
 hookimpl = pluggy.HookimplMarker("sedd")
@@ -42,3 +42,8 @@ def sedd_backends() -> list[type[Backend]]:  # type: ignore[empty-body]  # a spe
 @hookspec
 def sedd_trackers() -> list[type[Tracker]]:  # type: ignore[empty-body]  # a specification has no body
     """Return the trackers of this plugin: classes derived from `sedd.Tracker`."""
+
+
+@hookspec
+def sedd_metrics() -> list[type[Metric]]:  # type: ignore[empty-body]  # a specification has no body
+    """Return the evaluation metrics of this plugin: classes derived from `sedd.Metric`."""

@@ -16,6 +16,7 @@ from sedd.training.checkpointing import Saved, saves_at
 from sedd.training.consistency import settle
 from sedd.training.early_stopping import early_stop
 from sedd.training.failsafe import explained_failure, saved_on_failure
+from sedd.training.metrics import MetricsAtEvaluations
 from sedd.training.pending import pending_steps
 from sedd.training.recording import NullRecorder, Recorder, ends_window, pending_records, recording
 from sedd.training.recovery import recover
@@ -43,7 +44,8 @@ class LiveRun:
         self, trainer: Trainer, recorder: Recorder | NullRecorder, *, say: Say, doing: Doing, signal: Callable[[], int]
     ) -> None:
         self._trainer, self._recorder, self._say, self._signal = trainer, recorder, say, signal
-        self._samples = SamplesAtSteps(trainer, say, doing)
+        self._samples = SamplesAtSteps(trainer, say, doing, recorder.samples)
+        self._metrics = MetricsAtEvaluations(trainer, doing)
         self._asked = False
 
     def stop(self) -> None:
@@ -86,7 +88,8 @@ class LiveRun:
 
     def _record(self, report: StepReport) -> list[Alarm]:
         trainer = self._trainer
-        records: tuple[Mapping[str, Any], ...] = (*pending_records(trainer, report), *self._samples(report))
+        own = (*self._samples(report), *self._metrics(report))
+        records: tuple[Mapping[str, Any], ...] = (*pending_records(trainer, report), *own)
         alarms = [alarm for record in records for alarm in self._recorder.write(record)]
         trainer.state = trainer.state.recorded(ends_window=ends_window(trainer, report))
         return alarms

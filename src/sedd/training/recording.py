@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
@@ -34,6 +35,9 @@ class NullRecorder:
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Discard the record; there are no alarms."""
         return []
+
+    def samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Discard the samples."""
 
     def verdict(self) -> Verdict | None:
         """None: nothing was monitored."""
@@ -83,8 +87,13 @@ class Recorder:
         alarms = self.monitor.observe(record)
         for alarm in alarms:
             self._run.append(alarm.to_dict())
+            self._trackers.log(alarm.to_dict())
             self._say(f"{alarm.severity}: {alarm}")
         return alarms
+
+    def samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Track samples, which are in `file`."""
+        self._trackers.log_samples(step, samples, file)
 
     @property
     def history(self) -> History:
