@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from sedd.config.config import Config
 from sedd.devices import is_out_of_memory
 from sedd.diffusion.process import Process
 from sedd.errors import ConfigError
-from sedd.model.transformer import Transformer
+from sedd.model.transformer import Block, Transformer
 from sedd.plugins.contracts import Backend
 
 LONGEST = 2048
@@ -61,7 +62,7 @@ def _called(network: nn.Module, tokens: Tensor, sigma: Tensor, mask: Tensor | No
 
 def _check_sizes(network: Transformer, config: Config) -> None:
     """Compare the built-in transformer, of a loaded model for example, with the `model` section."""
-    block, wanted = network.blocks[0], config.model
+    block, wanted = cast(Block, network.blocks[0]), config.model
     sizes = {
         "hidden_size": (network.vocab_embed.embedding.shape[1], wanted.hidden_size),
         "cond_dim": (block.adaLN_modulation.in_features, wanted.cond_dim),
