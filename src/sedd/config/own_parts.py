@@ -12,6 +12,15 @@ from sedd.config.section import Section
 from sedd.plugins.effects import Effect
 
 
+def check_described(name: str, own: Section | None, argument: str) -> None:
+    """Raise ValueError unless a part of the name `own` is described, and no other one."""
+    if (name == "own") != (own is not None):
+        raise ValueError(
+            f"`own` and its description belong together, and Trainer({argument}=...) writes both; choose another, and "
+            "own: null"
+        )
+
+
 class OwnOptimizer(Section):
     """The optimizer that `Trainer(optimizer=...)` was given. Written by the `Trainer`, not by you."""
 

@@ -14,7 +14,8 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from sedd.config.early_stopping import EarlyStopping
 from sedd.config.evaluation_section import Evaluation as Evaluation
-from sedd.config.own_parts import OwnOptimizer, OwnSchedule
+from sedd.config.monitoring_section import Monitoring as Monitoring
+from sedd.config.own_parts import OwnOptimizer, OwnSchedule, check_described
 from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
 from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
@@ -163,6 +164,11 @@ class Optim(Section):
     eps: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1e-8
     """Number added to the denominator of the update."""
 
+    @model_validator(mode="after")
+    def _own_is_described(self) -> Self:
+        check_described(self.optimizer, self.own, "optimizer")
+        return self
+
 
 class LrSchedule(Section):
     """The learning rate after the warm-up."""
@@ -176,6 +182,11 @@ class LrSchedule(Section):
     """With `cosine`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
     own: OwnSchedule | None = None
     """Samples of `own`; written by the `Trainer`."""
+
+    @model_validator(mode="after")
+    def _own_is_described(self) -> Self:
+        check_described(self.type, self.own, "lr_schedule")
+        return self
 
 
 class Ema(Section):
@@ -228,26 +239,6 @@ class Distributed(Section):
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
     """`ddp`: a copy of the network in each process; `fsdp2`: a shard of every tensor in each process, for networks
     that do not fit on one device; `auto`: `ddp` below a billion parameters, else `fsdp2`."""
-
-
-class Monitoring(Section):
-    """When `fit` and `sedd diagnose` raise an alarm, and what follows a divergence. Losses are in nats per residue."""
-
-    max_rise: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 0.1
-    """Largest rise of the training loss, in nats per residue per 1,000 optimizer steps."""
-    max_loss: Annotated[FiniteFloat, Interval(gt=0.0, le=1000.0)] = 5.0
-    """Largest training loss, in nats per residue."""
-    max_oscillation: Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)] = 0.2
-    """Largest scatter of the loss between lines of the metrics file, as a fraction of the loss."""
-    patience: Count = 50_000
-    """Optimizer steps within which the held-out bound must improve."""
-    on_divergence: Literal["warn", "stop", "rollback"] = "warn"
-    """If the model itself gets worse: warn, stop, or return to the last good checkpoint with a lower learning rate. A
-    loss that rises with the difficulty of the curriculum is no divergence."""
-    rollback_lr: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.5
-    """With `rollback`: the factor by which the learning rate is multiplied."""
-    max_rollbacks: Count = 3
-    """With `rollback`: the number of rollbacks; the next divergence stops the run."""
 
 
 class Sampling(Section):
