@@ -229,15 +229,15 @@ def test_a_directory_without_files_has_no_metrics_no_environment_and_no_fingerpr
 
 def test_fit_goes_on_where_an_interrupted_fit_of_the_same_trainer_stopped(tiny, tmp_path, monkeypatch):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
-    step = trainer._step
+    step = trainer.train_step.update
 
-    def interrupted():
+    def interrupted(*arguments, **options):
         if trainer.state.step == 5:
-            monkeypatch.setattr(trainer, "_step", step)
+            monkeypatch.setattr(trainer.train_step, "update", step)
             raise KeyboardInterrupt
-        return step()
+        return step(*arguments, **options)
 
-    monkeypatch.setattr(trainer, "_step", interrupted)
+    monkeypatch.setattr(trainer.train_step, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(progress=False)
     trainer.fit(progress=False)
