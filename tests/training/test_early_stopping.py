@@ -86,6 +86,13 @@ def test_a_run_that_no_longer_improves_ends_and_says_so(tiny, tmp_path):
     assert longer.state.step == 8
 
 
+def test_the_last_step_is_no_early_stop(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(*RISES, "training.n_iters=6"), run=tmp_path / "run")
+    trainer.fit(progress=False)
+    assert trainer.state.step == 6
+    assert trainer.run.history().ended is None
+
+
 def test_a_resumed_run_goes_on_counting(tiny, tmp_path):
     for name in ("straight", "stopped"):
         sedd.Trainer(tiny(*RISES), run=tmp_path / name).fit(progress=False, until=None if name == "straight" else 5)
@@ -95,6 +102,6 @@ def test_a_resumed_run_goes_on_counting(tiny, tmp_path):
 
 
 def test_the_record_reads_itself_back():
-    record = StoppedRecord(6, "early_stopping", 2, 4, 2.5, 0.25, 0.125)
+    record = StoppedRecord(6, "early_stopping", 2, 4, 2.5, 0.01, 0.25, 0.125)
     assert StoppedRecord.from_dict(record.to_dict()) == record
     assert StoppedRecord.from_dict(replace(record, best_nats=None).to_dict()).best_nats is None

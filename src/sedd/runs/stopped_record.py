@@ -24,6 +24,8 @@ class StoppedRecord:
     """Step of the bound that they did not improve."""
     best_nats: float | None = None
     """That bound, nats per residue."""
+    min_delta: float | None = None
+    """How much lower a bound had to be to improve it, nats per residue."""
     above_best_nats: float | None = None
     """The last bound minus that one, sequence by sequence, nats per residue."""
     above_best_half_width: float | None = None
@@ -37,6 +39,7 @@ class StoppedRecord:
         best = ""
         if self.best_nats is not None:
             best = f" on {self.best_nats:.4f} nats per residue of step {self.best_step:,}"
+            best += f" by more than {self.min_delta:g}" if self.min_delta else ""
         last = ""
         if self.above_best_nats is not None and self.above_best_half_width is not None:
             where = "above" if self.above_best_nats >= 0.0 else "below"

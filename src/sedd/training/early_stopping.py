@@ -30,13 +30,13 @@ def early_stop(config: Config, history: History) -> StoppedRecord | None:
             best, waited = bound, 0
         elif bound.step >= config.curriculum.preschool_time:
             waited += 1
-    if waited < rule.patience:
+    if waited < rule.patience or history.bounds[-1].step >= config.training.n_iters:
         return None
     last = history.bounds[-1]
     if best is None:
-        return StoppedRecord(last.step, "early_stopping", waited)
+        return StoppedRecord(last.step, "early_stopping", waited, min_delta=rule.min_delta)
     above, error = _above(history, last, best)
-    return StoppedRecord(last.step, "early_stopping", waited, best.step, best.nats, above, error)
+    return StoppedRecord(last.step, "early_stopping", waited, best.step, best.nats, rule.min_delta, above, error)
 
 
 def _above(history: History, last: BoundRecord, best: BoundRecord) -> tuple[float | None, float | None]:
