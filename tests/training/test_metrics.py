@@ -14,6 +14,8 @@ import torch
 import sedd
 from sedd.config.schema import schema
 from sedd.plugins.metrics import MaskedAccuracy
+from sedd.report.contents import gather
+from sedd.report.page import own_numbers, render
 from sedd.runs.metrics_record import MetricsRecord
 from sedd.testing import Check, checks_for
 from tests.training.test_trainer import contents, lines
@@ -135,3 +137,16 @@ def test_the_accuracy_of_a_model_that_knows_the_answer_is_one(tiny):
     assert MaskedAccuracy().evaluate(trainer.model, data)["accuracy"] < 1.0
     list(trainer.steps())
     assert MaskedAccuracy(mask_rate=0.5).evaluate(trainer.model, data) == {"accuracy": 1.0}
+
+
+def test_a_run_whose_metric_is_not_installed_is_diagnosed_and_reported_with_its_numbers(tiny, tmp_path):
+    config = tiny(*QUICK).replace(evaluation={"metrics": [Meddling()]})
+    sedd.Trainer(config, run=tmp_path / "run").fit(progress=False)
+    with pytest.raises(sedd.ConfigError):
+        sedd.load_config(tmp_path / "run" / "config.yaml")
+    assert sedd.diagnose(tmp_path / "run").config == tiny(*QUICK)
+    contents = gather(tmp_path / "run")
+    assert contents.config is not None
+    rows = {row[0]: row[1:] for row in own_numbers(contents).rows}
+    assert rows["meddling/sequences"][-1] == "2"
+    assert "meddling/sequences" in render(contents)

@@ -19,6 +19,7 @@ from sedd.runs.metrics import (
     SkippedRecord,
     TrainRecord,
 )
+from sedd.runs.metrics_record import MetricsRecord
 from sedd.runs.stopped_record import StoppedRecord
 
 _TRAIN = f'{{"kind": "{TrainRecord.kind}"'.encode()
@@ -106,6 +107,11 @@ class History:
     def rollbacks(self) -> list[RollbackRecord]:
         """Every return to an earlier checkpoint."""
         return [RollbackRecord.from_dict(event) for event in self.events if event["kind"] == RollbackRecord.kind]
+
+    @property
+    def metrics(self) -> list[MetricsRecord]:
+        """The numbers of `evaluation.metrics` and of `Trainer.log`."""
+        return [MetricsRecord.from_dict(event) for event in self.events if event["kind"] == MetricsRecord.kind]
 
     @property
     def ended(self) -> StoppedRecord | None:

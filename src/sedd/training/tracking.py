@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from sedd.config.config import Config
 from sedd.distributed.signals import Interrupted, interruptible
 from sedd.errors import SeddError, SeddWarning
 from sedd.plugins.contracts import Tracker
@@ -163,6 +164,20 @@ class TrackerSessions:
     def _close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+def send_file(run: Path, file: Path, config: Config) -> list[str]:
+    """Pass a file to the trackers of a run that take files; returns their names.
+
+    Args:
+        run: the run directory.
+        file: such as its report.
+        config: of the run.
+    """
+    takers = [tracker for tracker in config.trackers if type(tracker).log_file is not Tracker.log_file]
+    with TrackerSessions(takers, run, config.to_dict()) as sessions:
+        sessions.log_file(file)
+    return [tracker.part_name() for tracker in takers]
 
 
 def _distinct(trackers: Sequence[Tracker]) -> list[Tracker]:
