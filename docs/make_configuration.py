@@ -121,7 +121,7 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         ]
         return "list of " + ", ".join(inner)
     if origin is dict:
-        return "text to text"
+        return "text to text" if args == (str, str) else "names to values"
     if origin is not None and hasattr(annotation, "__metadata__"):
         return _type(args[0], [*metadata, *annotation.__metadata__])
     if args:  # a union

@@ -45,6 +45,7 @@ from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import (
     Backend,
     Curriculum,
+    Metric,
     Network,
     Noise,
     Part,
@@ -68,7 +69,7 @@ logging.getLogger("sedd").addHandler(logging.NullHandler())
 __all__ = [
     "Alarm", "Alphabet", "Attribution", "Backend", "Bound", "CheckpointError", "Comparison", "Config",
     "ConfigError", "Curriculum", "DataError", "Dataset", "DeviceError", "Diagnosis", "DistributedError", "Forecast",
-    "Network", "Noise", "Part", "PluginError", "Pretrained", "PublishedWeights", "Ramp", "RankLostError",
+    "Metric", "Network", "Noise", "Part", "PluginError", "Pretrained", "PublishedWeights", "Ramp", "RankLostError",
     "SamplingError", "SeddError", "SeddWarning", "StepReport", "Tracker", "Trainer", "TrainingError", "Verdict",
     "Vocabulary", "compare", "diagnose", "forecast", "hookimpl", "load", "load_config",
 ]  # fmt: skip

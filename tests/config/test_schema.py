@@ -92,8 +92,10 @@ SECTIONS = [plugin for plugin in registry().plugins if plugin.kind.section in Co
 
 @pytest.mark.parametrize("plugin", SECTIONS, ids=lambda plugin: f"{plugin.kind.section}-{plugin.name}")
 def test_the_schema_has_the_options_of_every_installed_plugin_with_their_descriptions(plugin: Plugin) -> None:
-    section = schema()["properties"][plugin.kind.section]
-    choices = section["items"]["anyOf"] if plugin.kind.section == "trackers" else section["anyOf"]
+    made = schema()
+    inner = made["$defs"]["Evaluation"]["properties"]["metrics"]
+    section = inner if plugin.kind.section == "evaluation.metrics" else made["properties"][plugin.kind.section]
+    choices = section["items"]["anyOf"] if plugin.kind.many else section["anyOf"]
     by_name = {
         choice["properties"][plugin.kind.base.discriminator]["const"]: choice["properties"]
         for choice in choices

@@ -21,6 +21,7 @@ from sedd.runs import checkpoint
 from sedd.training.compiling import missing_compiler
 from tests.conftest import TINY
 from tests.processes import sedd_command, torchrun, train, train_in_process
+from tests.training.test_trainer import Brittle
 
 MISSING = missing_compiler(torch.device("cpu"))
 PLAIN = ("model.dropout=0.1", "model.n_blocks=2", "optim.grad_clip=100")
@@ -213,5 +214,5 @@ def test_activation_checkpointing_changes_no_number(dropout):
 def test_activation_checkpointing_needs_blocks():
     config = sedd.load_config("quickstart", *TINY, "training.activation_checkpointing=true")
     with pytest.raises(sedd.ConfigError) as caught:
-        sedd.Trainer(config, model=torch.nn.Embedding(21, 20))
+        sedd.Trainer(config, model=Brittle(set()))
     assert caught.value.keys == ("training.activation_checkpointing",)

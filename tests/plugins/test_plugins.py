@@ -174,8 +174,9 @@ def test_the_built_in_parts_use_the_hooks_of_plugins() -> None:
     assert set(installed.of("noise")) == {"loglinear", "geometric", "cosine", "linear"}
     assert set(installed.of("model")) == {"transformer"}
     assert set(installed.of("device")) == {"auto", "cpu", "cuda", "mps", "xpu"}
-    assert set(installed.of("trackers")) == {"csv", "tensorboard"}
     assert set(installed.of("data.alphabet")) == {"protein", "esm", "dna", "rna", "text", "ids"}
+    assert set(installed.of("trackers")) == {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
+    assert set(installed.of("evaluation.metrics")) == {"masked_accuracy"}
 
 
 def test_every_hook_has_a_kind_and_a_docstring() -> None:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from html import escape, unescape
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from typer.testing import CliRunner
@@ -28,6 +30,38 @@ def test_the_command_writes_to_the_given_file_and_opens_the_page(trained, tmp_pa
     assert result.output.splitlines()[0] == str(tmp_path / "deep" / "mine.html")
     assert opened == [(tmp_path / "deep" / "mine.html").as_uri()]
     assert (tmp_path / "deep" / "mine" / "loss.png").exists()
+
+
+class Shelf(sedd.Tracker):
+    """Keeps the files that it gets."""
+
+    type: Literal["shelf"] = "shelf"
+
+    def open(self, run: Path, config: Any) -> Any:
+        return run
+
+    def log(self, session: Any, step: int, metrics: Any) -> None:
+        raise AssertionError("the report has no numbers for trackers")
+
+    def log_file(self, session: Any, file: Path) -> None:
+        shutil.copy(file, session / "shelf.html")
+
+    def close(self, session: Any) -> None:
+        (session / "closed").touch()
+
+
+def test_the_page_is_sent_to_the_trackers_that_take_files(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, run := tmp_path / "run")
+    (run / "checkpoints").rename(run / "elsewhere")
+    config = sedd.load_config(run / "config.yaml")
+    monkeypatch.setattr("sedd.cli.report.load_config", lambda file: config.replace(trackers=[Shelf(), "csv"]))
+    result = CliRunner().invoke(cli.app, ["report", str(run), "--track"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert (run / "shelf.html").read_bytes() == (run / "report.html").read_bytes()
+    assert (run / "closed").exists()
+    assert not (run / "metrics.csv").exists()
+    monkeypatch.setattr("sedd.cli.report.load_config", lambda file: config)
+    assert isinstance(CliRunner().invoke(cli.app, ["report", str(run), "--track"]).exception, sedd.ConfigError)
 
 
 def test_a_wrong_run_or_file_is_an_error_that_names_it(trained, tmp_path):

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-import torch
 
 import sedd
 from sedd import files
 from sedd.runs.directory import RunDirectory
+from tests.training.test_trainer import Brittle
 
 
 def test_a_run_is_not_overwritten_without_resume(tiny, tmp_path):
@@ -155,7 +155,7 @@ def test_a_link_in_a_run_directory_redirects_no_write(tiny, tmp_path, name):
 def test_another_network_is_refused_when_resuming(tiny, tmp_path):
     sedd.Trainer(tiny(), run=tmp_path / "run").fit(progress=False)
     with pytest.raises(sedd.CheckpointError):
-        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True, model=torch.nn.Linear(2, 2))
+        sedd.Trainer(tiny(), run=tmp_path / "run", resume=True, model=Brittle(set()))
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tiny, tmp_path):
@@ -229,15 +229,15 @@ def test_a_directory_without_files_has_no_metrics_no_environment_and_no_fingerpr
 
 def test_fit_goes_on_where_an_interrupted_fit_of_the_same_trainer_stopped(tiny, tmp_path, monkeypatch):
     trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
-    step = trainer._step
+    step = trainer.train_step.update
 
-    def interrupted():
+    def interrupted(*arguments, **options):
         if trainer.state.step == 5:
-            monkeypatch.setattr(trainer, "_step", step)
+            monkeypatch.setattr(trainer.train_step, "update", step)
             raise KeyboardInterrupt
-        return step()
+        return step(*arguments, **options)
 
-    monkeypatch.setattr(trainer, "_step", interrupted)
+    monkeypatch.setattr(trainer.train_step, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(progress=False)
     trainer.fit(progress=False)

@@ -11,6 +11,7 @@ import sedd
 from sedd.model.dropout import Dropout, dropout_bits
 from sedd.plugins.backends import Cpu
 from sedd.training import compiling
+from tests.training.test_trainer import Brittle
 
 MISSING = compiling.missing_compiler(torch.device("cpu"))
 torch_warnings = pytest.mark.filterwarnings(
@@ -98,7 +99,7 @@ def test_the_blocks_that_a_users_network_declares_are_compiled(tiny, monkeypatch
 
 
 def test_a_users_network_without_compilable_blocks_is_not_compiled(tiny):
-    assert not sedd.Trainer(tiny("training.compile=on"), model=nn.Embedding(21, 20)).compiled
+    assert not sedd.Trainer(tiny("training.compile=on"), model=Brittle(set())).compiled
 
 
 @torch_warnings

@@ -21,8 +21,8 @@ from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.step_report import StepReport
 from sedd.training import pending
-from sedd.training import trainer as trainer_module
 from sedd.training.deferral import signals_deferred
+from sedd.training.samples import SamplesAtSteps
 from tests.conftest import TINY
 from tests.training.test_trainer import Brittle, contents, lines
 
@@ -64,13 +64,13 @@ PLACES: dict[str, Callable[[sedd.Trainer], tuple[Any, str]]] = {
     "optimizer": lambda trainer: (trainer.optimizer, "step"),
     "averaging": lambda trainer: (trainer.ema, "update"),
     "update": lambda trainer: (trainer.train_step, "update"),
-    "state": lambda trainer: (trainer_module, "advanced"),
+    "state": lambda trainer: (pending, "advanced"),
 }
 LATER: dict[str, tuple[Callable[[sedd.Trainer], tuple[Any, str]], int]] = {
     "evaluating": (lambda trainer: (type(trainer.evaluator), "evaluated"), 1),
     "recording": (lambda trainer: (RunDirectory, "append"), 4),
     "recording the evaluation": (lambda trainer: (RunDirectory, "append"), 5),
-    "sampling": (lambda trainer: (trainer_module.SamplesAtSteps, "__call__"), 5),
+    "sampling": (lambda trainer: (SamplesAtSteps, "__call__"), 5),
     "saving": (lambda trainer: (checkpoint, "_publish"), 1),
 }
 WHERE = (

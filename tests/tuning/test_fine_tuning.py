@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import sedd
 from sedd.errors import CheckpointError, ConfigError
@@ -155,10 +156,23 @@ def test_imported_weights_are_fine_tuned(tmp_path):
     assert sedd.load(tmp_path / "run", device="cpu").step == 2
 
 
-def test_a_network_of_ones_own_is_fine_tuned_and_compared_by_its_tensors(parent, tmp_path):
-    config = child(parent)
-    fits, wider = (sedd.load_config(parent / "config.yaml", f"model.hidden_size={size}").model for size in (16, 32))
-    trainer = sedd.Trainer(config, model=fits.build(21, 20), run=tmp_path / "run")
-    assert trainer.evaluate().nats == sedd.load(parent, device="cpu").bound(trainer.data.valid, masks=2, count=256).nats
-    with pytest.raises(ConfigError, match=r"vocab_embed\.embedding"):
-        sedd.Trainer(config, model=wider.build(21, 20), run=tmp_path / "other")
+class Doubled(nn.Module):
+    """A network of a user."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(21, size)
+        self.head = nn.Linear(size, 20)
+
+    def forward(self, tokens, sigma, mask=None):
+        return self.head(2.0 * self.table(tokens))
+
+
+def test_a_network_of_ones_own_is_fine_tuned_and_compared_by_its_tensors(tiny, tmp_path):
+    sedd.Trainer(tiny(), model=Doubled(8), run=tmp_path / "parent").fit(progress=False)
+    config = tiny(f"training.init_from={tmp_path / 'parent'}")
+    trainer = sedd.Trainer(config, model=Doubled(8), run=tmp_path / "run")
+    parent = sedd.load(tmp_path / "parent", model=Doubled(8), device="cpu")
+    assert trainer.evaluate().nats == parent.bound(trainer.data.valid, masks=2, count=256).nats
+    with pytest.raises(ConfigError, match=r"table\.weight"):
+        sedd.Trainer(config, model=Doubled(9), run=tmp_path / "other")

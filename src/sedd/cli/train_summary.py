@@ -24,8 +24,16 @@ def print_summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
     if trainer.verdict is not None:
         out.print(trainer.verdict.lead, markup=False)
         out.print("\n".join(verdict_lines(trainer.verdict)) + "\n", markup=False)
-    for name, text in chain(_bound(bound), _references(trainer, bound), _files(trainer, samples), _next(trainer)):
+    blocks = _ended(trainer), _bound(bound), _references(trainer, bound), _files(trainer, samples), _next(trainer)
+    for name, text in chain(*blocks):
         out.print(f"{name:<15}{text}", markup=False)
+
+
+def _ended(trainer: Trainer) -> Rows:
+    """Why the run ended before its last step, if it did."""
+    ended = trainer.run.history().ended if trainer.state.step < trainer.config.training.n_iters else None
+    if ended is not None:
+        yield "ended", ended.sentence
 
 
 def _bound(bound: Bound) -> Rows:

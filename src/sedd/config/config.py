@@ -90,7 +90,12 @@ class Config(Section):
         """The configuration as plain data; with `parts`, plugin sections are kept as objects."""
         data = self.model_dump(mode="json")
         if parts:
-            data |= {kind.section: getattr(self, kind.section) for kind in KINDS if kind.section in data}
+            for kind in KINDS:
+                *outer, name = kind.path
+                section, part = data, self
+                for key in outer:
+                    section, part = section[key], getattr(part, key)
+                section[name] = getattr(part, name)
         return data
 
     @property

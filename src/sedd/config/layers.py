@@ -9,7 +9,7 @@ from sedd.config.messages import InvalidConfigError, KeyPath, Problem
 from sedd.plugins.contracts import Part
 from sedd.plugins.registry import KINDS, registry
 
-ATOMIC_KEYS = {"substitute", "alphabet"}
+ATOMIC_KEYS = {"substitute", "alphabet", "own"}
 """Keys whose value is a mapping that is replaced as a unit; sections are merged key by key."""
 SHORT_FORMS: dict[KeyPath, KeyPath] = {("training", "ema"): ("ema", "decay"), ("device",): ("device", "type")}
 """Keys that stand for another key."""
@@ -55,8 +55,8 @@ def _with_index(device: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the short forms: `training.ema: 0.999`, `device: cuda:1`, `trackers: [csv]`. Raises InvalidConfigError if
-    `training.ema` and `ema.decay` are both given and differ."""
+    """Replace the short forms: `training.ema: 0.999`, `device: cuda:1`, `trackers: [csv]`, and names of metrics. Raises
+    InvalidConfigError if `training.ema` and `ema.decay` are both given and differ."""
     result = dict(data)
     training, ema = result.get("training"), result.get("ema")
     if isinstance(training, Mapping) and "ema" in training:
@@ -70,6 +70,16 @@ def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
         result["device"] = {"type": result["device"]}
     if isinstance(result.get("device"), Mapping):
         result["device"] = _with_index(result["device"])
-    if isinstance(result.get("trackers"), list | tuple):
-        result["trackers"] = [{"type": item} if isinstance(item, str) else item for item in result["trackers"]]
+    if "trackers" in result:
+        result["trackers"] = _long_parts(result["trackers"])
+    evaluation = result.get("evaluation")
+    if isinstance(evaluation, Mapping) and "metrics" in evaluation:
+        result["evaluation"] = {**evaluation, "metrics": _long_parts(evaluation["metrics"])}
     return result
+
+
+def _long_parts(parts: Any) -> Any:
+    """A list of parts, each of which may be given by its name."""
+    if not isinstance(parts, list | tuple):
+        return parts
+    return [{"type": item} if isinstance(item, str) else item for item in parts]

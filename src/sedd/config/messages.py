@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from sedd.errors import ConfigError
-from sedd.plugins.registry import KINDS, registry
+from sedd.plugins.registry import KINDS, Kind, registry
 
 KeyPath = tuple[str | int, ...]
 """The keys that lead to a value; numbers count the items of a list: `("trackers", 0, "type")`."""
@@ -152,9 +152,9 @@ def _short(value: Any) -> str:
 def _known_keys(path: KeyPath, model: type[BaseModel], data: Mapping[str, Any]) -> list[str]:
     """The keys that may be given in the section at `path`."""
     fields = model.model_fields
-    kind = next((kind for kind in KINDS if path and kind.section == path[0]), None)
+    kind = _kind_at(path)
     if kind is not None:
-        depth = 2 if kind.section == "trackers" else 1  # a list of parts, or one part
+        depth = len(kind.path) + kind.many  # a list of parts, or one part
         part: Any = data
         for key in path[:depth]:
             part = part[key]
@@ -165,6 +165,11 @@ def _known_keys(path: KeyPath, model: type[BaseModel], data: Mapping[str, Any]) 
             inner = _inner_model(fields[key].annotation) if key in fields else None
             fields = inner.model_fields if inner else {}
     return list(fields)
+
+
+def _kind_at(path: KeyPath) -> Kind | None:
+    """The kind of the plugin section at the beginning of `path`."""
+    return next((kind for kind in KINDS if path[: len(kind.path)] == kind.path), None)
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
@@ -197,7 +202,8 @@ def _usual_keys(section: str, annotation: Any) -> Collection[str]:
 
 
 def _not_installed(path: KeyPath, value: Any) -> Problem:
-    kind = next(kind for kind in KINDS if kind.section == path[0])
+    kind = _kind_at(path)
+    assert kind is not None  # noqa: S101  # tells the type checker
     discriminator, names = kind.base.discriminator, sorted(registry().of(kind.section))
     if not isinstance(value, Mapping):
         text = f"{dotted(path)}={_short(value)}: expected keys and values, such as {discriminator}: {names[0]}"

@@ -13,6 +13,10 @@ from annotated_types import Interval
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from sedd.config.alphabet import AlphabetChoice
+from sedd.config.early_stopping import EarlyStopping
+from sedd.config.evaluation_section import Evaluation as Evaluation
+from sedd.config.monitoring_section import Monitoring as Monitoring
+from sedd.config.own_parts import OwnOptimizer, OwnSchedule, check_described
 from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
 from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
@@ -117,8 +121,11 @@ class ParameterGroup(Section):
 class Optim(Section):
     """The optimizer."""
 
-    optimizer: Literal["AdamW"] = "AdamW"
-    """The optimizer; AdamW is the only one."""
+    optimizer: Literal["AdamW", "own"] = "AdamW"
+    """`AdamW`; `own`: the object that `Trainer(optimizer=...)` was given. Of this section, only `grad_clip`, `warmup`
+    and `lr` apply to it."""
+    own: OwnOptimizer | None = None
+    """The class and hyperparameters of `own`; written by the `Trainer`."""
     lr: Rate = 3e-4
     """Peak learning rate."""
     warmup: Steps = 2_500
@@ -137,16 +144,29 @@ class Optim(Section):
     """Parameters with a learning rate of their own, or that are frozen, such as
     `[{pattern: "vocab_embed.*", freeze: true}]`."""
 
+    @model_validator(mode="after")
+    def _own_is_described(self) -> Self:
+        check_described(self.optimizer, self.own, "optimizer")
+        return self
+
 
 class LrSchedule(Section):
     """The learning rate after the warm-up."""
 
-    type: Literal["cosine", "constant"] = "cosine"
-    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak."""
+    type: Literal["cosine", "constant", "own"] = "cosine"
+    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak; `own`: what
+    `Trainer(lr_schedule=...)` was given, without a warm-up."""
     min_ratio: Fraction = 0.1
     """With `cosine`: the learning rate at `end_step` and after it, as a fraction of `optim.lr`."""
     end_step: Count | None = None
     """With `cosine`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
+    own: OwnSchedule | None = None
+    """Samples of `own`; written by the `Trainer`."""
+
+    @model_validator(mode="after")
+    def _own_is_described(self) -> Self:
+        check_described(self.type, self.own, "lr_schedule")
+        return self
 
 
 class Ema(Section):
@@ -180,6 +200,8 @@ class Training(Section):
     """Optimizer steps between two lines of the metrics file."""
     eval_every: Annotated[Count, Effect.EVALUATION] = 1_000
     """Optimizer steps between two evaluations of the held-out bound."""
+    early_stopping: Annotated[EarlyStopping | None, Effect.NONE] = None
+    """End the run when the held-out bound no longer improves; null: never."""
     compile: Annotated[Literal["auto", "on", "off"], Effect.ROUNDING] = "auto"
     """Compile the blocks of the transformer with torch: about a fifth faster on CPUs, after about a minute at the
     start. `auto` compiles if torch has a compiler and the operations of the run take longer than about 20 minutes."""
@@ -202,42 +224,6 @@ class Distributed(Section):
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
     """`ddp`: a copy of the network in each process; `fsdp2`: a shard of every tensor in each process, for networks
     that do not fit on one device; `auto`: `ddp` below a billion parameters, else `fsdp2`."""
-
-
-class Monitoring(Section):
-    """When `fit` and `sedd diagnose` raise an alarm, and what follows a divergence. Losses are in nats per residue."""
-
-    max_rise: Annotated[FiniteFloat, Interval(gt=0.0, le=100.0)] = 0.1
-    """Largest rise of the training loss, in nats per residue per 1,000 optimizer steps."""
-    max_loss: Annotated[FiniteFloat, Interval(gt=0.0, le=1000.0)] = 5.0
-    """Largest training loss, in nats per residue."""
-    max_oscillation: Annotated[FiniteFloat, Interval(gt=0.0, le=10.0)] = 0.2
-    """Largest scatter of the loss between lines of the metrics file, as a fraction of the loss."""
-    patience: Count = 50_000
-    """Optimizer steps within which the held-out bound must improve."""
-    on_divergence: Literal["warn", "stop", "rollback"] = "warn"
-    """If the model itself gets worse: warn, stop, or return to the last good checkpoint with a lower learning rate. A
-    loss that rises with the difficulty of the curriculum is no divergence."""
-    rollback_lr: Annotated[FiniteFloat, Interval(gt=0.0, lt=1.0)] = 0.5
-    """With `rollback`: the factor by which the learning rate is multiplied."""
-    max_rollbacks: Count = 3
-    """With `rollback`: the number of rollbacks; the next divergence stops the run."""
-
-
-class Evaluation(Section):
-    """The bound on held-out data, over the full noise range whatever the curriculum."""
-
-    sequences: Count = 256
-    """Number of held-out sequences; every evaluation uses the same ones."""
-    masks: Annotated[int, Interval(ge=1, le=10_000)] = 4
-    """Number of stratified noise levels per sequence."""
-    train_sequences: Annotated[int, Interval(ge=0, le=10**9), Effect.MONITORING] = 64
-    """Number of training sequences that every evaluation scores in the same way, once with averaged and once with raw
-    weights. They show whether the model knows its training data better than held-out data. Each evaluation takes about
-    0.6 times longer than without (`quickstart`: 5 % of the training time), and memory for a copy of the weights. 0:
-    none."""
-    batch_size: Annotated[Count, Effect.NONE] = 64
-    """Sequences evaluated at once; changes memory, not results."""
 
 
 class Sampling(Section):

@@ -21,7 +21,7 @@ from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
 from sedd.diagnosis.diagnosis import Diagnosis
 from sedd.diagnosis.forecast import Forecast, make_forecast
-from sedd.diagnosis.foreign import LoadedConfig, load_any, load_quietly, loaded_config
+from sedd.diagnosis.foreign import LoadedConfig, load_any, load_recorded, loaded_config
 from sedd.diagnosis.foreign import load_without_advice as load_without_advice
 from sedd.diagnosis.foresight import DataFacts
 from sedd.diagnosis.judge import unseen
@@ -216,7 +216,7 @@ def _config_of(file: Path) -> LoadedConfig:
             f"{file} has no config.yaml beside it; name the configuration it was trained with (config, --config)"
         )
     try:
-        return load_quietly(recorded)
+        return load_recorded(recorded)
     except ConfigError as error:
         raise ConfigError(
             f"{error}\nInstall the plugins that the run was trained with, or name an equivalent configuration "

@@ -150,6 +150,8 @@ class Diagnosis:
         verdict = self.verdict
         yield [verdict.lead]
         yield verdict_lines(verdict)
+        if self.history.ended is not None:
+            yield [self.history.ended.sentence]
         if verdict.sentence:
             yield [verdict.sentence]
 

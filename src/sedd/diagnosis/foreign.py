@@ -21,7 +21,8 @@ from sedd.diagnosis.forecast import Forecast, default_steps, make_forecast
 from sedd.diagnosis.predictors import Predictor, untrained
 from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.schedule import Schedule
-from sedd.errors import SeddWarning
+from sedd.errors import ConfigError, SeddWarning
+from sedd.runs.directory import RunDirectory
 
 POSITIONS = 2_000
 """Positions on the noise path of a mean over t."""
@@ -75,6 +76,24 @@ def load_quietly(source: str | Path, *overrides: str, clock: Clock = "ours") -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeddWarning)
         return load_any(source, *overrides, clock=clock)
+
+
+def load_recorded(file: Path) -> LoadedConfig:
+    """The configuration of a run, without trackers and metrics that are not installed here: no verdict depends on them.
+
+    Raises:
+        ConfigError: if anything else is wrong with it.
+    """
+    try:
+        return load_quietly(file)
+    except ConfigError as error:
+        if not error.keys or not all(key.startswith(("trackers.", "evaluation.metrics.")) for key in error.keys):
+            raise
+    data = RunDirectory(file.parent).config()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SeddWarning)
+        evaluation = {**data.get("evaluation", {}), "metrics": ()}
+        return LoadedConfig(Config(**{**data, "trackers": (), "evaluation": evaluation}))
 
 
 def load_without_advice(source: str | Path, *overrides: str) -> Config:

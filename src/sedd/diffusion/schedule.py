@@ -49,8 +49,10 @@ class Schedule:
         return mask_range(self.config.noise, difficulty, self.config.curriculum.mode)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up to `optim.lr`, then `lr_schedule`."""
+        """Linear warm-up to `optim.lr`, then `lr_schedule`; of a schedule of the user's own an interpolation."""
         optim, schedule = self.config.optim, self.config.lr_schedule
+        if schedule.own is not None:
+            return optim.lr * schedule.own.factor(step)
         total = schedule.end_step or self.config.training.n_iters
         if step < optim.warmup:
             return optim.lr * (step + 1) / optim.warmup

@@ -254,11 +254,13 @@ def sync_module_states(world: World, network: nn.Module) -> None:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """The optimizer state under flat keys: `NAME/step`, `NAME/exp_avg` and `NAME/exp_avg_sq` for parameter `NAME`."""
+    """The tensors of the optimizer under flat keys: of AdamW `NAME/step`, `NAME/exp_avg` and `NAME/exp_avg_sq` for
+    parameter `NAME`."""
     return {
-        f"{name}/{key}": torch.as_tensor(value)
+        f"{name}/{key}": value
         for name, parameter in network.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
     }
 
 

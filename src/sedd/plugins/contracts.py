@@ -10,6 +10,7 @@ There are five kinds of part. Each has a *discriminator*, the key in the run fil
 | backend    | `Backend`    | `device.type`                  | `available`, `device`              |
 | tracker    | `Tracker`    | `trackers[].type`              | `open`, `log`, `close`             |
 | vocabulary | `Vocabulary` | `data.alphabet`                | `symbols`                          |
+| metric     | `Metric`     | `evaluation.metrics[].type`    | `evaluate`                         |
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import torch
 from annotated_types import Interval
@@ -29,6 +30,10 @@ from torch import Tensor, nn
 from sedd.plugins.effects import Effect
 from sedd.plugins.guarding import EXPECTED, guarded
 from sedd.plugins.options import Lora, reject_bools
+
+if TYPE_CHECKING:
+    from sedd.data import Dataset
+    from sedd.pretrained import Pretrained
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
@@ -257,6 +262,19 @@ class Tracker(Part):
     def log(self, session: Any, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one optimizer step, by name."""
 
+    def log_alarm(self, session: Any, step: int, alarm: Mapping[str, Any]) -> None:
+        """Receive an alarm of the monitor as plain data: `rule`, `cause`, `severity`, `message`, `numbers` and
+        `remedies`, as in `metrics.jsonl`. By default nothing is done with it."""
+        return
+
+    def log_samples(self, session: Any, step: int, samples: Sequence[str], file: Path) -> None:
+        """Receive the sequences that were drawn at a step, and the file that holds them. By default nothing is done."""
+        return
+
+    def log_file(self, session: Any, file: Path) -> None:
+        """Receive a file that belongs to the run, such as its report. By default nothing is done with it."""
+        return
+
     @abstractmethod
     def close(self, session: Any) -> None:
         """End the session; called once, also when training fails."""
@@ -282,3 +300,20 @@ class Vocabulary(Part):
     def substitutions(self) -> Mapping[str, str]:
         """Capital letters that are read as a symbol, such as U as T; `data.residues.substitute` may say otherwise."""
         return {}
+
+
+class Metric(Part):
+    """Numbers of the averaged model, computed at every evaluation of a run beside the held-out bound.
+
+    They are recorded as `NAME/KEY`. torch, NumPy and Python draw equal random numbers at every evaluation, and training
+    does not notice what is drawn here.
+    """
+
+    @abstractmethod
+    def evaluate(self, model: Pretrained, data: Dataset) -> Mapping[str, float]:
+        """The numbers by key.
+
+        Args:
+            model: a copy of the averaged model, as `sedd.load` returns it.
+            data: what the run trains on: `data.train`, `data.valid`, `data.alphabet`.
+        """

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pluggy
 
-from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Tracker, Vocabulary
+from sedd.plugins.contracts import Backend, Curriculum, Metric, Network, Noise, Tracker, Vocabulary
 
 hookspec = pluggy.HookspecMarker("sedd")
 hookimpl = pluggy.HookimplMarker("sedd")
@@ -52,3 +52,8 @@ def sedd_trackers() -> list[type[Tracker]]:  # type: ignore[empty-body]  # a spe
 @hookspec
 def sedd_alphabets() -> list[type[Vocabulary]]:  # type: ignore[empty-body]  # a specification has no body
     """Return the alphabets of this plugin: classes derived from `sedd.Vocabulary`."""
+
+
+@hookspec
+def sedd_metrics() -> list[type[Metric]]:  # type: ignore[empty-body]  # a specification has no body
+    """Return the evaluation metrics of this plugin: classes derived from `sedd.Metric`."""

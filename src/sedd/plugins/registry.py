@@ -20,8 +20,8 @@ import pluggy
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from sedd.errors import PluginError, SeddWarning
-from sedd.plugins import backends, curricula, hookspecs, networks, noises, trackers, vocabularies
-from sedd.plugins.contracts import Backend, Curriculum, Network, Noise, Part, Tracker, Vocabulary
+from sedd.plugins import backends, curricula, hookspecs, metrics, networks, noises, trackers, vocabularies
+from sedd.plugins.contracts import Backend, Curriculum, Metric, Network, Noise, Part, Tracker, Vocabulary
 from sedd.processes import installed_path
 
 GROUP = "sedd"
@@ -39,6 +39,16 @@ class Kind:
     base: type[Part]
     default: str | None
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys that lead to the section."""
+        return tuple(self.section.split("."))
+
+    @property
+    def many(self) -> bool:
+        """Whether the section is a list of parts."""
+        return self.default is None
+
 
 KINDS = (
     Kind("curriculum", "sedd_curricula", Curriculum, "linear"),
@@ -47,6 +57,7 @@ KINDS = (
     Kind("device", "sedd_backends", Backend, "auto"),
     Kind("trackers", "sedd_trackers", Tracker, None),
     Kind("data.alphabet", "sedd_alphabets", Vocabulary, "protein"),
+    Kind("evaluation.metrics", "sedd_metrics", Metric, None),
 )
 
 
@@ -73,7 +84,7 @@ class Registry:
     """Section and name of parts that two plugins claim: neither is used."""
 
     def of(self, section: str) -> dict[str, type[Part]]:
-        """The classes by name of one section: `curriculum`, `noise`, `model`, `device`, `trackers`, `data.alphabet`."""
+        """The classes by name of one section, such as `curriculum` or `evaluation.metrics`."""
         mine = [plugin for plugin in self.plugins if plugin.kind.section == section]
         return {plugin.name: plugin.cls for plugin in mine if (section, plugin.name) not in self.contested}
 
@@ -123,7 +134,7 @@ def installed_entry_points() -> list[EntryPoint]:
 
 
 def _sources(installed: Iterable[EntryPoint]) -> Iterable[tuple[Callable[[], Any], str]]:
-    for module in (curricula, noises, networks, backends, trackers, vocabularies):
+    for module in (curricula, noises, networks, backends, trackers, vocabularies, metrics):
         yield partial(import_module, module.__name__), BUILT_IN
     # In order of name, so that which plugin gets a contested name does not depend on the file system.
     for entry in sorted(installed, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):

@@ -1,4 +1,4 @@
-"""The built-in trackers, `csv` and `tensorboard`. The metrics file `metrics.jsonl` is written without any tracker."""
+"""The built-in trackers that need no service, `csv` and `tensorboard`, and the hook; `metrics.jsonl` needs none."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from sedd.files import no_symlink, write_atomically
 from sedd.plain_text import spreadsheet_cell
 from sedd.plugins.contracts import Tracker
 from sedd.plugins.hookspecs import hookimpl
+from sedd.plugins.mlflow_tracker import Mlflow
+from sedd.plugins.trackio_tracker import Trackio
+from sedd.plugins.wandb_tracker import Wandb
 
 Row = tuple[int, str, object]
 """Step, name and value."""
@@ -152,4 +155,4 @@ class EventFiles:
 
 @hookimpl
 def sedd_trackers() -> list[type[Tracker]]:
-    return [Csv, TensorBoard]
+    return [Csv, TensorBoard, Wandb, Mlflow, Trackio]

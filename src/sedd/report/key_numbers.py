@@ -29,6 +29,8 @@ def key_numbers(contents: Contents) -> list[Number]:
     """The numbers that readers ask for first."""
     history, config = contents.history, contents.config
     of = f"of {config.training.n_iters:,}" if config is not None else ""
+    if history.ended is not None:
+        of = f"{of}. {history.ended.sentence}".lstrip(". ")
     numbers = [Number("optimizer step", f"{contents.step:,}", of), *_bound_numbers(contents)]
     if history.lines:
         last = history.lines[-1]

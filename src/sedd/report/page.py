@@ -58,6 +58,7 @@ def render(contents: Contents) -> str:
         attribution=attribution,
         largest_changes=largest_changes(attribution),
         levels=bound_levels(contents),
+        own_numbers=own_numbers(contents),
         probed=any(bound.probe is not None for bound in contents.history.bounds),
         alarms=grouped(shown),
         chance=chance,
@@ -111,6 +112,21 @@ def largest_changes(attribution: Attribution | None) -> Table:
         for low, high, difficulty, learning in changes
     ]
     return Table(("mask rate", "difficulty, nats", "learning, nats"), tuple(rows))
+
+
+def own_numbers(contents: Contents) -> Table:
+    """The first, last, least and largest value of each number of `evaluation.metrics` and `Trainer.log`."""
+    values: dict[str, list[tuple[int, float]]] = {}
+    for record in contents.history.metrics:
+        for name, value in record.numbers.items():
+            values.setdefault(name, []).append((record.step, value))
+    rows = []
+    for name, points in values.items():
+        first, last = points[0], points[-1]
+        finite = [value for _, value in points if math.isfinite(value)]
+        ends = [f"{value:.5g} (step {step:,})" for step, value in (first, last)]
+        rows.append((name, *ends, *(f"{end(finite):.5g}" if finite else "" for end in (min, max)), f"{len(points):,}"))
+    return Table(("name", "first", "last", "least", "largest", "times"), tuple(rows))
 
 
 def quality_table(judged: JudgedSamples) -> Table:

@@ -20,6 +20,8 @@ from sedd.runs.metrics import (
     SkippedRecord,
     TrainRecord,
 )
+from sedd.runs.metrics_record import MetricsRecord
+from sedd.runs.stopped_record import StoppedRecord
 
 _TRAIN = f'{{"kind": "{TrainRecord.kind}"'.encode()
 """How a train line begins, as `RunDirectory.append` writes it."""
@@ -44,7 +46,7 @@ class History:
     bounds: list[BoundRecord] = field(default_factory=list)
     skipped: list[SkippedRecord] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    """Records of other kinds as plain data: alarms, rollbacks, samples."""
+    """Records of other kinds as plain data: alarms, rollbacks, samples, stops."""
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Take in the next line of the metrics file.
@@ -111,6 +113,18 @@ class History:
     def rollbacks(self) -> list[RollbackRecord]:
         """Every return to an earlier checkpoint."""
         return [RollbackRecord.from_dict(event) for event in self.events if event["kind"] == RollbackRecord.kind]
+
+    @property
+    def metrics(self) -> list[MetricsRecord]:
+        """The numbers of `evaluation.metrics` and of `Trainer.log`."""
+        return [MetricsRecord.from_dict(event) for event in self.events if event["kind"] == MetricsRecord.kind]
+
+    @property
+    def ended(self) -> StoppedRecord | None:
+        """Why the run ended before its last step; None where it did not, or has gone on since."""
+        stops = [StoppedRecord.from_dict(event) for event in self.events if event["kind"] == StoppedRecord.kind]
+        last = max((record.step for part in (self.lines, self.bounds) for record in part[-1:]), default=0)
+        return stops[-1] if stops and stops[-1].step >= last else None
 
 
 def changed_keys(records: Iterable[Mapping[str, Any]]) -> set[str]:

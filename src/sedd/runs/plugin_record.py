@@ -17,8 +17,13 @@ def plugins_of(config: Config) -> dict[str, str]:
     "sedd-network-esm 0.1.0"}. Parts that are not registered are left out."""
     found = {}
     for kind in KINDS:
-        given = getattr(config, kind.section, ())  # of an alphabet a run has the name, and its symbols
-        for part in (given,) if isinstance(given, Part) else given:
+        given: Any = config
+        for key in kind.path:
+            given = getattr(given, key)
+        # Of an alphabet the configuration has the name, and the run the symbols.
+        for part in (given,) if not kind.many else given:
+            if not isinstance(part, Part):
+                continue
             source = source_of(type(part))
             if source is not None and source != BUILT_IN:
                 found[f"{kind.section}.{part.part_name()}"] = source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import types
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from sedd.plugins.contracts import Part
+from sedd.plugins.registry import registry
 
 P = TypeVar("P", bound=Part)
 
@@ -65,9 +67,20 @@ def _values(annotation: Any, metadata: tuple[Any, ...] = (), largest: int | None
         return _numbers(annotation, metadata, largest)
     if annotation in (str, Path):
         return st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Part) and inspect.isabstract(annotation):
+        return st.one_of(*(models(cls) for cls in _installed(annotation)))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return models(annotation, largest=largest)
+    if annotation is Any:
+        return st.sampled_from([None, True, 1, 0.5, "a"])
+    if origin is dict and inner[1] is Any:
+        return st.dictionaries(_values(inner[0]), _values(Any), max_size=3)
     return st.from_type(annotation)
+
+
+def _installed(base: type[Part]) -> list[type[Part]]:
+    """The installed parts of a kind."""
+    return [plugin.cls for plugin in registry().plugins if issubclass(plugin.cls, base)]
 
 
 def _collections(origin: Any, inner: tuple[Any, ...], metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:

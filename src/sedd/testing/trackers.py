@@ -14,6 +14,11 @@ from sedd.testing.reports import Draw, call_method, fail
 _CONFIG = {"seed": 0, "optim": {"lr": 3e-4}, "trackers": []}
 _METRICS = {"train/loss": 2.5, "valid/bound": 2.9, "difficulty": 1.0, "grad_norm": float("inf"), "lr": 0}
 
+_ALARM = {
+    "rule": "divergence", "cause": "learning", "severity": "warning", "message": "the loss rises",
+    "numbers": {"effect": 0.5}, "remedies": ["optim.lr=1e-4"],
+}  # fmt: skip
+
 
 @contextmanager
 def _empty_run() -> Iterator[Path]:
@@ -35,12 +40,17 @@ def _track(part: Tracker, run: Path, steps: int, metrics: Mapping[str, float] = 
     try:
         for step in range(first, first + steps):
             call_method(part, f"step {step}", "nothing", "log", session, step, metrics)
+            call_method(part, f"step {step}", "nothing", "log_alarm", session, step, dict(_ALARM))
+            samples = run / "samples.fasta"
+            samples.write_text(">sample\nACD\n")
+            call_method(part, f"step {step}", "nothing", "log_samples", session, step, ["ACD"], samples)
+            call_method(part, f"step {step}", "nothing", "log_file", session, samples)
     finally:
         call_method(part, "", "nothing", "close", session)
 
 
 def a_run_is_opened_logged_and_closed(part: Tracker, draw: Draw) -> None:
-    """Several metrics at several steps, infinities and integers included, are logged without an error."""
+    """Several metrics at several steps, infinities and integers included, an alarm, samples and a file are logged."""
     with _empty_run() as run:
         _track(part, run, steps=3)
 

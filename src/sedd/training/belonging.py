@@ -15,6 +15,7 @@ from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.history import changed_keys
 from sedd.runs.imported import is_imported
 from sedd.runs.state import TrainState
+from sedd.training.optimizer_state import problem_with_state
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -65,6 +66,8 @@ def _problem_with_tensors(trainer: Trainer, saved: Checkpoint) -> str | None:
     for name, module in (("model", trainer.network), ("ema", trainer.ema.network)):
         if problem := mismatch(module.state_dict(), saved.tensors[name]):
             return f"the weights do not fit {network}: {problem}"
+    if trainer.config.optim.own is not None:
+        return problem_with_state(trainer.optimizer, saved.state["optimizer"], saved.tensors["optimizer"])
     updates = saved.state["ema_updates"]
     if type(updates) is not int or updates < 0:
         return f"ema_updates is {updates!r}, expected a number of updates"

@@ -18,6 +18,7 @@ from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.belonging import problem_with, without_moments
 from sedd.training.numerics import Numerics, say_what_changed
+from sedd.training.optimizer_state import plain_state, restore_plain_state
 from sedd.training.setup import make_batches
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
         "ema": trainer.ema.network.state_dict(),
         "optimizer": parallel.optimizer_state(trainer.optimizer),
     }
+    own = trainer.config.optim.own is not None
     content = checkpoint.Checkpoint(
         tensors={name: parallel.tensors_to_save(group) for name, group in groups.items()},
         state={
@@ -65,6 +67,7 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
             "numerics": Numerics.of(trainer).to_dict(),
             "without_moments": without_moments(trainer),
             lineage.KEY: [ancestor.to_dict() for ancestor in trainer.lineage],
+            **({"optimizer": plain_state(trainer.optimizer, trainer.network)} if own else {}),
         },
         config=trainer.config.to_dict(),
         run=run.identity(),
@@ -144,6 +147,8 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     trainer.parallel.load_state_dict(trainer.ema.network, saved.tensors["ema"])
     trainer.ema.updates = int(saved.state["ema_updates"])
     trainer.parallel.load_optimizer_state(trainer.optimizer, saved.tensors["optimizer"])
+    if trainer.config.optim.own is not None:
+        restore_plain_state(trainer.optimizer, trainer.network, saved.state["optimizer"])
     trainer.state = _repositioned(trainer, saved)
     trainer.lineage = lineage.lineage_of(saved.state)
     trainer.beginning, trainer.saved = None, Saved(trainer.state, path, saved.run)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sedd.errors import CheckpointError
 from sedd.runs.state import TrainState
 from sedd.training.checkpointing import load_checkpoint
+from sedd.training.optimizer_state import OptimizerSnapshot
 from sedd.training.setup import make_network
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Beginning:
 
     weights: Mapping[str, Tensor] | None
     """Of a user's network, on the CPU; None for the built-in network, whose weights follow from the seed."""
+    optimizer: OptimizerSnapshot | None = None
+    """Of a user's optimizer; None for AdamW, which has no state at the beginning."""
 
     @staticmethod
     def of(network: nn.Module, *, reproducible: bool) -> Beginning:
@@ -49,7 +52,10 @@ class Beginning:
         trainer.parallel.load_state_dict(trainer.network, weights)
         trainer.parallel.load_state_dict(trainer.ema.network, weights)
         trainer.ema.updates = 0
-        trainer.optimizer.state.clear()
+        if self.optimizer is None:
+            trainer.optimizer.state.clear()
+        else:
+            self.optimizer.restore(trainer.optimizer, trainer.network)
         trainer.state = TrainState()
         trainer.train_step.torn = False
 

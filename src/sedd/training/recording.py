@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sedd.config.config import Config
@@ -16,7 +17,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.graphs import make_graph
 from sedd.errors import CheckpointError
 from sedd.runs.directory import RunDirectory
-from sedd.runs.history import RecordError
+from sedd.runs.history import History, RecordError
 from sedd.runs.metrics import BoundRecord, ChangedRecord, DataRecord, EvaluatedRecord, SkippedRecord, TrainRecord
 from sedd.runs.step_report import StepReport
 from sedd.training.checkpointing import begin_options
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
 class NullRecorder:
     """The recorder of all processes but the first: it discards every record."""
 
+    history: History | None = None
+
     def write(self, record: Mapping[str, Any]) -> list[Alarm]:
         """Discard the record; there are no alarms."""
         return []
+
+    def samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Discard the samples."""
 
     def verdict(self) -> Verdict | None:
         """None: nothing was monitored."""
@@ -81,8 +87,18 @@ class Recorder:
         alarms = self.monitor.observe(record)
         for alarm in alarms:
             self._run.append(alarm.to_dict())
+            self._trackers.log(alarm.to_dict())
             self._say(f"{alarm.severity}: {alarm}")
         return alarms
+
+    def samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Track samples, which are in `file`."""
+        self._trackers.log_samples(step, samples, file)
+
+    @property
+    def history(self) -> History:
+        """The records so far."""
+        return self.monitor.history
 
     def verdict(self) -> Verdict:
         """The verdict of the monitor so far."""

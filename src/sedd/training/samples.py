@@ -5,7 +5,7 @@ Sampling has random generators of its own, so samples do not change the training
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +62,8 @@ def write_step(trainer: Trainer, count: int, *, report: Report = no_progress) ->
 
 
 @contextmanager
-def _silently(what: str) -> Iterator[Report]:
+def silently(what: str) -> Iterator[Report]:
+    """Show nothing around what takes long."""
     yield no_progress
 
 
@@ -73,15 +74,17 @@ class SamplesAtSteps:
         trainer: its EMA weights are used.
         say: prints a line of text.
         doing: opened, with what is done, around what takes long.
+        track: receives the step, the samples and their file.
     """
 
     def __init__(
         self,
         trainer: Trainer,
         say: Callable[[str], None],
-        doing: Callable[[str], AbstractContextManager[Report]] = _silently,
+        doing: Callable[[str], AbstractContextManager[Report]] = silently,
+        track: Callable[[int, Sequence[str], Path], None] = lambda step, samples, file: None,
     ) -> None:
-        self._trainer, self._say, self._doing = trainer, say, doing
+        self._trainer, self._say, self._doing, self._track = trainer, say, doing, track
         self._explained = False
 
     def __call__(self, report: StepReport) -> list[dict[str, Any]]:
@@ -100,6 +103,7 @@ class SamplesAtSteps:
             path, sequences = write_step(self._trainer, options.count, report=lambda done: show(done / options.count))
         if not self._trainer.world.is_main:
             return []
+        self._track(report.step, sequences, path)
         try:
             # The other ranks wait for this one, so that only a single process can be cut short.
             alone = interruptible() if self._trainer.world.size == 1 else nullcontext()

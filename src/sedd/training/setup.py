@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
+import torch
 from torch import nn
-from torch.types import Device
 
 from sedd.config.config import Config
 from sedd.data import Batches, Dataset, Sequences, open_data
@@ -17,6 +19,7 @@ from sedd.model.transformer import Transformer
 from sedd.plugins.checked import check_output
 from sedd.plugins.contracts import Backend
 from sedd.randomness import seed_for
+from sedd.training.network_check import check_network
 from sedd.training.optimizer import freeze
 
 
@@ -44,27 +47,37 @@ def make_batches(config: Config, sequences: Sequences) -> Batches:
 
 
 def make_network(
-    config: Config, process: Process, model: nn.Module | None, backend: Backend, device: Device
+    config: Config, process: Process, model: nn.Module | None, backend: Backend, device: torch.device
 ) -> nn.Module:
     """The network to train, on its device: that of the `model` section, or the user's own `model`.
 
     With `model.lora` it is adapted, and `optim.groups` may freeze parameters of it.
 
+    A model that is frozen as a whole, such as `Pretrained.network`, is copied, and the copy is trained.
+
     Raises:
-        ConfigError: if it has no parameters to train, its options do not fit, or a pattern fits none of its parameters.
+        ConfigError: if it has no parameters to train, or does not fit the configuration, or a pattern fits none of its
+            parameters.
         PluginError: if the part that makes it is broken.
     """
+    given = model
     if model is None:
         seed_generators(backend, seed_for(config.seed, "weights"))
         model = process.network(config.model)
         if not isinstance(model, Transformer):
             check_output(config.model, model, process.graph.states, process.outputs)
+    if next(model.parameters(), None) is None:
+        raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        model = copy.deepcopy(model).requires_grad_(True)
     if config.model.lora is not None:
         adapt(model, config.model.lora, seed=seed_for(config.seed, "lora"))
     freeze(model, config)
-    model = model.to(device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"the model {type(model).__name__} has no parameters to train")
+        raise ConfigError("optim.groups freezes all parameters; leave some to train", keys=["optim.groups"])
+    model = model.to(device)
+    if given is not None:
+        check_network(model, config, process, backend, device)
     return model
 
 

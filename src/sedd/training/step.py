@@ -29,6 +29,7 @@ from sedd.training.compiling import with_eager_fallback
 from sedd.training.ema import EmaNetwork
 from sedd.training.loading import StepInputs
 from sedd.training.optimizer import LR_FACTOR
+from sedd.training.own_parts import PEAK, OwnParts
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class TrainStep:
         device: where the network is.
         world: the ranks.
         compiled: whether the network is compiled; becomes False if torch fails to compile it.
+        own: the optimizer and the schedule that a user gave.
     """
 
     config: Config
@@ -78,6 +80,7 @@ class TrainStep:
     device: torch.device
     world: World
     compiled: bool
+    own: OwnParts = field(default_factory=OwnParts)
     torn: bool = field(default=False, init=False)
     """Whether weights, moments and average may be of different steps; set while they change."""
     _begun: bool = field(default=False, init=False)
@@ -105,9 +108,11 @@ class TrainStep:
         if settings.difficulty != inputs.difficulty:
             given = f"difficulty({state.step}) returned {inputs.difficulty!r} and then {settings.difficulty!r}"
             raise broken(self.config.curriculum, "curriculum", f"{given}, expected the same number at each call")
-        lr = state.lr_scale * settings.lr
+        own_lr = self.own.learning_rate(self.config, state.step)
+        lr = state.lr_scale * (settings.lr if own_lr is None else own_lr)
+        peak = self.config.optim.lr
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get(LR_FACTOR, 1.0)
+            group["lr"] = lr * (group.get(PEAK, peak) / peak) * group.get(LR_FACTOR, 1.0)
         own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
         norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
         # The one place where the host waits for the device: a skipped step holds back every clock.

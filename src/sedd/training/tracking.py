@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from sedd.config.config import Config
 from sedd.distributed.signals import Interrupted, interruptible
 from sedd.errors import SeddError, SeddWarning
 from sedd.plugins.contracts import Tracker
@@ -22,11 +23,13 @@ RETRY_SECONDS = 30.0
 """Time between two attempts, from the second failure in a row on: each may wait for a service that does not answer."""
 FAILURES = (Exception, SystemExit)
 """What a tracker raises must not end days of training, whatever it is."""
+_EVERY = ("kind", "step")
+"""Keys of every record."""
 logger = logging.getLogger(__name__)
 
 
 class TrackerSession:
-    """One tracker: opened, again if need be, given the numbers of records, and closed."""
+    """One tracker: opened, again if need be, given what is recorded, and closed."""
 
     def __init__(self, tracker: Tracker, run: Path, config: Mapping[str, Any]) -> None:
         self.tracker, self._run, self._config = tracker, run, config
@@ -57,6 +60,21 @@ class TrackerSession:
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """Pass the numbers of a record, unless the tracker has just failed."""
+        self._send("log", step, dict(numbers))
+
+    def log_alarm(self, step: int, alarm: Mapping[str, Any]) -> None:
+        """Pass an alarm, unless the tracker has just failed."""
+        self._send("log_alarm", step, dict(alarm))
+
+    def log_samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Pass samples, unless the tracker has just failed."""
+        self._send("log_samples", step, list(samples), file)
+
+    def log_file(self, file: Path) -> None:
+        """Pass a file, unless the tracker has just failed."""
+        self._send("log_file", file)
+
+    def _send(self, method: str, *arguments: Any) -> None:
         if self._late or time.monotonic() < self._retry_at:
             return
         try:
@@ -65,15 +83,15 @@ class TrackerSession:
             if not self._is_open:
                 return
             with interruptible(GRACE_SECONDS):
-                self.tracker.log(self._session, step, dict(numbers))
+                getattr(self.tracker, method)(self._session, *arguments)
         except Interrupted:
             self._late = True
             return
         except FAILURES as error:
-            self._failed("log", error)
+            self._failed(method, error)
             return
         if self._failures:
-            logger.info("tracker %r works again, at step %s", self.tracker.part_name(), f"{step:,}")
+            logger.info("tracker %r works again", self.tracker.part_name())
         self._failures = 0
 
     def close(self) -> None:
@@ -99,7 +117,7 @@ class TrackerSession:
     def _warn(self, action: str, error: BaseException) -> None:
         after = "" if action == "close" else "; it is tried again, and metrics.jsonl has every number meanwhile"
         warnings.warn(
-            f"tracker {self.tracker.part_name()!r} failed to {action} ({type(error).__name__}: {error}){after}",
+            f"tracker {self.tracker.part_name()!r} failed in {action} ({type(error).__name__}: {error}){after}",
             SeddWarning,
             stacklevel=4,
         )
@@ -124,14 +142,42 @@ class TrackerSessions:
         self._close()
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Pass the numbers of a record to every tracker."""
+        """Pass a record to every tracker: an alarm, or the numbers of any other kind."""
+        if record.get("kind") == "alarm":
+            for session in self._sessions:
+                session.log_alarm(record["step"], {key: value for key, value in record.items() if key not in _EVERY})
+            return
         numbers = {key: value for key, value in record.items() if isinstance(value, int | float) and key != "step"}
         for session in self._sessions:
             session.log(record["step"], numbers)
 
+    def log_samples(self, step: int, samples: Sequence[str], file: Path) -> None:
+        """Pass samples to every tracker."""
+        for session in self._sessions:
+            session.log_samples(step, samples, file)
+
+    def log_file(self, file: Path) -> None:
+        """Pass a file to every tracker."""
+        for session in self._sessions:
+            session.log_file(file)
+
     def _close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+def send_file(run: Path, file: Path, config: Config) -> list[str]:
+    """Pass a file to the trackers of a run that take files; returns their names.
+
+    Args:
+        run: the run directory.
+        file: such as its report.
+        config: of the run.
+    """
+    takers = [tracker for tracker in config.trackers if type(tracker).log_file is not Tracker.log_file]
+    with TrackerSessions(takers, run, config.to_dict()) as sessions:
+        sessions.log_file(file)
+    return [tracker.part_name() for tracker in takers]
 
 
 def _distinct(trackers: Sequence[Tracker]) -> list[Tracker]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sedd.config.config import Config
@@ -19,7 +21,7 @@ from sedd.diagnosis.verdict import Verdict
 from sedd.diffusion.process import Process
 from sedd.distributed.group import join
 from sedd.distributed.parallel import parallelize, sync_module_states
-from sedd.distributed.signals import SAVING, Interrupted, StopRequest, interruptible
+from sedd.errors import TrainingError
 from sedd.evaluation.bound import Bound
 from sedd.plugins.contracts import Curriculum
 from sedd.pretrained import Pretrained
@@ -34,28 +36,23 @@ from sedd.training.checkpointing import (
     load_checkpoint,
     newest_checkpoint,
     restore_newest,
-    saves_at,
     write_checkpoint,
 )
 from sedd.training.collectives import check_ranks_agree, generate_texts
 from sedd.training.compiling import compile_network
 from sedd.training.consistency import Beginning, settle
-from sedd.training.deferral import signals_deferred
 from sedd.training.ema import EmaNetwork
-from sedd.training.evaluating import Evaluator, showing_evaluations
-from sedd.training.failsafe import explained_failure, saved_on_failure
+from sedd.training.evaluating import Evaluator
+from sedd.training.fitting import OnStep, fit
 from sedd.training.initialising import initialise
+from sedd.training.live_run import LiveRun, own_loop
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
-from sedd.training.optimizer import make_optimizer
-from sedd.training.pending import pending_steps
-from sedd.training.progress import Display
-from sedd.training.recording import ends_window, pending_records, recording
-from sedd.training.recovery import recover
-from sedd.training.samples import SamplesAtSteps
+from sedd.training.optimizer_state import OptimizerSnapshot
+from sedd.training.own_parts import LrFactor, OptimizerGiven, OwnParts
+from sedd.training.pending import one_step, unrecorded_steps
 from sedd.training.setup import make_batches, make_network, may_skip_parameters, open_dataset
-from sedd.training.step import TrainStep, advanced
-from sedd.training.stopping import exit_if_stopped, save_if_stopped
+from sedd.training.step import TrainStep
 
 
 class Trainer:
@@ -67,6 +64,11 @@ class Trainer:
             (batch, length, outputs) logits (`model.head: normalised`) or log-scores (`model.head: score`).
         data: your own data in place of `config.data`: a `Dataset`, or a sequence of strings or integer arrays.
         curriculum: a curriculum object in place of `config.curriculum`, registered as a plugin or not.
+        optimizer: your own optimizer in place of AdamW: a `torch.optim.Optimizer` of the parameters of `model`, or a
+            function that makes one of the list of trained parameters. Each parameter group keeps its own peak learning
+            rate; schedule and warm-up scale it.
+        lr_schedule: your own learning-rate schedule in place of `config.lr_schedule` and the warm-up: a function of the
+            optimizer step (0 is the first) alone that returns a factor on the peak learning rate.
         run: directory of the run; by default one named after the time, in `runs/`. Nothing is written before `fit`.
         resume: continue the run in `run` if there is one.
         allow: with `resume`, keys of the configuration that may differ from those of the run: `["optim.lr"]`. What
@@ -90,6 +92,8 @@ class Trainer:
         model: nn.Module | None = None,
         data: Dataset | UserData | None = None,
         curriculum: Curriculum | None = None,
+        optimizer: OptimizerGiven | None = None,
+        lr_schedule: LrFactor | None = None,
         run: str | Path | None = None,
         resume: bool = False,
         allow: Sequence[str] = (),
@@ -103,8 +107,9 @@ class Trainer:
         self.run = self.world.broadcast_object(
             lambda: RunDirectory.fresh() if run is None else RunDirectory(Path(run), allow=allow)
         )
+        own = OwnParts(optimizer, lr_schedule)
+        config = own.expected(config, self.run)
         self.run.check(config, resume=resume)
-        self.changes = self.run.changes(config)
         found = newest_checkpoint(self.run, self.world) if resume else None
         began = self.world.broadcast_object(lambda: Numerics.of_state(found[1].state) if found else None)
         self.backend = keep_precision(self.backend, began, wanted=config.device.precision)
@@ -119,9 +124,7 @@ class Trainer:
             () if began else initialise(self.network, config, self.data.alphabet, own_network=model is not None)
         )
         sync_module_states(self.world, self.network)
-        self.beginning: Beginning | None = Beginning.of(
-            self.network, reproducible=model is None and not config.training.init_from
-        )
+        beginning = Beginning.of(self.network, reproducible=model is None and not config.training.init_from)
         self.ema = EmaNetwork(self.network, config.ema)
         self.parallel = parallelize(
             self.world, config, self.network, self.ema.network, find_unused_parameters=may_skip_parameters(self.network)
@@ -130,7 +133,12 @@ class Trainer:
             config, self.data, self.process,
             backend=self.backend, device=self.device, world=self.world, parallel=self.parallel,
         )  # fmt: skip
-        self.optimizer = make_optimizer(self.network, config)
+        made, self.config = own.make(self.network, config, sharded=self.parallel.sharded)
+        if self.config is not config:  # it describes the user's optimizer
+            self.run.check(config := self.config, resume=resume)
+            beginning = replace(beginning, optimizer=OptimizerSnapshot.of(made, self.network))
+        self.beginning: Beginning | None = beginning
+        self.changes = self.run.changes(config)
         self.batches = make_batches(config, self.data.train)
         residues = self.batches.batch_sequences * self.lengths.mean / self.world.size
         compiles = compile_network(
@@ -138,8 +146,8 @@ class Trainer:
             began=began.compiled if began else None,
         )  # fmt: skip
         self.train_step = TrainStep(
-            config, self.process, self.network, self.ema, self.parallel, self.optimizer, self.backend, self.device,
-            self.world, compiled=compiles,
+            config, self.process, self.network, self.ema, self.parallel, made, self.backend, self.device, self.world,
+            compiled=compiles, own=own,
         )  # fmt: skip
         self.loader = Loader(
             config, self.data, self.batches, self.process.graph,
@@ -149,6 +157,8 @@ class Trainer:
         self.saved: Saved | None = None  # the checkpoint that was written or loaded last
         self.verdict: Verdict | None = None
         """The verdict of the monitor, after `fit`."""
+        self.live: LiveRun | None = None
+        """What records the run, within `fit`."""
         check_ranks_agree(self.world, config, self.data.fingerprint, sequences=self.batches.batch_sequences)
         self._owns_run = self.world.broadcast_object(lambda: found is not None)
         if self._owns_run:
@@ -156,7 +166,7 @@ class Trainer:
 
     # Training ------------------------------------------------------------------------------------------------------
 
-    def fit(self, *, until: int | None = None, progress: bool = True) -> Bound:
+    def fit(self, *, until: int | None = None, progress: bool = True, on_step: OnStep | None = None) -> Bound:
         """Train with metrics, checkpoints, trackers and a progress display; returns the last held-out bound.
 
         Whatever ends it (Ctrl-C, SIGTERM, an error of any kind) saves the last consistent state first and says where.
@@ -166,56 +176,24 @@ class Trainer:
             until: the optimizer step to stop at, with a checkpoint; another `fit` goes on from it. By default the last
                 step, `training.n_iters`.
             progress: show progress.
+            on_step: called with the report of each step after it is recorded, skipped ones included, on all ranks of a
+                group. If it returns "stop" on any rank, the run ends with this step as if it were the last one; another
+                `fit` goes on from it. An error in it saves the run and is raised.
 
         Raises:
+            ConfigError: if `on_step` returns anything but None and "stop".
             TrainingError: if too many steps in a row are not finite, or the run diverges and `monitoring.on_divergence`
                 is `stop`.
             OutOfMemoryError: if the memory of the device or the machine does not suffice; a `MemoryError` too.
             DiskError: if a file of the run cannot be written, such as on a full disk; an `OSError` too.
             CheckpointError: if the run directory is another run's, or another process is training in it.
         """
-        config = self.config
-        self.claim_run()
-        settle(self)
-        bound: Bound | None = None
-        with ExitStack() as stack:
-            stop = stack.enter_context(StopRequest(SAVING if self.world.is_main else None))
-            shown = progress and self.world.is_main
-            display = stack.enter_context(
-                Display(config.training, step=self.state.step, compiled=self.compiled, enabled=shown)
-            )
-            stack.enter_context(showing_evaluations(self, display.doing))
-            with explained_failure(self):
-                recorder = stack.enter_context(recording(self, display.say, resume=self.resume or self._owns_run))
-            self._owns_run = True  # so that a second `fit` goes on where the first one stopped
-            stack.enter_context(saved_on_failure(self, display.say))
-            samples = SamplesAtSteps(self, display.say, display.doing)
-            if config.monitoring.on_divergence == "rollback" and self.state.step == 0:
-                self.save()  # so that there is always a checkpoint to go back to
-            with suppress(Interrupted):  # what a signal cuts short is pending, and repeated when the run goes on
-                for report in pending_steps(self, until):
-                    bound = report.bound or bound
-                    records = (*pending_records(self, report), *samples(report))
-                    alarms = [alarm for record in records for alarm in recorder.write(record)]
-                    self.state = self.state.recorded(ends_window=ends_window(self, report))
-                    display.update(report)
-                    # All ranks act on the alarms of the first rank and on a signal to any rank.
-                    signal, alarmed = self.world.all_reduce_max(stop.number or 0, len(alarms))
-                    if saves_at(self, report, until):
-                        self.save()
-                    for alarm in self.world.all_gather_object(alarms)[0] if alarmed else ():
-                        if rollback := recover(self, alarm):
-                            recorder.write(rollback.to_dict())
-                            break
-                    if signal:
-                        break
-            save_if_stopped(self, stop, display.say)
-            self.verdict = self.world.broadcast_object(recorder.verdict)
-        exit_if_stopped(self, stop)
-        return bound or self.evaluate()
+        return fit(self, until=until, progress=progress, on_step=on_step)
 
     def steps(self, *, until: int | None = None) -> Iterator[StepReport]:
-        """The training loop: one report per optimizer step, skipped ones included. Writes no file.
+        """The training loop: one report per optimizer step, skipped ones included.
+
+        Writes no file, except within `recording`.
 
         Args:
             until: the optimizer step to stop at; by default the last step, `training.n_iters`.
@@ -223,9 +201,36 @@ class Trainer:
         Raises:
             TrainingError: if `training.max_skipped` steps in a row are not finite.
         """
-        for report in pending_steps(self, until):
-            self.state = self.state.recorded()
-            yield report
+        return unrecorded_steps(self, until) if self.live is None else self.live.steps(until)
+
+    def _step(self) -> StepReport:
+        return one_step(self)
+
+    def recording(self) -> AbstractContextManager[None]:
+        """A context in which `steps` does what `fit` does: it records each step before it yields the report, writes
+        checkpoints, and acts on alarms and early stopping. Whatever ends the context saves the run.
+
+        Raises:
+            CheckpointError, DiskError, OutOfMemoryError, TrainingError: as `fit` does.
+
+        Examples:
+            >>> with trainer.recording():  # doctest: +SKIP
+            ...     for report in trainer.steps():
+            ...         trainer.log({"loss_squared": report.loss**2})
+        """
+        return own_loop(self, logging.getLogger("sedd").info)
+
+    def log(self, numbers: Mapping[str, float]) -> None:
+        """Record numbers of your own at the current step, in the metrics file and in the trackers; within `fit` (in
+        `on_step`) and `recording`. In a group of processes the numbers of the first one count.
+
+        Raises:
+            ConfigError: if they are not numbers by name.
+            TrainingError: if nothing is recorded now.
+        """
+        if self.live is None:
+            raise TrainingError("log: nothing is recorded now; call it in on_step of fit, or within recording()")
+        self.live.log(numbers)
 
     def evaluate(self) -> Bound:
         """The held-out bound of the EMA weights: always the same sequences and noise, and no curriculum.
@@ -288,20 +293,12 @@ class Trainer:
         self._owns_run |= restored
         return restored
 
-    # One step and its records --------------------------------------------------------------------------------------
+    # What it consists of -------------------------------------------------------------------------------------------
 
-    def _step(self) -> StepReport:
-        began = time.perf_counter()
-        # A signal cuts it short, but not in a group: the other ranks would wait in a collective.
-        with interruptible() if self.world.size == 1 else nullcontext():
-            inputs = self.loader(self.state.step, self.state.cursor)
-            gradient = self.train_step.gradient(inputs, self.state)
-        with signals_deferred():
-            report = self.train_step.update(gradient, inputs, self.state, began=began)
-            max_skipped = self.config.training.max_skipped
-            self.state = advanced(self.state, report, inputs.next_cursor, max_skipped=max_skipped)
-            self.train_step.torn = False
-        return report
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer; to use one of your own, pass it to the `Trainer`."""
+        return self.train_step.optimizer
 
     @property
     def compiled(self) -> bool:
