@@ -59,6 +59,33 @@ def test_a_word_that_is_no_id_is_named_with_its_line(tmp_path, content) -> None:
         assert (caught.value.file, caught.value.line) == (tmp_path / "bad.txt", 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ids.csv", "name,tokens\na,1 2 3\nb,4 5\n"),
+        ("ids.jsonl", '{"name": "a", "tokens": [1, 2, 3]}\n{"name": "b", "tokens": "4 5"}\n'),
+        ("ids.txt", "tokens\n1 2 3\n4 5\n"),
+    ],
+)
+def test_ids_are_a_column_of_a_table(tmp_path, name, content) -> None:
+    (tmp_path / name).write_text(content)
+    store = open_whole(Data(alphabet="ids", column="tokens"), str(tmp_path / name), ids_alphabet(10))
+    assert [store[i].tolist() for i in range(len(store))] == [[1, 2, 3], [4, 5]]
+    data = Data(alphabet="ids", column="tokens", train=str(tmp_path / name), holdout=0.4)
+    assert open_data(data, seed=0).alphabet == ids_alphabet(6)
+
+
+def test_ids_are_a_column_of_lists_of_a_parquet_table(tmp_path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    parquet.write_table(arrow.table({"input_ids": [[1, 2, 3], [4, 5]]}), tmp_path / "ids.parquet")
+    data = Data(alphabet="ids", train=str(tmp_path / "ids.parquet"), holdout=0.4)
+    with pytest.raises(DataError, match=r"data\.column"):
+        open_data(data, seed=0)
+    store = open_whole(data.model_copy(update={"column": "input_ids"}), data.train, ids_alphabet(10))
+    assert [store[i].tolist() for i in range(len(store))] == [[1, 2, 3], [4, 5]]
+
+
 def test_templates_have_marks_between_ids(tmp_path) -> None:
     assert parse_template("12 _ <mask> 7", LARGE, "t").tolist() == [12, 50_257, 50_257, 7]
     assert parse_sequence("12 7", LARGE, "t").tolist() == [12, 7]

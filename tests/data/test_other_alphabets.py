@@ -164,7 +164,8 @@ def test_the_longest_symbol_that_fits_is_read() -> None:
     [{}, {"letters": "A"}, {"letters": "AAC"}, {"letters": "A C"}, {"letters": "Aé"}, {"letters": "A>"},
      {"letters": "AC", "symbols": ["A", "C"]}, {"letters": "AC", "separator": " "}, {"symbols": ["A", "A"]},
      {"symbols": ["A", ""]}, {"symbols": ["a,b", "c"], "separator": ","}, {"symbols": ["a b", "c"], "separator": " "},
-     {"symbols": ["a", "b"], "separator": "\t"}, "proteins", 3, None, {"letters": 12}, {"letter": "AC"},
+     {"symbols": ["a", "b"], "separator": "\t"}, {"symbols": ["a", "b" * 101]},
+     "proteins", 3, None, {"letters": 12}, {"letter": "AC"},
      {"symbols": [False, "A"]}],
 )  # fmt: skip
 def test_what_is_no_alphabet_is_refused_with_its_key(wrong) -> None:
@@ -353,6 +354,12 @@ def test_a_plugin_with_symbols_that_cannot_be_read_is_named(installed, monkeypat
     monkeypatch.setattr(Peano, "names", names)
     with pytest.raises(PluginError, match=r"Peano of peano 1\.0"):
         fixed_alphabet("peano")
+
+
+def test_a_plugin_whose_substitutions_fail_is_named(installed, monkeypatch) -> None:
+    monkeypatch.setattr(Peano, "substitutions", lambda self: 1 / 0)
+    with pytest.raises(PluginError, match=r"Peano of peano 1\.0.*ZeroDivisionError"):
+        residue_policy("peano", Residues())
 
 
 def test_an_alphabet_whose_plugin_is_gone_is_named() -> None:

@@ -78,6 +78,10 @@ def test_a_model_writes_text_resumes_a_file_evaluates_text_fills_in_and_is_expor
     assert out.read_bytes().decode() == complete
     (tmp_path / "text.txt").write_text("the cat\n\na dog ran\n")
     found = json.loads(sedd_("evaluate", run, tmp_path / "text.txt", "--device", "cpu", "--json", "--no-controls"))
+    (tmp_path / "text.csv").write_text('id,text\na,"the cat"\nb,a dog ran\n')
+    table = ("evaluate", run, tmp_path / "text.csv", "--column", "text", "--per-sequence", tmp_path / "bounds.csv")
+    assert json.loads(sedd_(*table, "--device", "cpu", "--json", "--no-controls"))["residues"] == found["residues"]
+    assert [line.split(",")[0] for line in (tmp_path / "bounds.csv").read_text().splitlines()] == ["id", "a", "b"]
     model = sedd.load(run, device="cpu")
     residues = model.alphabet.length("the cat") + model.alphabet.length("a dog ran")
     assert (found["sequences"], found["residues"]) == (2, residues)

@@ -56,6 +56,10 @@ FOREIGN: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "averages of half precision": (lambda saved: changed(saved, "ema", half), "float16"),
     "weights of another name": (lambda saved: changed(saved, "model", lambda tensors: {"w": torch.ones(1)}), "w"),
     "no average": (lambda saved: changed(saved, "ema", lambda tensors: {}), "only in one of the two"),
+    "another alphabet": (
+        lambda saved: state(saved, data=saved.state["data"] | {"alphabet": {"name": "hp", "symbols": ["H", "P"]}}),
+        "'hp' of 2 symbols",
+    ),
     "another step": (lambda saved: train_state(saved, step=3), "step 3"),
     "a step that is no number": (lambda saved: train_state(saved, step="4"), "'4'"),
     "no state": (lambda saved: state(saved, train=None), "TypeError"),

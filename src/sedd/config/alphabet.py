@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sedd.config.section import Section
 from sedd.plugins.registry import registry
@@ -61,7 +61,7 @@ class _Chosen:
             return value
         names = list(registry().of(SECTION))
         if not isinstance(value, str) or value not in names:
-            raise ValueError(f"{value!r} is no alphabet; {_advice(value, names)}")
+            raise PydanticCustomError("no_alphabet", "expected {advice}", {"advice": _advice(value, names)})
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -74,8 +74,8 @@ class _Chosen:
 
 def _advice(value: object, names: list[str]) -> str:
     close = difflib.get_close_matches(str(value), names, n=1)
-    advice = f"did you mean {close[0]!r}? Else " if close else ""
-    advice += f"installed are {', '.join(names)}; your own symbols are {{letters: ACGT-}} or {{symbols: [AAA, AAC]}}"
+    advice = f"one of {', '.join(names)}, or your own symbols, as {{letters: ACGT-}} or {{symbols: [AAA, AAC]}}"
+    advice += f"; did you mean {close[0]!r}?" if close else ""
     if problems := registry().problems:
         advice += f". Plugins that cannot be used: {'; '.join(map(str, problems))}"
     return advice

@@ -37,8 +37,16 @@ def residue_policy(chosen: str | OwnSymbols, residues: Residues) -> Residues:
     """The policy `residues`, whose default substitutions are those of the vocabulary: of proteins alone U as C."""
     if residues.substitute != Residues().substitute:
         return residues
-    own = {} if isinstance(chosen, OwnSymbols) else dict(_vocabulary(chosen).substitutions())
+    own = {} if isinstance(chosen, OwnSymbols) else _substitutions(_vocabulary(chosen))
     return residues.model_copy(update={"substitute": own})
+
+
+def _substitutions(vocabulary: Vocabulary) -> dict[str, str]:
+    try:
+        return {str(old): str(new) for old, new in vocabulary.substitutions().items()}
+    except Exception as error:  # a plugin may fail in any way
+        named = _named(type(vocabulary))
+        raise PluginError(f"{named}: substitutions() failed ({type(error).__name__}: {error})") from error
 
 
 def _vocabulary(name: str) -> Vocabulary:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 MOST_SYMBOLS = 65_534
 """Symbols of an alphabet: with MASK their ids fit 16 bits."""
+LONGEST_SYMBOL = 100
+"""Characters."""
 
 
 def is_special(symbol: str) -> bool:
@@ -26,8 +28,12 @@ def unreadable(symbols: Sequence[str], separator: str) -> str | None:
 
 
 def _unreadable(symbol: str, separator: str) -> str | None:
+    if not isinstance(symbol, str):
+        return f"{symbol!r} is no text; expected symbols such as 'A' or 'AAC'"
     if not symbol or not symbol.isprintable() or any(character.isspace() for character in symbol):
         return f"{symbol!r} cannot be a symbol; expected printable characters without white space"
+    if len(symbol) > LONGEST_SYMBOL:
+        return f"{symbol[:20]!r}... has {len(symbol):,} characters; expected at most {LONGEST_SYMBOL}"
     if separator.strip() and separator.strip() in symbol:
         return f"the symbol {symbol!r} contains the separator {separator!r}; choose another separator"
     if symbol.startswith(">") or (">" in symbol and not separator and not is_special(symbol)):

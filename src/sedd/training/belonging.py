@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -54,11 +54,21 @@ def _problem_with_state(trainer: Trainer, path: Path, saved: Checkpoint) -> str 
     if state.step != checkpoint.step_of(path):
         return f"it is of step {state.step:,}; rename it"
     if saved.state["data"] != trainer.data.fingerprint:
-        return (
-            f"it was trained on other data: {saved.state['data']['train']['sequences']:,} sequences, and now "
-            f"{len(trainer.data.train):,}; resume with the same data, or start a new run"
-        )
+        return _problem_with_data(saved.state["data"], trainer.data.fingerprint)
     return None
+
+
+def _problem_with_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between the data that a checkpoint was trained on and those of a trainer."""
+    sequences = f"{was['train']['sequences']:,} sequences, and now {now['train']['sequences']:,}"
+    before, alphabet = was.get("alphabet", now["alphabet"]), now["alphabet"]
+    if before == alphabet:
+        return f"it was trained on other data: {sequences}; resume with the same data, or start a new run"
+    return (
+        f"it was trained with the alphabet {before['name']!r} of {len(before['symbols']):,} symbols, and now it is "
+        f"{alphabet['name']!r} of {len(alphabet['symbols']):,}, or in another order; resume with the same one (and "
+        "version of its plugin), or start a new run"
+    )
 
 
 def _problem_with_tensors(trainer: Trainer, saved: Checkpoint) -> str | None:

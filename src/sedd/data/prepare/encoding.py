@@ -25,11 +25,11 @@ from sedd.data.prepare.clean import Cleaner, TextCleaner
 from sedd.data.prepare.clusters import word_hash
 from sedd.data.prepare.nucleotides import may_be_nucleotides
 from sedd.data.prepare.readers import Chunk, read_chunks
-from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.reading import SequenceFile, token_records
 from sedd.data.prepare.records import Record, parse_record
 from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import Kind, Tally
-from sedd.data.prepare.text import read_ids, read_text, read_text_lines
+from sedd.data.prepare.text import read_text
 from sedd.errors import DataError
 
 _HOLDOUT = hashlib.blake2b(digest_size=8, key=b"sedd holdout")
@@ -253,10 +253,10 @@ def encode_text(stream: ByteStream, alphabet: Alphabet, *, chunk_length: int, mi
     yield from _encoded(stream, text, alphabet, together=max(1, readers.CHUNK // chunk_length), min_length=min_length)
 
 
-def encode_ids(stream: ByteStream, alphabet: Alphabet, *, min_length: int) -> Iterator[Encoded]:
+def encode_ids(stream: ByteStream, alphabet: Alphabet, *, column: str | None, min_length: int) -> Iterator[Encoded]:
     """The sequences of a file of token ids, or of the lines of a text if the alphabet has a tokenizer. Raises DataError
     with file and line, if the file cannot be read or has something else than ids of the alphabet."""
-    records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+    records = token_records(stream, column, text=alphabet.is_text)
     yield from _encoded(stream, records, alphabet, together=MOST_RECORDS, min_length=min_length)
 
 

@@ -26,7 +26,7 @@ REMEDY = (
     "`transeq`), or give the FASTA of the proteins. If these are proteins, set data.residues.nucleotides=keep"
 )
 AMINO_ACIDS_ALONE = b"EFILPQ"
-"""Amino acids whose letters stand for no nucleotide, not even an ambiguous one."""
+"""Amino acids whose symbols stand for no nucleotide, not even an ambiguous one."""
 LEAST_ALONE = 0.1
 """Least share of these in a protein that counts as one; about a third of the residues of natural proteins are."""
 _CAPITALS = bytes(range(ord("A"), ord("Z") + 1))

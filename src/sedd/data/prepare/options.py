@@ -84,6 +84,7 @@ class PrepareOptions:
                 own["symbols"] = None if self.symbols is None else "".join(self.symbols)
             else:
                 own["symbols"] = None if self.symbols is None else len(self.symbols)
+                own |= {} if self.column is None else {"column": self.column}
             if self.tokenizer:
                 own["tokenizer"] = hashlib.sha256(self.tokenizer.encode()).hexdigest()
             more = [describe(path) for path in self.symbols_also_in]

@@ -32,7 +32,7 @@ from sedd.data.prepare.encoding import (
 from sedd.data.prepare.nucleotides import refuse_nucleotides, refuse_proteins
 from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.parallel import cores, map_in_order
-from sedd.data.prepare.reading import SequenceFile, text_warning
+from sedd.data.prepare.reading import SequenceFile, text_warning, token_records
 from sedd.data.prepare.sources import Source, find, is_pipe, regular_file
 from sedd.data.prepare.split import KEYS, SplitWriter
 from sedd.data.prepare.tally import Tally
@@ -192,7 +192,8 @@ class _Preparation:
     def _alphabet_of_data(self) -> Alphabet:
         files = (*self.source.files, *self.options.symbols_also_in)
         if self.options.alphabet == "ids":
-            return ids_alphabet(1 + max(largest_id(ByteStream(path)) for path in files))
+            records = ((token_records(ByteStream(path), self.options.column), path) for path in files)
+            return ids_alphabet(1 + max(largest_id(*each) for each in records))
         symbols: set[str] = set()
         for path in files:
             for text, _ in read_characters(ByteStream(path)):
@@ -234,7 +235,7 @@ class _Preparation:
     def _encoded_text(self, stream: ByteStream, alphabet: Alphabet) -> Iterator[Encoded]:
         options = self.options
         if options.alphabet == "ids":
-            return encode_ids(stream, alphabet, min_length=options.min_length)
+            return encode_ids(stream, alphabet, column=options.column, min_length=options.min_length)
         return encode_text(stream, alphabet, chunk_length=options.chunk_length, min_length=options.min_length)
 
     def _chunks(self, alphabet: Alphabet) -> Generator[Work]:

@@ -12,7 +12,7 @@ from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.readers import read_fasta
 from sedd.data.prepare.records import Record
 from sedd.data.prepare.tables import columns_of, read_table
-from sedd.data.prepare.text import read_words
+from sedd.data.prepare.text import read_ids, read_text_lines, read_words
 from sedd.errors import DataError
 
 _READERS: dict[str, Callable[[ByteStream], Iterator[Record]]] = {
@@ -87,8 +87,24 @@ class SequenceFile:
     def records(self, stream: ByteStream) -> Iterator[Record]:
         """The records of the file, as `stream` reads it. Raises DataError with file and line, if it is damaged."""
         if self.format in formats.TABLES:
-            return read_table(stream, self.format, self.column, words=self.words)
+            return read_table(stream, self.format, self.column, " " if self.words else "")
         return _READERS[self.format](stream)
+
+
+def token_records(stream: ByteStream, column: str | None, *, text: bool = False) -> Iterator[Record]:
+    """The sequences of a file of token ids, as text with a space between ids; with `text` the texts of a tokenizer.
+
+    Without `column`, a sequence is a line, of ids also what follows a FASTA header. Raises DataError with file and
+    line, if the file cannot be read, or a table whose column has to be named.
+    """
+    found = formats.recognized(ByteStream(stream.path).head(formats.HEAD))
+    if column is not None:
+        kind = found if found in formats.TABLES else "csv"  # of one column
+        table = read_table(stream, kind, column, None if text else " ")
+        return (record._replace(sequence=bytes(record.sequence).decode()) for record in table)  # type: ignore[arg-type]
+    if found in ("parquet", "jsonl"):
+        raise _column_needed(stream.path, found)
+    return read_text_lines(stream) if text else read_ids(stream)
 
 
 _CERTAIN = ("parquet", "tar", "lfs", "html", "xml")

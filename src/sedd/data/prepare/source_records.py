@@ -10,11 +10,11 @@ from sedd.data.alphabet import Alphabet
 from sedd.data.chosen import found_in_data, residue_policy
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clean import TextCleaner
-from sedd.data.prepare.reading import SequenceFile
+from sedd.data.prepare.reading import SequenceFile, token_records
 from sedd.data.prepare.sources import Source
 from sedd.data.prepare.symbols import cleaner_for
 from sedd.data.prepare.tally import DROPS
-from sedd.data.prepare.text import read_ids, read_text, read_text_lines
+from sedd.data.prepare.text import read_text
 
 
 class SourceRecord(NamedTuple):
@@ -53,7 +53,7 @@ def source_records(source: Source, data: Data, alphabet: Alphabet) -> Iterator[S
 def _pieces_of_text(stream: ByteStream, data: Data, alphabet: Alphabet) -> Iterator[SourceRecord]:
     text = TextCleaner(min_length=data.min_length, source=stream.path.name, length_of=alphabet.length)
     if data.alphabet == "ids":
-        records = read_text_lines(stream) if alphabet.is_text else read_ids(stream)
+        records = token_records(stream, data.column, text=alphabet.is_text)
     else:
         records = read_text(stream, chunk_length=data.chunk_length)
     for record in records:

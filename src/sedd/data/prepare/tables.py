@@ -28,15 +28,15 @@ ROWS = 4_096
 """Rows of a Parquet table that are read at once."""
 
 
-def read_table(stream: ByteStream, kind: str, column: str | None, *, words: bool = False) -> Iterator[Record]:
-    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`; with `words` with the white
-    space between their symbols, else without any.
+def read_table(stream: ByteStream, kind: str, column: str | None, between: str | None = "") -> Iterator[Record]:
+    """The sequences in one column of a table, whose `kind` is a key of `formats.TABLES`. White space in a sequence, and
+    what separates the items of a list, becomes `between`; for None a sequence stays as it is.
 
     The name of a sequence is what the first of `ID_COLUMNS` has, else `row_` and its line. Raises DataError with
     file and line, if there is no such column (with those that there are), or the table cannot be read.
     """
     read = {"parquet": _parquet, "jsonl": _json_lines}.get(kind, _delimited)
-    return read(stream, column, " " if words else "")
+    return read(stream, column, between)
 
 
 def columns_of(path: Path, kind: str) -> tuple[list[str], str | None]:
@@ -84,16 +84,21 @@ class _Columns(NamedTuple):
             at, next((lower.index(n) for n in ID_COLUMNS if n in lower and lower.index(n) != at), None), True
         )
 
-    def record(self, cells: Sequence[Any], line: int, between: str) -> Record:
+    def record(self, cells: Sequence[Any], line: int, between: str | None) -> Record:
         """The sequence of a row, empty where the row is too short; `between` replaces white space in it."""
-        sequence, name = (
-            "" if at is None or at >= len(cells) or cells[at] is None else str(cells[at]) for at in self[:2]
-        )
-        residues = between.join(sequence.split()).encode("utf-8", "replace")
-        return Record((name.split() or [f"row_{line}"])[0], residues, line)
+        sequence, name = ("" if at is None or at >= len(cells) else _text(cells[at]) for at in self[:2])
+        sequence = sequence if between is None else between.join(sequence.split())
+        return Record((name.split() or [f"row_{line}"])[0], sequence.encode("utf-8", "replace"), line)
 
 
-def _delimited(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
+def _text(cell: Any) -> str:
+    """A cell as text: the items of a list, such as those of token ids, with a space between them."""
+    if isinstance(cell, list):
+        return " ".join(map(str, cell))
+    return "" if cell is None else str(cell)
+
+
+def _delimited(stream: ByteStream, column: str | None, between: str | None) -> Iterator[Record]:
     delimiter = table_delimiter(after_comments(ByteStream(stream.path).head(HEAD).removeprefix(BOM))) or "\t"
     rows = csv.reader((line + "\n" for _, line in text_lines(stream)), delimiter=delimiter)
     columns: _Columns | None = None
@@ -110,7 +115,7 @@ def _delimited(stream: ByteStream, column: str | None, between: str) -> Iterator
         raise DataError(f"not a row of a table: {error}", file=stream.path, line=rows.line_num) from error
 
 
-def _json_lines(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
+def _json_lines(stream: ByteStream, column: str | None, between: str | None) -> Iterator[Record]:
     for number, line in text_lines(stream):
         if not line.strip():
             continue
@@ -124,7 +129,7 @@ def _json_lines(stream: ByteStream, column: str | None, between: str) -> Iterato
         yield columns.record(list(row.values()), number, between)
 
 
-def _parquet(stream: ByteStream, column: str | None, between: str) -> Iterator[Record]:
+def _parquet(stream: ByteStream, column: str | None, between: str | None) -> Iterator[Record]:
     file = _parquet_file(stream.path)
     titles = list(file.schema_arrow.names)
     columns = _Columns.of(stream.path, titles, column, None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 
 from sedd.data.alphabet import MAX_SYMBOLS
 from sedd.data.prepare.bytestream import ByteStream
@@ -147,20 +148,20 @@ def read_words(stream: ByteStream) -> Iterator[Record]:
         yield record._replace(sequence=str(record.sequence).encode())
 
 
-def largest_id(stream: ByteStream) -> int:
-    """The largest token id in a file. Raises DataError as `read_ids`, and if something is no id or there is none."""
+def largest_id(records: Iterable[Record], path: Path) -> int:
+    """The largest token id in the records of a file. Raises DataError if something is no id or there is none."""
     largest = -1
-    for record in read_ids(stream):
+    for record in records:
         for word in str(record.sequence).split():
             if not (word.isascii() and word.isdecimal()) or len(word) > len(str(MAX_SYMBOLS)):
                 raise DataError(
                     f"{word[:40]!r} is no token id; expected numbers from 0 to {MAX_SYMBOLS - 1} separated by spaces",
-                    file=stream.path,
+                    file=path,
                     line=record.line,
                 )
             largest = max(largest, int(word))
     if largest < 0:
-        raise DataError("no token ids; expected numbers separated by spaces", file=stream.path)
+        raise DataError("no token ids; expected numbers separated by spaces", file=path)
     return largest
 
 
