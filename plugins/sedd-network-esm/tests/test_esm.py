@@ -141,6 +141,13 @@ def test_the_hidden_states_lead_to_the_logits() -> None:
     assert [tuple(state.shape) for state in (*earlier, last)] == [(1, 9, 16)] * 3
 
 
+def test_dropout_changes_training_and_nothing_else() -> None:
+    network, tokens = awake(dropout=0.5), sequences()[0][None]
+    plain = awake()(tokens, torch.ones(1))
+    assert torch.equal(network(tokens, torch.ones(1)), plain)
+    assert not torch.equal(network.train()(tokens, torch.ones(1)), plain)
+
+
 # Runs --------------------------------------------------------------------------------------------------------------
 
 

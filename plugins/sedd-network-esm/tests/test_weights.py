@@ -31,8 +31,9 @@ CONFIG = {
     "emb_layer_norm_before": False,
     "layer_norm_eps": 1e-5,
     "token_dropout": True,
+    "hidden_dropout_prob": 0.2,
 }
-PART = Esm(hidden_size=16, n_blocks=2, n_heads=2, intermediate_size=24, length=24)
+PART = Esm(hidden_size=16, n_blocks=2, n_heads=2, intermediate_size=24, length=24, dropout=0.2)
 EMBEDDINGS, QUERY = "esm.embeddings.word_embeddings.weight", "esm.encoder.layer.1.attention.self.query.weight"
 
 
@@ -126,9 +127,8 @@ def original(tmp_path: Path, **options: object) -> tuple[object, Path]:
     """A small random `EsmForMaskedLM` and its folder, as transformers writes it."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     keys = {key: value for key, value in CONFIG.items() if key != "model_type"} | options
-    drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     torch.manual_seed(1)
-    made = transformers.EsmForMaskedLM(transformers.EsmConfig(**keys, **drop)).eval()
+    made = transformers.EsmForMaskedLM(transformers.EsmConfig(**keys)).eval()
     for parameter in made.parameters():
         parameter.data.normal_(std=0.3)
     made.save_pretrained(tmp_path / "hub")

@@ -30,6 +30,8 @@ class Esm(sedd.Network):
     """Number of attention heads."""
     intermediate_size: Annotated[int, Interval(ge=1, le=262_144)] | None = None
     """Width of the MLP; by default four times `hidden_size`."""
+    dropout: Annotated[FiniteFloat, Interval(ge=0.0, lt=1.0)] = 0.0
+    """Probability that an activation is set to zero in training, after each attention and each MLP."""
     special_tokens: bool = True
     """Put `<cls>` before and `<eos>` after each sequence inside the network; needs `data.alphabet: esm`."""
     token_dropout: bool = True
@@ -59,6 +61,7 @@ class Esm(sedd.Network):
             blocks=self.n_blocks,
             heads=self.n_heads,
             inner=self.intermediate_size or 4 * self.hidden_size,
+            dropout=self.dropout,
             special_tokens=self.special_tokens,
             token_dropout=self.token_dropout,
             tied=self.tie_embeddings,

@@ -60,8 +60,9 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and MLP, each with a norm before it and a residual connection around it."""
 
-    def __init__(self, size: int, heads: int, inner: int, eps: float) -> None:
+    def __init__(self, size: int, heads: int, inner: int, dropout: float, eps: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.attention = Attention(size, heads, eps)
         self.LayerNorm = nn.LayerNorm(size, eps=eps)
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(size, inner)})
@@ -69,17 +70,18 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
         """Map x (batch, length, size) to the same shape; `keys` (batch, 1, 1, length) is False at padding."""
-        x = x + self.attention(x, turn, keys)
-        out: Tensor = x + self.output["dense"](F.gelu(self.intermediate["dense"](self.LayerNorm(x))))
+        x = x + self.dropout(self.attention(x, turn, keys))
+        inner = F.gelu(self.intermediate["dense"](self.LayerNorm(x)))
+        out: Tensor = x + self.dropout(self.output["dense"](inner))
         return out
 
 
 class Encoder(nn.Module):
     """The layers, and the norm after the last one."""
 
-    def __init__(self, size: int, heads: int, inner: int, blocks: int, eps: float) -> None:
+    def __init__(self, size: int, heads: int, inner: int, blocks: int, dropout: float, eps: float) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(size, heads, inner, eps) for _ in range(blocks))
+        self.layer = nn.ModuleList(Layer(size, heads, inner, dropout, eps) for _ in range(blocks))
         self.emb_layer_norm_after = nn.LayerNorm(size, eps=eps)
 
 
@@ -109,6 +111,7 @@ class EsmNetwork(nn.Module):
         blocks: number of layers.
         heads: number of attention heads.
         inner: width of the MLP.
+        dropout: probability that an activation is set to zero in training, after each attention and each MLP.
         special_tokens: whether to put `<cls>` and `<eos>` around each sequence.
         token_dropout: whether MASK is embedded as zero, and the other embeddings are scaled for it.
         tied: whether the last layer is the token embeddings.
@@ -124,6 +127,7 @@ class EsmNetwork(nn.Module):
         blocks: int,
         heads: int,
         inner: int,
+        dropout: float,
         special_tokens: bool,
         token_dropout: bool,
         tied: bool,
@@ -133,7 +137,9 @@ class EsmNetwork(nn.Module):
         self.outputs, self.head_dim, self.special_tokens = outputs, size // heads, special_tokens
         self.mask_id = outputs if token_dropout and states > outputs else None
         embeddings = nn.ModuleDict({"word_embeddings": nn.Embedding(states, size)})
-        self.esm = nn.ModuleDict({"embeddings": embeddings, "encoder": Encoder(size, heads, inner, blocks, eps)})
+        self.esm = nn.ModuleDict(
+            {"embeddings": embeddings, "encoder": Encoder(size, heads, inner, blocks, dropout, eps)}
+        )
         self.lm_head = LmHead(size, states, eps, tied=tied)
         self.apply(_initialise)
 

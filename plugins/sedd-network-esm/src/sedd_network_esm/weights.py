@@ -62,6 +62,7 @@ def published(config: Mapping[str, Any], read: Callable[[], Mapping[str, Tensor]
         raise sedd.CheckpointError(f"{', '.join(missing)}: missing, or no whole number")
     options: dict[str, Any] = {ours: config[theirs] for ours, theirs in keys.items()}
     options |= {"length": options["length"] - 2, "layer_norm_eps": config.get("layer_norm_eps", 1e-12)}
+    options |= {"dropout": config.get("hidden_dropout_prob", 0.0)}
     options |= {"token_dropout": config.get("token_dropout", False), "tie_embeddings": _tied(config)}
     model = Esm.model_validate(options)
     tensors = dict(read())
