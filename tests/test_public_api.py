@@ -33,6 +33,7 @@ PUBLIC = [
     "Diagnosis",
     "DistributedError",
     "Forecast",
+    "Metric",
     "Noise",
     "Part",
     "PluginError",
@@ -144,7 +145,7 @@ def _promised(cls: type) -> Iterator[tuple[str, type]]:
         if isinstance(function, staticmethod | classmethod):
             function = function.__func__
         if inspect.isfunction(function):
-            hints[name] = get_type_hints(function).get("return")
+            hints[name] = get_type_hints(function, localns=vars(sedd)).get("return")
     for name, hint in hints.items():
         if not name.startswith("_"):
             yield from ((f"{cls.__qualname__}.{name}", found) for found in _named(hint))
