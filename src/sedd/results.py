@@ -47,7 +47,9 @@ from sedd.runs.metrics import (
     SkippedRecord,
     TrainRecord,
 )
+from sedd.runs.metrics_record import MetricsRecord
 from sedd.runs.state import TrainState, Window
+from sedd.runs.stopped_record import StoppedRecord
 from sedd.sampling.generation import Choices, Generation, Request
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
@@ -56,9 +58,9 @@ __all__ = [
     "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor",
     "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "Embedder", "EvaluatedRecord",
     "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation", "Graph", "History",
-    "LengthDistribution", "Likelihood", "LossProfile", "Neighbours", "OwnSymbols", "PackedSequences", "Paired",
-    "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process", "Quality", "QualityRow",
-    "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory",
-    "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "TrainRecord",
-    "TrainState", "TrainingIndex", "VariantScore", "Window",
+    "LengthDistribution", "Likelihood", "LossProfile", "MetricsRecord", "Neighbours", "OwnSymbols",
+    "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process",
+    "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row",
+    "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord",
+    "StepSettings", "StoppedRecord", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import sedd
 from sedd.errors import SeddWarning
 from sedd.plugins.networks import Ddit
 from tests.reliability.result import Result, Tally, lost_unless, sampled, silent_unless
-from tests.reliability.runs import configuration, digest, error_of, fresh, newest_step, train
+from tests.reliability.runs import configuration, digest, error_of, fresh, newest_step, train, weights_digest
 
 
 class UserCurriculum(sedd.Curriculum):
@@ -56,6 +56,15 @@ class UserTracker(sedd.Tracker):
         pass
 
 
+class UserMetric(sedd.Metric):
+    """A metric of a user."""
+
+    type: Literal["user"] = "user"
+
+    def evaluate(self, model: sedd.Pretrained, data: sedd.Dataset) -> Any:
+        return {"sequences": len(data.valid)}
+
+
 class UserBackend(sedd.Backend):
     """A device of a user: the CPU."""
 
@@ -85,6 +94,7 @@ PARTS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "noise": (UserNoise, ("total", "rate")),
     "network": (UserNetwork, ("build",)),
     "tracker": (UserTracker, ("open", "log", "close")),
+    "metric": (UserMetric, ("evaluate",)),
     "backend": (
         UserBackend,
         ("available", "device", "fast_bfloat16", "prepare", "autocast", "memory", "seed", "process_group"),
@@ -132,12 +142,14 @@ class Misbehaving:
 
 def _config(kind: str) -> sedd.Config:
     part: Any = PARTS[kind][0]()
+    if kind == "metric":
+        return configuration().replace(evaluation={"metrics": [part]})
     sections = {"tracker": "trackers", "backend": "device", "network": "model"}
     return configuration().replace(**{sections.get(kind, kind): [part] if kind == "tracker" else part})
 
 
 def misbehaving_plugins(scale: float, seed: int, workdir: Path) -> Result:
-    """Each method of curricula, noise schedules, networks, trackers and backends raises or returns nonsense."""
+    """Each method of curricula, noise schedules, networks, trackers, metrics and backends raises or returns nonsense."""
     outcomes = RAISED | RETURNED
     methods = [(kind, method) for kind, (_, names) in PARTS.items() for method in names]
     cases = list(itertools.product(methods, outcomes, CALLS))
@@ -146,8 +158,9 @@ def misbehaving_plugins(scale: float, seed: int, workdir: Path) -> Result:
     straight: dict[str, str] = {}
     for (kind, method), outcome, call in cases:
         config, cls = _config(kind), PARTS[kind][0]
+        compared = weights_digest if kind == "metric" else digest  # the numbers of a metric that fails are missing
         if kind not in straight:
-            straight[kind] = digest(train(config, fresh(workdir, "straight")).run.path)
+            straight[kind] = compared(train(config, fresh(workdir, "straight")).run.path)
         run = fresh(workdir)
         with tally.case(f"{kind}.{method}, call {call}: {outcome}"), pytest.MonkeyPatch.context() as patched:
             misbehaving = Misbehaving(getattr(cls, method), call, outcomes[outcome])
@@ -158,11 +171,11 @@ def misbehaving_plugins(scale: float, seed: int, workdir: Path) -> Result:
                 silent_unless(
                     cls.__name__ in str(error) or _is_unavailable(method, outcome), f"the plugin is not named: {error}"
                 )
-                lost_unless(kind != "tracker", f"a tracker ended the run: {error}")
-            elif kind == "tracker" and misbehaving.calls >= call and outcome in RAISED:
-                silent_unless(bool(said), "a tracker failed, and nothing was said")
+                lost_unless(kind not in ("tracker", "metric"), f"a {kind} ended the run: {error}")
+            elif kind in ("tracker", "metric") and misbehaving.calls >= call and outcome in RAISED:
+                silent_unless(bool(said), f"a {kind} failed, and nothing was said")
             train(config, run, resume=True)
-            lost_unless(digest(run) == straight[kind], f"the run differs, after {error!r}")
+            lost_unless(compared(run) == straight[kind], f"the run differs, after {error!r}")
     return tally.result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,13 +47,15 @@ class Wandb(Tracker):
     environment variable WANDB_MODE says, by default online."""
 
     def open(self, run: Path, config: Mapping[str, Any]) -> WandbSession:
+        mode = os.environ.get("WANDB_MODE", "online") if self.mode == "auto" else self.mode
+        offline = mode not in ("online", "shared")
+        if offline:
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it is read when W&B is imported
         wandb = imported("wandb", "wandb")
         known = TrackedRun(run, f"wandb {self.entity or ''}/{self.project}")
         if known.id is None:
             known.remember(uuid.uuid4().hex[:8])
-        mode = None if self.mode == "auto" else self.mode
         settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False)
-        offline = settings.mode == "offline" if mode is None else mode == "offline"
         opened = wandb.init(
             project=self.project, entity=self.entity, name=self.name or run.resolve().name, group=self.group,
             tags=list(self.tags), id=known.id, resume=None if offline else "allow", mode=mode, dir=str(run.resolve()),
