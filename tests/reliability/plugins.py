@@ -149,7 +149,7 @@ def _config(kind: str) -> sedd.Config:
 
 
 def misbehaving_plugins(scale: float, seed: int, workdir: Path) -> Result:
-    """Each method of curricula, noise schedules, networks, trackers, metrics and backends raises or returns nonsense."""
+    """Each method of curricula, noise schedules, networks, trackers, metrics, backends raises or returns nonsense."""
     outcomes = RAISED | RETURNED
     methods = [(kind, method) for kind, (_, names) in PARTS.items() for method in names]
     cases = list(itertools.product(methods, outcomes, CALLS))
