@@ -83,6 +83,20 @@ def test_an_untied_last_layer_is_kept(tmp_path: Path) -> None:
     assert torch.equal(network.state_dict()["lm_head.decoder.weight"], tensors["lm_head.decoder.weight"])
 
 
+def test_the_names_that_transformers_5_writes_are_read(tmp_path: Path) -> None:
+    given = theirs()
+    written = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in given.items()
+        if "layer.1.attention.self.rotary" not in name
+    }
+    rotary = "esm.encoder.layer.0.attention.self.rotary_embeddings.inv_freq"
+    written[rotary.replace(".0.", ".*.")] = written.pop(rotary)
+    import_weights(hub(tmp_path / "hub", written), tmp_path / "run")
+    own = sedd.load(tmp_path / "run", device="cpu").network.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in own.items())
+
+
 def without(name: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in theirs().items() if key != name}
 

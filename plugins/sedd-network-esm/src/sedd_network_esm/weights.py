@@ -19,7 +19,7 @@ import sedd
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 EMBEDDINGS, DECODER = "esm.embeddings.word_embeddings.weight", "lm_head.decoder.weight"
 BIAS, DECODER_BIAS = "lm_head.bias", "lm_head.decoder.bias"
-ROTARY = r"esm\.encoder\.layer\.\d+\.attention\.self\.rotary_embeddings\.inv_freq"
+ROTARY = r"esm\.encoder\.layer\.(\d+|\*)\.attention\.self\.rotary_embeddings\.inv_freq"
 UNUSED = {
     r"esm\.embeddings\.position_ids": "numbers from 0, which are no parameters",
     r"esm\.embeddings\.position_embeddings\.weight": "rotary embeddings are used in place of learnt positions",
@@ -65,7 +65,7 @@ def published(config: Mapping[str, Any], read: Callable[[], Mapping[str, Tensor]
     options |= {"dropout": config.get("hidden_dropout_prob", 0.0)}
     options |= {"token_dropout": config.get("token_dropout", False), "tie_embeddings": _tied(config)}
     model = Esm.model_validate(options)
-    tensors = dict(read())
+    tensors = {_today(name): tensor for name, tensor in read().items()}
     remarks = [*_tie(tensors, tied=model.tie_embeddings), *_left_out(tensors, model.hidden_size // model.n_heads)]
     return sedd.PublishedWeights(
         layout="hub folder of ESM-2 or DPLM",
@@ -76,6 +76,11 @@ def published(config: Mapping[str, Any], read: Callable[[], Mapping[str, Tensor]
         drawn=AMINO_ACIDS,
         remarks=tuple(remarks),
     )
+
+
+def _today(name: str) -> str:
+    """The name of a tensor; transformers 5 writes the oldest names of layer norms, `gamma` and `beta`."""
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name))
 
 
 def _tied(config: Mapping[str, Any]) -> bool:

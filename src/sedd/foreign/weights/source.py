@@ -61,7 +61,8 @@ def _of_hub(given: Given, file: Path) -> Published:
     kind = f" (model_type: {given.data['model_type']!s:.40})" if "model_type" in given.data else ""
     raise CheckpointError(
         f"the configuration{kind} is neither that of SEDD (sections graph, noise, model) nor that of MDLM (model_type: "
-        "mdlm), and no installed network takes it (`sedd plugins`); for ESM-2 and DPLM: pip install sedd-network-esm",
+        "mdlm), and no installed network takes it (`sedd plugins`); for ESM-2 and DPLM: pip install "
+        "plugins/sedd-network-esm in the clone of sedd",
         file=given.file,
     )
 
