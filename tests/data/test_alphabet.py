@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,7 @@ def test_impossible_alphabets_are_refused(symbols: tuple[str, ...]) -> None:
         Alphabet("x", symbols)
 
 
-def test_a_description_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("description", [{"name": "x"}, {"tokenizer": "{}"}, {}, None, 5, ["name"]])
+def test_a_description_that_is_none_is_refused(description: Any) -> None:
     with pytest.raises(DataError):
-        Alphabet.from_dict({"name": "x"})
+        Alphabet.from_dict(description)

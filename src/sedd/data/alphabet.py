@@ -165,11 +165,11 @@ class Alphabet:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Alphabet:
         """The inverse of `to_dict`."""
-        if "tokenizer" in data:
-            from sedd.data.tokenizer import TokenizedAlphabet  # it derives from this class
+        from sedd.data.tokenizer import TokenizedAlphabet  # it derives from this class
 
-            return TokenizedAlphabet("ids", tuple(map(str, data["symbols"])), "", str(data["tokenizer"]))
         try:
+            if "tokenizer" in data:
+                return TokenizedAlphabet("ids", tuple(map(str, data["symbols"])), "", str(data["tokenizer"]))
             return cls(str(data["name"]), tuple(map(str, data["symbols"])), str(data.get("separator", "")))
         except (KeyError, TypeError) as error:
             raise DataError(f"not the description of an alphabet: {data!r}") from error
