@@ -278,7 +278,7 @@ def load(
 def _config(saved: Mapping[str, Any], device: str) -> Config:
     """The configuration of a checkpoint, on another device perhaps, without what only training needs."""
     data = dict(saved) | {"device": {"type": device, "precision": saved["device"]["precision"]}, "trackers": ()}
-    data["evaluation"] = {**data["evaluation"], "metrics": ()}
+    data["evaluation"] = {**data.get("evaluation", {}), "metrics": ()}
     if data["curriculum"]["difficulty_ramp"] not in registry().of("curriculum"):
         data["curriculum"] = Constant()
     with warnings.catch_warnings():
