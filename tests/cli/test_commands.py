@@ -99,9 +99,10 @@ def test_schema_is_json_with_every_plugin(tmp_path):
     made = json.loads(sedd_("schema"))
     sections = made["properties"]
     choices = [sections[name]["anyOf"] for name in ("curriculum", "noise", "model", "device")]
+    metrics = made["$defs"]["Evaluation"]["properties"]["metrics"]
     parts = [
         part["properties"]
-        for choice in (*choices, sections["trackers"]["items"]["anyOf"])
+        for choice in (*choices, sections["trackers"]["items"]["anyOf"], metrics["items"]["anyOf"])
         for part in choice
         if "properties" in part
     ]

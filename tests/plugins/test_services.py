@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,17 @@ def of_wandb(run: Path, project: str) -> Points:
     return points
 
 
-def _wandb_records(file: Path) -> Iterator[Any]:
+def _wandb_records(file: Path) -> list[Any]:
+    """The records of a file, once its process has written the last one, which may be after the run is finished."""
+    for _ in range(600):
+        records = list(_records_so_far(file))
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{file} was not completed")
+
+
+def _records_so_far(file: Path) -> Iterator[Any]:
     """The format is that of a LevelDB log: blocks of 32 KiB with parts of records, after seven bytes."""
     from wandb.proto import wandb_internal_pb2
 

@@ -41,6 +41,13 @@ def test_stop_ends_the_run_with_a_checkpoint_and_a_verdict_and_it_resumes_exactl
     assert len(others) == len(lines(tmp_path / "stopped")) - 1
 
 
+def test_a_stop_at_the_last_step_is_no_stop(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny(), run=tmp_path / "run")
+    trainer.fit(progress=False, on_step=lambda report: "stop" if report.step == 8 else None)
+    assert trainer.run.history().ended is None
+    assert trainer.state.step == 8
+
+
 @pytest.mark.parametrize(("answer", "error"), [(ZeroDivisionError(), ZeroDivisionError), (True, sedd.ConfigError)])
 def test_an_error_in_the_callback_saves_the_run_and_is_raised(tiny, tmp_path, answer, error):
     trainer = sedd.Trainer(tiny("checkpoint.every=1000", "training.eval_every=1000"), run=tmp_path / "run")

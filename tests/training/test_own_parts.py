@@ -78,7 +78,6 @@ class Sparse(Counted):
 OPTIMIZERS = {
     "SGD": sgd,
     "Adagrad": torch.optim.Adagrad,
-    "RAdam": lambda parameters: torch.optim.RAdam(parameters, lr=1e-2),
     "Adafactor": lambda parameters: torch.optim.Adafactor(parameters, lr=1e-2),
     "Counted": Counted,
 }

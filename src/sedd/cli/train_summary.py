@@ -31,8 +31,9 @@ def print_summary(trainer: Trainer, bound: Bound, samples: Path | None) -> None:
 
 def _ended(trainer: Trainer) -> Rows:
     """Why the run ended before its last step, if it did."""
-    ended = trainer.run.history().ended if trainer.state.step < trainer.config.training.n_iters else None
-    if ended is not None:
+    if not trainer.world.is_main or trainer.state.step >= trainer.config.training.n_iters:
+        return
+    if (ended := trainer.run.history().ended) is not None:
         yield "ended", ended.sentence
 
 

@@ -48,8 +48,7 @@ class Wandb(Tracker):
 
     def open(self, run: Path, config: Mapping[str, Any]) -> WandbSession:
         mode = os.environ.get("WANDB_MODE", "online") if self.mode == "auto" else self.mode
-        offline = mode not in ("online", "shared")
-        if offline:
+        if mode not in ("online", "shared"):
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it is read when W&B is imported
         wandb = imported("wandb", "wandb")
         known = TrackedRun(run, f"wandb {self.entity or ''}/{self.project}")
@@ -58,7 +57,7 @@ class Wandb(Tracker):
         settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False)
         opened = wandb.init(
             project=self.project, entity=self.entity, name=self.name or run.resolve().name, group=self.group,
-            tags=list(self.tags), id=known.id, resume=None if offline else "allow", mode=mode, dir=str(run.resolve()),
+            tags=list(self.tags), id=known.id, resume="allow", mode=mode, dir=str(run.resolve()),
             config=dict(config), settings=settings, reinit="create_new",
         )  # fmt: skip
         return WandbSession(wandb, opened, known)

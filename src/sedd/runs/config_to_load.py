@@ -25,7 +25,7 @@ def config_to_load(saved: Checkpoint, device: str, alphabet: Alphabet, *, file: 
     config = saved.config
     check_installed(config, saved.state.get("plugins"), "model", "noise", file=file)
     data = dict(config) | {"device": {"type": device, "precision": config["device"]["precision"]}, "trackers": ()}
-    data["evaluation"] = {**data["evaluation"], "metrics": ()}
+    data["evaluation"] = {**data.get("evaluation", {}), "metrics": ()}
     if data["curriculum"]["difficulty_ramp"] not in registry().of("curriculum"):
         data["curriculum"] = Constant()
     chosen = data["data"]["alphabet"]

@@ -36,6 +36,7 @@ class StoppedRecord:
         """What ended the run, in words."""
         if self.reason == "on_step":
             return f"Stopped at step {self.step:,}, as on_step asked."
+        many = "1 evaluation" if self.evaluations == 1 else f"{self.evaluations} evaluations"
         best = ""
         if self.best_nats is not None:
             best = f" on {self.best_nats:.4f} nats per residue of step {self.best_step:,}"
@@ -46,7 +47,7 @@ class StoppedRecord:
             size = with_error(abs(self.above_best_nats), self.above_best_half_width)
             last = f" The last one is {size} {where} it (± is half of a 95 % interval)."
         return (
-            f"Stopped early at step {self.step:,} (training.early_stopping): in {self.evaluations} evaluations the "
+            f"Stopped early at step {self.step:,} (training.early_stopping): in {many} the "
             f"held-out bound did not improve{best}.{last}"
         )
 

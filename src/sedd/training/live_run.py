@@ -80,6 +80,7 @@ class LiveRun:
             for alarm in world.all_gather_object(alarms)[0] if alarmed else ():
                 if rollback := recover(trainer, alarm):
                     self._recorder.write(rollback.to_dict())
+                    ended, early = None, 0  # the evaluations that ended it are undone
                     break
             if asked or early:
                 self._end(ended or StoppedRecord(trainer.state.step, "on_step"))
@@ -102,7 +103,7 @@ class LiveRun:
     def _end(self, stopped: StoppedRecord | None) -> None:
         """Record and save a run that ends before its last step."""
         trainer, history = self._trainer, self._recorder.history
-        if stopped is not None:
+        if stopped is not None and stopped.step < trainer.config.training.n_iters:
             if history is None or history.ended != stopped:
                 self._recorder.write(stopped.to_dict())
             self._say(stopped.sentence)

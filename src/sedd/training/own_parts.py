@@ -188,10 +188,11 @@ def _number(value: Any) -> float:
 
 
 def _missing(argument: str, recorded: str) -> ConfigError:
-    key = "optim" if argument == "optimizer" else argument
+    key, other = ("optim", "optimizer=AdamW") if argument == "optimizer" else (argument, "type=cosine")
     return ConfigError(
         f"{key}.{OWN}: this configuration was trained with {recorded}, which a run file cannot make; pass the same "
-        f"again in Python, Trainer(config, {argument}=...), or remove {key}.{OWN}",
+        f"again in Python, Trainer(config, {argument}=...); for a new run without it, set {key}.{other} "
+        f"and {key}.{OWN}=null",
         keys=[f"{key}.{OWN}"],
     )
 

@@ -171,6 +171,7 @@ class Trainer:
 
         Whatever ends it (Ctrl-C, SIGTERM, an error of any kind) saves the last consistent state first and says where.
         A signal does so within a second or two. Another `fit` goes on from there, and repeats what was cut short.
+        `training.early_stopping` may end it before the last step.
 
         Args:
             until: the optimizer step to stop at, with a checkpoint; another `fit` goes on from it. By default the last
