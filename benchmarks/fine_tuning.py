@@ -1,6 +1,6 @@
 """Fine-tuning a small model against low-rank changes and against training from nothing, by number of sequences.
 
-    python benchmarks/fine_tuning.py PARENT FAMILY.fasta [--steps 200] [--counts 50 500 all] [--seeds 3] [--batch 16]
+    python benchmarks/fine_tuning.py PARENT FAMILY.fasta [--steps 200] [--counts 50 500 all] [--seeds 3]
 
 PARENT is a run, such as of `sedd train small data.train=proteins.fasta.gz`. The sequences of the family are cut by a
 hash into training (70 %), validation (10 %) and test (20 %). Every run takes as many optimizer steps, which cost the
@@ -37,14 +37,14 @@ T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Quantiles of the t distribution by number of seeds."""
 
 
-def parts(file: str) -> dict[str, list[str]]:
-    """The sequences of a FASTA file, cut by a hash of each."""
+def parts(file: str, length: int) -> dict[str, list[str]]:
+    """The first `length` residues of the sequences of a FASTA file, parted by a hash of each sequence."""
     data = open_data(sedd.Config(data={"train": file, "holdout": 1e-9}).data, seed=0)
     found: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for index in range(len(data.train)):
         text = data.alphabet.decode(data.train[index])
         share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
-        found["train" if share < 0.7 else "valid" if share < 0.8 else "test"].append(text)
+        found["train" if share < 0.7 else "valid" if share < 0.8 else "test"].append(text[:length])
     return found
 
 
@@ -65,10 +65,11 @@ def measure(
         *METHODS[method],
         *([] if method == "scratch" else [f"training.init_from={parent}"]),
         f"data.train={fasta(folder / 'train.fasta', order[:count])}",
-        f"data.valid={fasta(folder / 'valid.fasta', found['valid'][:200])}",
-        f"training.n_iters={options.steps}", f"training.eval_every={max(1, options.steps // 20)}",
-        f"training.batch_size={options.batch}", "lr_schedule.type=cosine", "ema.decay=0.99", "optim.warmup=20",
-        "evaluation.sequences=200", "evaluation.train_sequences=0", f"seed={seed}", "sampling.at_steps=[]",
+        f"data.valid={fasta(folder / 'valid.fasta', found['valid'][:100])}",
+        f"training.n_iters={options.steps}", f"training.eval_every={max(1, options.steps // 10)}",
+        f"training.batch_size={options.batch}", f"model.length={options.length}", f"seed={seed}",
+        "lr_schedule.type=cosine", "optim.warmup=20", "ema.decay=0.99", "sampling.at_steps=[]",
+        "evaluation.sequences=100", "evaluation.masks=2", "evaluation.train_sequences=0",
     ]  # fmt: skip
     if method == "scratch":
         overrides.append(f"curriculum.preschool_time={options.steps // 4}")
@@ -113,9 +114,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=128, help="residues to which sequences are cropped")
     parser.add_argument("--test", type=int, default=400, help="sequences of the test part, at most")
     options = parser.parse_args()
-    found = parts(options.family)
+    found = parts(options.family, options.length)
     print({name: len(texts) for name, texts in found.items()})
     model = sedd.load(options.parent)
     before = model.nelbo(found["test"][: options.test], masks=4)
