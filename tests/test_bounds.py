@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import sedd
+from sedd.config.sections import Data
+from sedd.data import open_data
 from sedd.data.prepare.bytestream import ByteStream
 from sedd.data.prepare.clusters import Clusters
 from sedd.data.prepare.options import PrepareOptions
@@ -37,6 +39,13 @@ def in_run(name: str, read: Callable[[RunDirectory], object]) -> Reader:
     return reader
 
 
+def opened(path: Path, **options: str) -> object:
+    """The data of a run whose training file is harmless."""
+    train = path.parent / "train"
+    train.write_text("to be or not\n" * 99 if options.get("alphabet") == "text" else ">a\nACDEFGHIKL\n" * 9)
+    return open_data(Data(train=str(train), **options), seed=0)
+
+
 READERS: dict[str, Reader] = {
     "run file": sedd.load_config,
     "FASTA": lambda path: list(read_fasta(ByteStream(path))),
@@ -45,7 +54,9 @@ READERS: dict[str, Reader] = {
     "templates": lambda path: read_templates(path, PROTEIN),
     "log": read_log,
     "event file": lambda path: read_log(path.rename(path.parent / "events.out.tfevents.1")),
-    "cluster file of a run": lambda path: PrepareOptions(clusters=path).to_dict() and Clusters(path),
+    "cluster file of a run": lambda path: opened(path, clusters=str(path)),
+    "held-out file of a run": lambda path: opened(path, valid=str(path)),
+    "held-out text of a run": lambda path: opened(path, valid=str(path), alphabet="text"),
     "config.yaml": in_run("config.yaml", RunDirectory.config),
     "metrics.jsonl": in_run("metrics.jsonl", RunDirectory.read_metrics),
     "environment.json": in_run("environment.json", RunDirectory.environment),
