@@ -25,8 +25,9 @@ def local(source: str | Path) -> Path:
     if found is None:
         return Path(source)
     repository, revision = found.groups()
+    hub = _hub()
     try:
-        return Path(_hub().snapshot_download(repository, revision=revision))
+        return Path(hub.snapshot_download(repository, revision=revision))
     except Exception as error:  # its errors come from several libraries
         raise CheckpointError(
             f"hf://{repository} cannot be read ({_reason(error)}); check the name and the network, or download it once "
