@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sedd.model.kernels import FusedCpuAttention
+from sedd.model.segments import Segments
+from sedd.model.varlen import has_varlen, takes_varlen, varlen_attention
 
 
 class Rotary(nn.Module):
@@ -56,9 +58,7 @@ def _prefers_varlen(device: torch.device) -> bool:
 
     There a mask rules out FlashAttention. From Hopper on torch takes cuDNN's attention, which has masks and is faster.
     """
-    if device.type != "cuda" or torch.version.hip is not None:
-        return False
-    return torch.cuda.get_device_capability(device)[0] == 8
+    return has_varlen(device) and torch.cuda.get_device_capability(device)[0] == 8
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -67,34 +67,40 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
 
-def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], padding: PaddingMask | None, *, fused: bool) -> Tensor:
+Layout = PaddingMask | Segments | None
+"""How sequences lie in a batch: in padded rows, one after the other in a single row, or in rows without padding."""
+
+
+def attend(qkv: Tensor, angles: tuple[Tensor, Tensor], layout: Layout, *, fused: bool) -> Tensor:
     """Self-attention over residues, with rotary embeddings.
 
     Args:
         qkv: (batch, length, 3, heads, head_dim).
-        angles: cosines and sines of `Rotary`.
-        padding: which keys are residues; None means all.
+        angles: cosines and sines of `Rotary`, of as many positions as the longest sequence has.
+        layout: which keys belong to a sequence.
         fused: use torch's scaled dot-product attention instead of matrix products.
 
     Returns:
         (batch, length, heads, head_dim).
     """
     cos, sin = (part.to(qkv.dtype) for part in angles)
-    return _sdpa(qkv, cos[:, None], sin[:, None], padding) if fused else _matmul(qkv, cos, sin, padding)
+    if not isinstance(layout, Segments):
+        return _sdpa(qkv, cos[:, None], sin[:, None], layout) if fused else _matmul(qkv, cos, sin, layout)
+    if fused and has_varlen(qkv.device) and takes_varlen(qkv):
+        q, k, v = qkv[0].unbind(1)
+        cos, sin = (part[layout.position, None] for part in (cos, sin))
+        return varlen_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, layout.cu_seqlens, layout.longest)[None]
+    rows = attend(layout.to_rows(qkv), angles, PaddingMask(layout.row_mask().float(), None), fused=fused)
+    return layout.from_rows(rows)
 
 
 def _sdpa(qkv: Tensor, cos: Tensor, sin: Tensor, padding: PaddingMask | None) -> Tensor:
     q, k, v = qkv.unbind(2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    half = q.dtype in (torch.bfloat16, torch.float16)
-    if padding is not None and padding.cu_seqlens is not None and half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256:
+    if padding is not None and padding.cu_seqlens is not None and takes_varlen(q):
         # The residues and the padding of a row are two sequences to this kernel.
-        from torch.nn.attention.varlen import varlen_attn
-
         flat = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
-        mixed = varlen_attn(*flat, padding.cu_seqlens, padding.cu_seqlens, q.shape[1], q.shape[1])
-        assert isinstance(mixed, Tensor)  # noqa: S101  # tells the type checker
-        return mixed.view(q.shape)
+        return varlen_attention(*flat, padding.cu_seqlens, q.shape[1]).view(q.shape)
     mask = None if padding is None else padding.mask[:, None, None, :].bool()
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)

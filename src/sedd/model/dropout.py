@@ -10,25 +10,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sedd.model.segments import Segments
+
 _GOLDEN = -1640531527
 """2^32 divided by the golden ratio, as a signed number."""
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 
 
-def dropout_bits(tokens: Tensor, keys: Tensor | None, count: int) -> list[Tensor]:
+def dropout_bits(tokens: Tensor, keys: Tensor | None, count: int, segments: Segments | None = None) -> list[Tensor]:
     """`count` independent tensors (batch, length, 1) of int32 random bits, one for each position.
 
     Args:
         tokens: (batch, length), for shape and device.
-        keys: (batch,) int64 below 2^31; None draws them from torch's generator.
+        keys: (sequences,) int64 below 2^31; None draws them from torch's generator.
         count: number of tensors, one for each block of the network.
+        segments: of a packed row; None where each row is a sequence.
     """
     batch, length = tokens.shape
     if keys is None:
-        keys = torch.randint(1 << 31, (batch,), device=tokens.device)
-    positions = torch.arange(length, device=tokens.device, dtype=torch.int32) * _GOLDEN
+        sequences = batch if segments is None else len(segments.starts) - 1
+        keys = torch.randint(1 << 31, (sequences,), device=tokens.device)
+    hashed = _mixed(keys.to(torch.int32))
+    if segments is None:
+        hashed, places = hashed[:, None], torch.arange(length, device=tokens.device, dtype=torch.int32)
+    else:
+        hashed, places = hashed[segments.sequence][None], segments.position.to(torch.int32)
     numbers = torch.arange(1, count + 1, device=tokens.device, dtype=torch.int32) * _MULTIPLIERS[0]
-    rows = _mixed(_mixed(keys.to(torch.int32))[:, None] ^ positions)
+    rows = _mixed(hashed ^ (places * _GOLDEN))
     return list(_mixed(rows[None, ..., None] ^ numbers[:, None, None, None]))
 
 

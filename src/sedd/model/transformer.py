@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sedd.model.attention import PaddingMask, Rotary, attend, padding_mask
+from sedd.model.attention import Layout, Rotary, attend, padding_mask
 from sedd.model.dropout import Dropout, dropout_bits
 from sedd.model.kernels import Gelu, Linear, gather_rows, scatter_rows
+from sedd.model.segments import Segments
 
 if TYPE_CHECKING:
     from sedd.plugins.networks import Ddit
@@ -30,7 +31,8 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        """Normalise x (batch, length, size); `shift` and `scale` are (batch, 1, size)."""
+        """Normalise x (batch, length, size); `shift` and `scale` are (batch, 1, size), or (1, length, size) where
+        sequences are packed."""
         return F.layer_norm(x.float(), self.weight.shape) * (self.weight * (1 + scale)) + shift
 
 
@@ -107,7 +109,7 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        padding: PaddingMask | None,
+        layout: Layout,
         bits: Tensor | None,
         positions: Tensor | None = None,
     ) -> Tensor:
@@ -115,15 +117,15 @@ class Block(nn.Module):
 
         Args:
             x: (batch, length, size).
-            condition: (batch, cond_dim).
+            condition: (sequences, cond_dim).
             angles: cosines and sines of `Rotary`.
-            padding: which positions are residues; None means all.
+            layout: which positions belong to which sequence.
             bits: (batch, length, 1) int32 random bits of the dropout; None switches it off.
             positions: (N,) flat positions whose output is needed; at the others the MLP is left out.
         """
-        modulation = self.adaLN_modulation(condition)
+        modulation = per_token(self.adaLN_modulation(condition), layout)
         shift1, scale1, gate1 = modulation[..., : 3 * x.shape[-1]].chunk(3, -1)
-        attended = self._attention(self.norm1(x, shift1, scale1), angles, padding)
+        attended = self._attention(self.norm1(x, shift1, scale1), angles, layout)
         x = x + gate1 * self.dropout(attended, bits)
         shift2, scale2, gate2 = modulation[..., 3 * x.shape[-1] :].chunk(3, -1)
         normed = self.norm2(x, shift2, scale2)
@@ -135,12 +137,12 @@ class Block(nn.Module):
         out: Tensor = x + gate2 * self.dropout(mixed, None if bits is None else ~bits)
         return out
 
-    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], padding: PaddingMask | None) -> Tensor:
+    def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
         fused = self.attention == "sdpa" or (self.attention == "auto" and x.device.type != "cpu")
-        out: Tensor = self.attn_out(attend(qkv, angles, padding, fused=fused).reshape(x.shape))
+        out: Tensor = self.attn_out(attend(qkv, angles, layout, fused=fused).reshape(x.shape))
         return out
 
 
@@ -153,14 +155,14 @@ class OutputLayer(nn.Module):
         self.linear = _zero(nn.Linear(config.hidden_size, outputs))
         self.adaLN_modulation = _zero(Modulation(config.cond_dim, 2 * config.hidden_size))
 
-    def forward(self, x: Tensor, condition: Tensor, positions: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, layout: Layout, positions: Tensor | None) -> Tensor:
         """Map x (batch, length, size) to (batch, length, outputs), or to (N, outputs) at flat `positions` (N,)."""
-        projected: Tensor = self.linear(gather_rows(self.normed(x, condition), positions))
+        projected: Tensor = self.linear(gather_rows(self.normed(x, condition, layout), positions))
         return projected
 
-    def normed(self, x: Tensor, condition: Tensor) -> Tensor:
+    def normed(self, x: Tensor, condition: Tensor, layout: Layout) -> Tensor:
         """What the projection reads, (batch, length, size)."""
-        shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
+        shift, scale = per_token(self.adaLN_modulation(condition), layout).chunk(2, -1)
         out: Tensor = self.norm_final(x, shift, scale)
         return out
 
@@ -176,6 +178,8 @@ class Transformer(nn.Module):
 
     selective: ClassVar[bool] = True
     """`forward` accepts `positions` and `keys`; see `sedd.diffusion.loss.is_selective`."""
+    packs: ClassVar[bool] = True
+    """`forward` accepts `segments`; see `sedd.training.layout.packs`."""
 
     def __init__(self, config: Ddit, *, states: int, outputs: int) -> None:
         super().__init__()
@@ -198,29 +202,31 @@ class Transformer(nn.Module):
         *,
         positions: Tensor | None = None,
         keys: Tensor | None = None,
+        segments: Segments | None = None,
     ) -> Tensor:
         """Run the network.
 
         Args:
-            tokens: (batch, length) noisy tokens.
-            sigma: (batch,) cumulative noise.
+            tokens: (batch, length) noisy tokens; (1, length) with `segments`.
+            sigma: (sequences,) cumulative noise.
             mask: (batch, length), False at padding, which ends each row; None where there is no padding.
             positions: (N,) indices into the flattened `tokens`, all different, whose output is needed; None means all.
                 What only other positions need is not computed.
-            keys: (batch,) int64 below 2^31, the key of each sequence's dropout; None draws them.
+            keys: (sequences,) int64 below 2^31, the key of each sequence's dropout; None draws them.
+            segments: where the sequences of a packed row are; None where each row is a sequence.
 
         Returns:
             (batch, length, outputs), or (N, outputs) at `positions`.
         """
         condition = self._condition(sigma)
-        angles = self.rotary_emb(tokens.shape[1])
-        padding = padding_mask(mask)
+        angles = self.rotary_emb(tokens.shape[1] if segments is None else segments.longest)
+        layout: Layout = padding_mask(mask) if segments is None else segments
         count = len(self.blocks)
-        bits = dropout_bits(tokens, keys, count) if self.training and self.dropout else [None] * count
+        bits = dropout_bits(tokens, keys, count, segments) if self.training and self.dropout else [None] * count
         x = self.vocab_embed(tokens)
         for index, block in enumerate(self.blocks):
-            x = block(x, condition, angles, padding, bits[index], positions if index == count - 1 else None)
-        out: Tensor = self.output_layer(x, condition, positions)
+            x = block(x, condition, angles, layout, bits[index], positions if index == count - 1 else None)
+        out: Tensor = self.output_layer(x, condition, layout, positions)
         return out
 
     def hidden_states(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Iterator[Tensor]:
@@ -231,11 +237,16 @@ class Transformer(nn.Module):
         for block in self.blocks:
             yield x
             x = block(x, condition, angles, padding, None)
-        yield self.output_layer.normed(x, condition)
+        yield self.output_layer.normed(x, condition, padding)
 
     def _condition(self, sigma: Tensor) -> Tensor:
         """The conditioning (batch, cond_dim) from sigma (batch,)."""
         return F.silu(self.sigma_map(sigma if self.time_conditioning else torch.zeros_like(sigma)))
+
+
+def per_token(modulation: Tensor, layout: Layout) -> Tensor:
+    """The modulation (sequences, 1, size) as it is added to rows: (1, N, size) where the sequences are packed."""
+    return layout.per_token(modulation) if isinstance(layout, Segments) else modulation
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
