@@ -67,7 +67,7 @@ def test_what_is_drawn_is_on_average_what_is_expected(graph, mode):
     state = noise_state(noise, u, difficulty=0.7, mode=mode)
     x0 = torch.zeros(40_000, 64, dtype=torch.long)
     x_t = make_graph(graph, 20).corrupt(x0, state.sigma, torch.rand(40_000, 64, 2))
-    drawn = make_graph(graph, 20).mask_rate_drawn(x_t, x0, state.sigma, torch.ones_like(x0, dtype=torch.bool))
+    drawn = make_graph(graph, 20).mask_rate_drawn((x_t != x0).sum(1), torch.full((40_000,), 64), state.sigma)
     place = bin_of(state.mask_rate.double().numpy())
     found = np.bincount(place, (drawn * state.dsigma).numpy(), minlength=BINS) / x0.numel()
     expected = widths(*mask_range(noise, 0.7, mode))

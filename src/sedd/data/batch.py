@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sedd.data.order import GlobalBatch, Sequences
+from sedd.model.segments import Segments
 from sedd.randomness import generator
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The sequences of one pass through the network, padded to one length."""
+    """The sequences of one pass through the network: rows padded to one length, or packed into a single row."""
 
     tokens: Tensor
-    """(B, L) int64; 0 at pads, which `mask` tells apart."""
+    """(B, L) int64, or (1, N) packed; 0 at pads, which `mask` tells apart."""
     mask: Tensor
-    """(B, L) bool, True at residues."""
+    """Bool of the shape of `tokens`, True at residues."""
     samples: Tensor
     """(B,) int64, global sample indices."""
+    segments: Segments | None = None
+    """Where the sequences of a packed row are; None where each row is a sequence."""
 
     @cached_property
     def residues(self) -> int:
@@ -37,6 +40,12 @@ class Batch:
         """Whether there are no pads at all."""
         return self.residues == self.mask.numel()
 
+    def sequence_of(self, positions: Tensor) -> Tensor:
+        """The sequence, 0 .. B - 1, of indices into the flattened tokens."""
+        if self.segments is not None:
+            return self.segments.sequence[positions]
+        return positions // self.tokens.shape[1]
+
     def to(self, device: torch.device | str) -> Batch:
         """A copy on `device`. The counts are copied too, so that reading them does not wait for the device."""
         return self._copied(lambda tensor: tensor.to(device, non_blocking=True))
@@ -46,7 +55,8 @@ class Batch:
         return self._copied(Tensor.pin_memory)
 
     def _copied(self, copy: Callable[[Tensor], Tensor]) -> Batch:
-        copied = Batch(*map(copy, (self.tokens, self.mask, self.samples)))
+        segments = None if self.segments is None else self.segments.copied(copy)
+        copied = Batch(copy(self.tokens), copy(self.mask), copy(self.samples), segments)
         copied.__dict__.update(residues=self.residues, full=self.full)
         return copied
 

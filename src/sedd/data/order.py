@@ -53,7 +53,7 @@ class Cursor:
 
 @dataclass(frozen=True, eq=False)
 class GlobalBatch:
-    """The samples of one optimizer step (or of a part of it), shortest first."""
+    """The samples of one optimizer step (or of a part of it), shortest first unless their order is random."""
 
     samples: Ints
     """Global sample indices: what random draws are keyed by. Never repeated."""

@@ -5,7 +5,9 @@ Only positions that contribute to the loss are evaluated: with `absorb` the mask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +24,15 @@ class CorruptedBatch:
     """A batch with noise on it, and the positions that contribute to its loss."""
 
     batch: Batch
-    """Clean tokens (batch, length) and the padding mask."""
+    """Clean tokens and the padding mask."""
     x_t: Tensor
-    """(batch, length) noisy tokens."""
+    """Noisy tokens, of the shape of the clean ones."""
     noise: NoiseState
     """The noise of each sequence, (batch,)."""
+    residues: Tensor
+    """(batch,) int64: residues of each sequence."""
+    changed: Tensor
+    """(batch,) int64: residues of each sequence that the noise changed."""
     positions: Tensor
     """(M,) indices into the flattened tokens, all different: first the `count` positions that contribute to the loss,
     then others that round M up to one of few sizes."""
@@ -35,13 +41,15 @@ class CorruptedBatch:
 
     def to(self, device: torch.device) -> CorruptedBatch:
         """A copy on `device`; does not wait for the transfer."""
-        x_t, positions = (tensor.to(device, non_blocking=True) for tensor in (self.x_t, self.positions))
-        return CorruptedBatch(self.batch.to(device), x_t, self.noise.to(device), positions, self.count)
+        return self._copied(self.batch.to(device), self.noise.to(device), lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> CorruptedBatch:
         """A copy in pinned memory, from which a GPU copies without waiting."""
-        x_t, positions = self.x_t.pin_memory(), self.positions.pin_memory()
-        return CorruptedBatch(self.batch.pin_memory(), x_t, self.noise.pin_memory(), positions, self.count)
+        return self._copied(self.batch.pin_memory(), self.noise.pin_memory(), Tensor.pin_memory)
+
+    def _copied(self, batch: Batch, noise: NoiseState, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
+        x_t, residues, changed, positions = map(copy, (self.x_t, self.residues, self.changed, self.positions))
+        return CorruptedBatch(batch, x_t, noise, residues, changed, positions, self.count)
 
 
 def corrupt_batch(batch: Batch, noise: NoiseState, uniforms: Tensor, *, graph: Graph) -> CorruptedBatch:
@@ -54,11 +62,16 @@ def corrupt_batch(batch: Batch, noise: NoiseState, uniforms: Tensor, *, graph: G
         graph: the forward process.
     """
     x_t = graph.corrupt(batch.tokens, noise.sigma, uniforms)
-    contributes = (graph.contributes(x_t) & batch.mask).flatten()
+    positions, count = positions_first((graph.contributes(x_t) & batch.mask).flatten())
+    changed = ((x_t != batch.tokens) & batch.mask).sum(1)
+    return CorruptedBatch(batch, x_t, noise, batch.mask.sum(1), changed, positions, count)
+
+
+def positions_first(contributes: Tensor) -> tuple[Tensor, int]:
+    """`CorruptedBatch.positions` and `count`, from (positions,) bool: whether each contributes to the loss."""
     count = int(contributes.sum())
     # A stable sort puts the contributing positions first and keeps their order; no position comes twice.
-    positions = torch.argsort(~contributes, stable=True)[: _bucketed_length(count, len(contributes))]
-    return CorruptedBatch(batch, x_t, noise, positions, count)
+    return torch.argsort(~contributes, stable=True)[: _bucketed_length(count, len(contributes))], count
 
 
 def _bucketed_length(count: int, positions: int) -> int:
@@ -109,7 +122,7 @@ def score_entropy_loss(
 
     Args:
         network: called as `network(x_t, sigma, mask)`.
-        corrupted: its input and the positions that contribute to the loss.
+        corrupted: its input, packed only for a network that `packs`, and the positions that contribute to the loss.
         process: forward process and parametrization.
         selective: whether the network accepts `positions` and `keys`; see `is_selective`.
         keys: (batch,) keys of its dropout; see `Transformer.forward`.
@@ -119,21 +132,23 @@ def score_entropy_loss(
     batch, noise, positions = corrupted.batch, corrupted.noise, corrupted.positions[: corrupted.count]
     mask = None if batch.full and not always_mask else batch.mask
     if selective:
-        output = network(corrupted.x_t, noise.sigma, mask, positions=corrupted.positions, keys=keys)[: corrupted.count]
+        options: dict[str, Any] = {"positions": corrupted.positions, "keys": keys}
+        if batch.segments is not None:
+            mask, options["segments"] = None, batch.segments
+        output = network(corrupted.x_t, noise.sigma, mask, **options)[: corrupted.count]
     else:
         output = network(corrupted.x_t, noise.sigma, mask)
         process.parametrization.check_output(output, corrupted.x_t, process.graph)
         output = output.flatten(0, 1)[positions]
     # Each contributing position is scored as a sequence of length 1.
-    rows = positions // batch.tokens.shape[1]
+    rows = batch.sequence_of(positions)
     x_t, x0 = (tokens.flatten()[positions, None] for tokens in (corrupted.x_t, batch.tokens))
     sigma = noise.sigma[rows]
     scores = process.log_score(output[:, None], x_t, sigma)
     entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * noise.dsigma[rows]
     per_sequence = torch.zeros_like(noise.sigma).index_add(0, rows, entropy)
-    drawn = process.graph.mask_rate_drawn(corrupted.x_t, batch.tokens, noise.sigma, batch.mask) * noise.dsigma
-    changed = ((corrupted.x_t != batch.tokens) & batch.mask).sum(1)
-    return Loss(per_sequence.sum(), torch.stack([per_sequence.detach(), drawn, changed.to(drawn)]))
+    drawn = process.graph.mask_rate_drawn(corrupted.changed, corrupted.residues, noise.sigma) * noise.dsigma
+    return Loss(per_sequence.sum(), torch.stack([per_sequence.detach(), drawn, corrupted.changed.to(drawn)]))
 
 
 def is_selective(network: object) -> bool:

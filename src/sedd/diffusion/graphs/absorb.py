@@ -58,8 +58,8 @@ class Absorb(Graph):
         entropy = (divergence(right[..., 0]) + others.clamp(min=0.0)) * torch.exp(-log_odds[..., 0])
         return torch.where(x_t == self.mask, entropy, 0.0)
 
-    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
-        return ((x_t == self.mask) & mask).sum(1) * torch.exp(-log_expm1(sigma))
+    def mask_rate_drawn(self, changed: Tensor, residues: Tensor, sigma: Tensor) -> Tensor:
+        return changed * torch.exp(-log_expm1(sigma))
 
     def prior(self, x0: Tensor, sigma: Tensor) -> Tensor:
         # In theory a residue that was never masked costs an unbounded KL. The bound instead takes its integral to

@@ -113,8 +113,13 @@ class Graph(ABC):
         """
 
     @abstractmethod
-    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+    def mask_rate_drawn(self, changed: Tensor, residues: Tensor, sigma: Tensor) -> Tensor:
         """Per sequence, (batch,): a sum over residues whose expectation is d(mask rate) / d sigma for each residue.
+
+        Args:
+            changed: (batch,) number of residues that the noise changed.
+            residues: (batch,) number of residues.
+            sigma: (batch,) cumulative noise.
 
         The loss divided by this is the loss per unit of mask rate (`sedd.diffusion.loss_profile`). It counts the
         residues that were corrupted in this draw, so that the Monte Carlo error of the corruption cancels in the ratio.

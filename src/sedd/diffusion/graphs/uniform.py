@@ -62,15 +62,14 @@ class Uniform(Graph):
         terms = torch.exp(log_r) * divergence(log_score - log_r)
         return terms.scatter(-1, x_t[..., None], 0.0).sum(-1) / self.n
 
-    def mask_rate_drawn(self, x_t: Tensor, x0: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+    def mask_rate_drawn(self, changed: Tensor, residues: Tensor, sigma: Tensor) -> Tensor:
         # Weights: the loss of an untrained model at a residue that stayed and at one that moved. At little noise the
         # few that moved cost of order 1 / sigma each, and one more or less would drown everything else.
         token = torch.zeros(len(sigma), 2, dtype=torch.long, device=sigma.device)
         after = token + torch.arange(2, device=sigma.device)
         stay, move = self.score_entropy(torch.zeros(*token.shape, self.n, device=sigma.device), sigma, after, token).T
-        moved, residues = ((x_t != x0) & mask).sum(1), mask.sum(1)
         expected = -torch.expm1(-sigma) * (self.n - 1) / self.n
-        share = (moved * move + (residues - moved) * stay) / (expected * move + (1.0 - expected) * stay)
+        share = (changed * move + (residues - changed) * stay) / (expected * move + (1.0 - expected) * stay)
         # At much noise both costs vanish, and so does the Monte Carlo error.
         return torch.where(sigma < 5.0, share, residues) * torch.exp(-sigma)
 
