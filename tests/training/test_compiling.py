@@ -25,11 +25,12 @@ compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MIS
 
 @compiler
 @torch_warnings
-@pytest.mark.parametrize("graph", ["absorb", "uniform"])
-def test_a_compiled_run_has_the_losses_of_an_eager_one(tiny, graph):
+@pytest.mark.parametrize(("graph", "layout"), [("absorb", "rows"), ("uniform", "rows"), ("absorb", "packed")])
+def test_a_compiled_run_has_the_losses_of_an_eager_one(tiny, graph, layout):
     losses = []
     for compiled in ("off", "on"):
-        config = tiny(f"graph.type={graph}", "model.dropout=0.2", f"training.compile={compiled}", "model.n_blocks=2")
+        options = (f"graph.type={graph}", f"device.layout={layout}", f"training.compile={compiled}")
+        config = tiny(*options, "model.dropout=0.2", "model.n_blocks=2")
         trainer = sedd.Trainer(config)
         names = list(trainer.network.state_dict())
         losses.append([report.loss for report in trainer.steps()])

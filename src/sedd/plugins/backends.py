@@ -11,6 +11,7 @@ import torch
 from annotated_types import Interval
 
 from sedd.errors import DeviceError
+from sedd.model.varlen import has_varlen
 from sedd.plugins.contracts import Backend
 from sedd.plugins.hookspecs import hookimpl
 
@@ -102,6 +103,9 @@ class Cuda(Numbered):
 
     def fast_bfloat16(self) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    def fast_packed(self) -> bool:
+        return self.precision == "bfloat16" and has_varlen(self.device())
 
     def memory(self) -> dict[str, int]:
         return {

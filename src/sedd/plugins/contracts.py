@@ -39,6 +39,7 @@ Steps = Annotated[int, Interval(ge=0, le=10**9)]
 """A number of optimizer steps."""
 Fraction = Annotated[FiniteFloat, Interval(ge=0.0, le=1.0)]
 """A number in [0, 1]."""
+Layout = Literal["auto", "rows", "packed"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -200,6 +201,10 @@ class Backend(Part):
     precision: Annotated[Precision, Effect.ROUNDING] = "auto"
     """Precision of the network's matrix products; `auto` is bfloat16 where the hardware has instructions for it. Loss
     and scores are always computed in float32."""
+    layout: Annotated[Layout, Effect.TRAINING] = "auto"
+    """The batches of training. `rows`: sequences of similar length in padded rows; `packed`: random sequences one after
+    the other in a single row, without padding between them; `auto`: what is faster on the device, kept when a run goes
+    on."""
 
     priority: ClassVar[int] = 0
     """`device: auto` takes the available backend of the highest priority."""
@@ -224,6 +229,10 @@ class Backend(Part):
 
     def fast_bfloat16(self) -> bool:
         """Whether the hardware has instructions for bfloat16 matrix products, so that they are faster than float32."""
+        return False
+
+    def fast_packed(self) -> bool:
+        """Whether attention over sequences of any lengths in one row is fast here, in this precision."""
         return False
 
     def prepare(self) -> None:

@@ -14,6 +14,7 @@ EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
     "available": (object, "whether the device is available"),
     "device": (torch.device, "a torch.device"),
     "fast_bfloat16": (object, "whether it is fast"),
+    "fast_packed": (object, "whether packed rows are fast"),
     "prepare": (object, "nothing"),
     "autocast": (object, "a context manager"),
     "memory": (Mapping, "a dict of bytes by name"),

@@ -91,7 +91,8 @@ def saves_at(trainer: Trainer, report: StepReport, until: int | None) -> bool:
 def begin_options(trainer: Trainer) -> dict[str, str]:
     """The options of `RunDirectory.begin`: numerics, and the identity that the run directory may have lost."""
     numerics = Numerics.of(trainer)
-    options = {"precision": numerics.precision, "compiled": "yes" if numerics.compiled else "no"}
+    compiled = "yes" if numerics.compiled else "no"
+    options = {"precision": numerics.precision, "compiled": compiled, "layout": numerics.layout}
     if trainer.lineage:
         options["fine-tuned from"] = str(trainer.lineage[0])
     identity = trainer.saved.run if trainer.saved else None
@@ -163,5 +164,5 @@ def _repositioned(trainer: Trainer, saved: checkpoint.Checkpoint) -> TrainState:
     if all(before[key] == now[key] for key in ("batch_size", "accum", "batch_residues")):
         return state
     plan = make_batches(trainer.config.replace(training={key: before[key] for key in before if key in now}),
-                        trainer.data.train)  # fmt: skip
+                        trainer.data.train, trainer.layout)  # fmt: skip
     return replace(state, cursor=trainer.batches.after(state.cursor, plan))

@@ -6,7 +6,7 @@ prepared again when a skipped step or a rollback makes the prefetched ones wrong
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,12 @@ from sedd.data.micro_batches import MicroBatch, micro_batches
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
+from sedd.diffusion.packing import pack
 from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import DataError, PluginError
 from sedd.randomness import seed_for
+from sedd.training.background import single_threaded_executor
 
 MAX_COUNTED_TOKENS = 1024
 """Tokens are counted in alphabets of at most this size."""
@@ -67,6 +69,7 @@ class Loader:
         batches: the order of its sequences.
         graph: the forward process.
         pin_memory: whether to copy batches to page-locked memory, from which CUDA copies asynchronously.
+        packed_multiple: pack each micro-batch into a row of a multiple of so many tokens; None for padded rows.
         world: the processes that share a step.
     """
 
@@ -78,11 +81,12 @@ class Loader:
         graph: Graph,
         *,
         pin_memory: bool,
+        packed_multiple: int | None = None,
         world: World = SINGLE_PROCESS,
     ) -> None:
         self.config, self.data, self.batches, self.graph = config, data, batches, graph
-        self.pin_memory, self.world = pin_memory, world
-        self._thread = _single_threaded_executor()
+        self.pin_memory, self.packed_multiple, self.world = pin_memory, packed_multiple, world
+        self._thread = single_threaded_executor()
         self._prefetched: tuple[int, Cursor, Future[StepInputs]] | None = None
 
     def __call__(self, step: int, cursor: Cursor) -> StepInputs:
@@ -119,6 +123,8 @@ class Loader:
                 counts += torch.bincount(batch.tokens[batch.mask], minlength=len(counts))
             uniforms = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
             corrupted = corrupt_batch(batch, noise[micro_batch.positions], uniforms, graph=self.graph)
+            if self.packed_multiple is not None:
+                corrupted = pack(corrupted, multiple=self.packed_multiple)
             keys = dropout_keys(config.seed, part.samples)
             if self.pin_memory:
                 corrupted, keys = corrupted.pin_memory(), keys.pin_memory()
@@ -135,17 +141,3 @@ class Loader:
                 f"{self.data.alphabet.name!r} (among items {part.indices.min()} to {part.indices.max()})"
             )
         return batch
-
-
-def _single_threaded_executor() -> ThreadPoolExecutor:
-    """A background thread that computes tensors without OpenMP threads of its own.
-
-    A second team of OpenMP threads would compete for the cores with that of the training step, whose threads wait for
-    each other hundreds of times: a step took a quarter longer on two cores.
-    """
-    num_threads = torch.get_num_threads()
-    executor = ThreadPoolExecutor(1, thread_name_prefix="sedd-loader")
-    executor.submit(torch.get_num_threads).result()  # otherwise its first tensor would reset the number to the default
-    executor.submit(torch.set_num_threads, 1).result()
-    torch.set_num_threads(num_threads)  # the call above changed the default of threads started later
-    return executor

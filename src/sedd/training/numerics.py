@@ -1,4 +1,4 @@
-"""Precision and compilation of a run: what `auto` meant when it began is in its checkpoints, and kept on resuming."""
+"""Precision, compilation and layout of a run: what `auto` meant when it began is in its checkpoints, and is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sedd.errors import SeddWarning
-from sedd.plugins.contracts import Backend
+from sedd.plugins.contracts import Backend, Layout
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Numerics:
-    """What decides the rounding of a run besides its device."""
+    """What decides the rounding of a run besides its device, and the order of its batches."""
 
     precision: str
     """`float32` or `bfloat16`."""
     compiled: bool
+    layout: Layout = "rows"
+    """`rows` or `packed`."""
 
     @staticmethod
     def of(trainer: Trainer) -> Numerics:
         """Those of the training steps of a trainer."""
-        return Numerics(trainer.backend.precision, trainer.compiled)
+        return Numerics(trainer.backend.precision, trainer.compiled, trainer.layout)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `of_state` reads back."""
@@ -38,7 +40,8 @@ class Numerics:
         """Those in the state of a checkpoint; None where it has none that are known."""
         match state.get("numerics"):
             case {"precision": "float32" | "bfloat16" as precision, "compiled": bool(compiled)}:
-                return Numerics(precision, compiled)
+                layout: Layout = "packed" if state["numerics"].get("layout") == "packed" else "rows"
+                return Numerics(precision, compiled, layout)
         return None
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from sedd.config.config import Config
 from sedd.data import Batches, Dataset, Sequences, open_data
 from sedd.data.prepare.progress import DataProgress
+from sedd.data.random_batches import RandomBatches
 from sedd.data.user import UserData, user_dataset
 from sedd.devices import seed_generators
 from sedd.diffusion.process import Process
@@ -17,7 +18,7 @@ from sedd.errors import ConfigError
 from sedd.model.lora import adapt
 from sedd.model.transformer import Transformer
 from sedd.plugins.checked import check_output
-from sedd.plugins.contracts import Backend
+from sedd.plugins.contracts import Backend, Layout
 from sedd.randomness import seed_for
 from sedd.training.network_check import check_network
 from sedd.training.optimizer import freeze
@@ -33,10 +34,10 @@ def open_dataset(config: Config, data: Dataset | UserData | None, *, show: bool)
         return open_data(config.data, seed=config.seed, progress=progress)
 
 
-def make_batches(config: Config, sequences: Sequences) -> Batches:
-    """The order of the training sequences, and how they are cut into batches."""
+def make_batches(config: Config, sequences: Sequences, layout: Layout) -> Batches:
+    """The order of the training sequences, and how they are cut into batches for a layout."""
     training = config.training
-    return Batches(
+    return (RandomBatches if layout == "packed" else Batches)(
         sequences,
         seed=config.seed,
         batch_size=training.batch_size,

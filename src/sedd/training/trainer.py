@@ -45,6 +45,7 @@ from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator
 from sedd.training.fitting import OnStep, fit
 from sedd.training.initialising import initialise
+from sedd.training.layout import choose_layout, packed_multiple
 from sedd.training.live_run import LiveRun, own_loop
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
@@ -139,7 +140,9 @@ class Trainer:
             beginning = replace(beginning, optimizer=OptimizerSnapshot.of(made, self.network))
         self.beginning: Beginning | None = beginning
         self.changes = self.run.changes(config)
-        self.batches = make_batches(config, self.data.train)
+        self.layout = choose_layout(self.backend, self.network, began)
+        """How the sequences of a step lie in memory, see `device.layout`."""
+        self.batches = make_batches(config, self.data.train, self.layout)
         residues = self.batches.batch_sequences * self.lengths.mean / self.world.size
         compiles = compile_network(
             config, self.network, residues=residues, backend=self.backend, device=self.device, world=self.world,
@@ -152,6 +155,7 @@ class Trainer:
         self.loader = Loader(
             config, self.data, self.batches, self.process.graph,
             pin_memory=self.device.type == "cuda", world=self.world,
+            packed_multiple=packed_multiple(self.layout, self.network, residues / config.training.accum),
         )  # fmt: skip
         self.state = TrainState()
         self.saved: Saved | None = None  # the checkpoint that was written or loaded last
