@@ -8,9 +8,10 @@ import torch
 
 from sedd.data import Batch
 from sedd.diffusion.graphs import make_graph
-from sedd.diffusion.loss import _bucketed_length, corrupt_batch, diffusion_loss, score_entropy_loss
+from sedd.diffusion.loss import corrupt_batch, diffusion_loss, score_entropy_loss
 from sedd.diffusion.noising import NoiseState, corruption_uniforms, noise_state, path_positions
 from sedd.diffusion.parametrization import Network, Parametrization
+from sedd.diffusion.positions import bucketed_length
 from sedd.model.transformer import Transformer
 from sedd.plugins.networks import Ddit
 from sedd.plugins.noises import Cosine, LogLinear
@@ -185,7 +186,7 @@ def test_one_noise_state_corrupts_conditions_and_weighs(kind: str) -> None:
 def test_the_network_is_evaluated_at_one_of_few_numbers_of_positions(positions: int) -> None:
     sizes = {}
     for count in range(0, positions + 1, max(1, positions // 2000)):
-        sizes[count] = _bucketed_length(count, positions)
+        sizes[count] = bucketed_length(count, positions)
         assert count <= sizes[count] <= count + max(8, positions // 32)
         assert sizes[count] > 0
         assert sizes[count] <= positions

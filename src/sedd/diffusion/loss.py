@@ -16,6 +16,7 @@ from sedd.data.batch import Batch
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.noising import NoiseState
 from sedd.diffusion.parametrization import Network
+from sedd.diffusion.positions import positions_first
 from sedd.diffusion.process import Process
 
 
@@ -65,22 +66,6 @@ def corrupt_batch(batch: Batch, noise: NoiseState, uniforms: Tensor, *, graph: G
     positions, count = positions_first((graph.contributes(x_t) & batch.mask).flatten())
     changed = ((x_t != batch.tokens) & batch.mask).sum(1)
     return CorruptedBatch(batch, x_t, noise, batch.mask.sum(1), changed, positions, count)
-
-
-def positions_first(contributes: Tensor) -> tuple[Tensor, int]:
-    """`CorruptedBatch.positions` and `count`, from (positions,) bool: whether each contributes to the loss."""
-    count = int(contributes.sum())
-    # A stable sort puts the contributing positions first and keeps their order; no position comes twice.
-    return torch.argsort(~contributes, stable=True)[: _bucketed_length(count, len(contributes))], count
-
-
-def _bucketed_length(count: int, positions: int) -> int:
-    """Round `count` up by at most a 32nd of all `positions`, or 8.
-
-    Libraries keep a kernel for each shape they meet (oneDNN: 0.3 MB), so that shapes must recur.
-    """
-    step = max(8, 1 << (positions // 32).bit_length() - 1) if positions >= 32 else 8
-    return min(positions, max(1, -(-count // step)) * step)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sedd.data.batch import Batch
-from sedd.diffusion.loss import CorruptedBatch, positions_first
+from sedd.diffusion.loss import CorruptedBatch
+from sedd.diffusion.positions import positions_first
 from sedd.model.segments import Segments
 
 LENGTHS_PER_BUDGET = 16
