@@ -36,7 +36,12 @@ class NanAtCall(nn.Module):
 
 
 def train_tiny(
-    run: Path, *overrides: str, stop: int | None = None, resume: bool = False, nan_at: tuple[int, int] | None = None
+    run: Path,
+    *overrides: str,
+    stop: int | None = None,
+    resume: bool = False,
+    nan_at: tuple[int, int] | None = None,
+    late: bool = False,
 ) -> dict[str, Any]:
     """Train the tiny model; returns losses, gradient norms, the bound and samples.
 
@@ -46,6 +51,7 @@ def train_tiny(
         stop: save a checkpoint and end after this step.
         resume: resume from the last checkpoint.
         nan_at: arguments of `NanAtCall`, which replaces the transformer.
+        late: let the device decide which steps are skipped, as accelerators do.
     """
     trainer = sedd.Trainer(
         sedd.load_config("quickstart", *TINY, *overrides),
@@ -53,6 +59,7 @@ def train_tiny(
         run=run,
         resume=resume,
     )
+    trainer.train_step.skips_on_device |= late
     if RANK == 0:
         trainer.run.begin(trainer.config, resume=resume)
     result: dict[str, Any] = {"resumed": trainer.state.step}

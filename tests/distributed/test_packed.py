@@ -26,3 +26,13 @@ def test_two_packed_processes_have_the_losses_of_one(strategy, tmp_path):
     assert newest is not None
     for name, value in trainer.ema.network.state_dict().items():
         assert torch.allclose(newest[1].tensors["ema"][name], value, atol=1e-6)
+
+
+def test_two_processes_that_read_late_have_the_losses_of_one_and_skip_together(tmp_path):
+    options = ("model.dropout=0.1", "distributed.strategy=ddp", "training.log_every=100")
+    first, second = train(tmp_path / "run", *options, late=True, count=2)
+    losses = [report.loss for report in sedd.Trainer(sedd.load_config("quickstart", *TINY, *options)).steps()]
+    assert first["losses"] == second["losses"] == pytest.approx(losses, rel=1e-6)
+    first, second = train(tmp_path / "nan", *options, late=True, nan_at=(1, 3), count=2)
+    assert first["skipped"] == second["skipped"] == [False, False, True, *[False] * 5]
+    assert first["losses"][3:] == second["losses"][3:]

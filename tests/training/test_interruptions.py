@@ -20,7 +20,7 @@ from sedd.errors import DiskError, OutOfMemoryError
 from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.step_report import StepReport
-from sedd.training import pending
+from sedd.training import in_flight, pending
 from sedd.training.deferral import signals_deferred
 from sedd.training.samples import SamplesAtSteps
 from tests.conftest import TINY
@@ -64,7 +64,7 @@ PLACES: dict[str, Callable[[sedd.Trainer], tuple[Any, str]]] = {
     "optimizer": lambda trainer: (trainer.optimizer, "step"),
     "averaging": lambda trainer: (trainer.ema, "update"),
     "update": lambda trainer: (trainer.train_step, "update"),
-    "state": lambda trainer: (pending, "advanced"),
+    "state": lambda trainer: (in_flight, "advanced"),
 }
 LATER: dict[str, tuple[Callable[[sedd.Trainer], tuple[Any, str]], int]] = {
     "evaluating": (lambda trainer: (type(trainer.evaluator), "evaluated"), 1),
@@ -187,9 +187,9 @@ def test_ctrl_c_during_an_update_waits_for_its_end(tiny, monkeypatch):
     trainer = sedd.Trainer(tiny())
     update = trainer.ema.update
 
-    def interrupted(network: nn.Module) -> None:
+    def interrupted(network: nn.Module, **options: Any) -> None:
         signal.raise_signal(signal.SIGINT)
-        update(network)
+        update(network, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer.ema, "update", interrupted)

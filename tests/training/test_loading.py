@@ -39,11 +39,11 @@ def test_prefetched_inputs_equal_those_prepared_on_demand(tiny):
         cursor = inputs.next_cursor
 
 
-def test_prefetched_inputs_are_discarded_after_a_skipped_step(tiny):
+def test_prefetched_inputs_are_discarded_when_another_step_comes_next(tiny):
     trainer = sedd.Trainer(tiny("curriculum.preschool_time=4"))
     loader = make_loader(trainer)
     first = loader(0, Cursor())
-    again = loader(0, first.next_cursor)  # the step was skipped: its number stays, the data cursor moves on
+    again = loader(0, first.next_cursor)
     assert again.difficulty == first.difficulty
     assert equal(again, make_loader(trainer)._prepare(0, first.next_cursor))
     assert loader(1, again.next_cursor).difficulty > first.difficulty

@@ -216,8 +216,10 @@ class Brittle(nn.Module):
         return output
 
 
-def test_a_non_finite_step_changes_nothing_but_the_count_and_the_data(tiny):
+@pytest.mark.parametrize("late", [False, True], ids=["host", "device"])
+def test_a_non_finite_step_changes_nothing_but_the_clocks(tiny, late):
     trainer = sedd.Trainer(tiny(), model=Brittle({3}))
+    trainer.train_step.skips_on_device = late
     reports = trainer.steps()
     next(reports), next(reports)
     weights = trainer.network.table.weight.clone()
@@ -227,28 +229,30 @@ def test_a_non_finite_step_changes_nothing_but_the_count_and_the_data(tiny):
     before = trainer.state
     report = next(reports)
     assert report.skipped
-    assert report.step == before.step == trainer.state.step == 2
+    assert report.step == before.step + 1 == trainer.state.step == 3
     assert torch.equal(weights, trainer.network.table.weight)
     assert torch.equal(average, trainer.ema.network.table.weight)
     after_moments = optimizer_state(trainer.optimizer, trainer.network)
     assert all(torch.equal(value, after_moments[name]) for name, value in before_moments.items())
-    assert trainer.ema.updates == 2
+    assert trainer.ema.updates == 3
     assert trainer.state.cursor != before.cursor
+    assert trainer.state.residues == before.residues
     after = next(reports)
-    assert (after.step, after.skipped_total) == (3, 1)
-    assert after.lr == Schedule(trainer.config).learning_rate(2)
-    assert after.difficulty == trainer.config.curriculum.difficulty(2)
+    assert (after.step, after.skipped_total) == (4, 1)
+    assert after.lr == Schedule(trainer.config).learning_rate(3)
+    assert after.difficulty == trainer.config.curriculum.difficulty(3)
+    assert not torch.equal(weights, trainer.network.table.weight)
 
 
 def test_skipped_steps_stand_in_the_metrics(tiny, tmp_path):
     sedd.Trainer(tiny(), model=Brittle({3}), run=tmp_path / "run").fit(progress=False)
     records = lines(tmp_path / "run")
-    assert {"kind": "skipped", "step": 2, "skipped": 1} in records
+    assert {"kind": "skipped", "step": 3, "skipped": 1} in records
     assert [record["step"] for record in records if record["kind"] == "train"] == [3, 6, 8]
 
 
 def test_a_skipped_step_after_the_last_checkpoint_is_recorded_once(tiny, tmp_path):
-    """Killed after step 4 was saved and the next one skipped: the resumed run skips it again."""
+    """Killed after step 4 was saved and step 5 skipped: the resumed run skips it again."""
     config = tiny("training.log_every=1")
     first = sedd.Trainer(config, model=Brittle({5}), run=tmp_path / "run")
     first.run.begin(config, resume=False)
@@ -267,7 +271,7 @@ def test_a_run_that_cannot_go_on_is_saved_first(tiny, tmp_path):
     trainer = sedd.Trainer(tiny("training.max_skipped=2"), model=Brittle({7, 8}), run=tmp_path / "run")
     with pytest.raises(sedd.TrainingError):
         trainer.fit(progress=False)
-    assert checkpoint.listing(tmp_path / "run" / "checkpoints")[-1].name == "step-00000006"
+    assert checkpoint.listing(tmp_path / "run" / "checkpoints")[-1].name == "step-00000008"
 
 
 class Wild(sedd.Curriculum):
@@ -304,7 +308,8 @@ def test_endless_non_finite_steps_are_an_error_that_says_what_to_do(tiny):
     trainer = sedd.Trainer(tiny("training.max_skipped=3"), model=Brittle(set(range(100))))
     with pytest.raises(sedd.TrainingError):
         list(trainer.steps())
-    assert trainer.state.skipped_in_a_row == 2  # the third one raises
+    assert trainer.state.skipped_in_a_row == 3
+    assert trainer.state.step == 3
 
 
 def test_every_clock_counts_optimizer_steps(tiny):

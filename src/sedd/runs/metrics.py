@@ -148,7 +148,7 @@ class SkippedRecord(_PlainRecord):
 
     kind: ClassVar[str] = "skipped"
     step: int
-    """The last step that was done."""
+    """The step that was skipped."""
     skipped: int
     """Skipped steps since the run began, this one included."""
 

@@ -75,9 +75,10 @@ class TrainState:
     """Clocks and positions of a run."""
 
     step: int = 0
-    """Optimizer steps done; the clock of the curriculum, the learning rate, the EMA, logs and checkpoints."""
+    """Optimizer steps tried, skipped ones included; the clock of the curriculum, the learning rate, the EMA, logs and
+    checkpoints."""
     cursor: Cursor = field(default_factory=Cursor)
-    """Position in the data; it also advances when a step is skipped."""
+    """Position in the data."""
     residues: int = 0
     """Residues seen, without those of skipped steps."""
     skipped: int = 0
@@ -107,10 +108,10 @@ class TrainState:
 
     @property
     def recorded_until(self) -> tuple[int, int]:
-        """Optimizer steps and skipped steps whose records are complete."""
+        """Optimizer steps whose records are complete, and how many of them were skipped."""
         if self.pending is None:
             return self.step, self.skipped
-        return (self.step, self.skipped - 1) if self.pending.skipped else (self.step - 1, self.skipped)
+        return self.step - 1, self.skipped - self.pending.skipped
 
     def with_bound(self, step: int, nats: float) -> TrainState:
         """The state after an evaluation at `step`; notes the held-out bound, nats per residue, if it is the lowest."""

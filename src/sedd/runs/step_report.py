@@ -17,7 +17,7 @@ class StepReport:
     """One optimizer step, in plain numbers."""
 
     step: int
-    """Optimizer steps done, this one included. A skipped step does not count."""
+    """Optimizer steps tried, this one included."""
     loss: float
     """Training loss under the curriculum, nats per residue."""
     difficulty: float
@@ -35,7 +35,7 @@ class StepReport:
     residues_per_second: float
     """Residues per second of this step alone, data loading included."""
     skipped: bool
-    """Whether the gradient was not finite: weights, moments, EMA, learning rate and curriculum did not change."""
+    """Whether loss or gradient was not finite: weights, moments and EMA did not change. All clocks moved on."""
     skipped_total: int
     """Skipped steps since the run began."""
     bins: LossProfile = field(default_factory=LossProfile, repr=False)

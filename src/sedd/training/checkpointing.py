@@ -82,8 +82,6 @@ def write_checkpoint(trainer: Trainer, *, alone: bool = False) -> Path:
 
 def saves_at(trainer: Trainer, report: StepReport, until: int | None) -> bool:
     """Whether a checkpoint is due after a step: at the last one, every `checkpoint.every`, and at the best bound."""
-    if report.skipped:
-        return False
     last = report.step in (trainer.config.training.n_iters, until)
     return last or report.step % trainer.config.checkpoint.every == 0 or trainer.state.best_step == report.step
 
@@ -151,6 +149,7 @@ def load_checkpoint(trainer: Trainer, found: tuple[Path, checkpoint.Checkpoint] 
     if trainer.config.optim.own is not None:
         restore_plain_state(trainer.optimizer, trainer.network, saved.state["optimizer"])
     trainer.state = _repositioned(trainer, saved)
+    trainer.flights.steps.clear()
     trainer.lineage = lineage.lineage_of(saved.state)
     trainer.beginning, trainer.saved = None, Saved(trainer.state, path, saved.run)
     trainer.train_step.torn = False

@@ -3,7 +3,7 @@
 An interruption (an error, Ctrl-C) may come at any point of a step. Before the update, the weights are as they were, and
 the gradient is dropped. During the update, weights, moments and average may belong to different steps, and the run goes
 back to its newest checkpoint, or without one to its beginning. After the update, the step is done, but perhaps not
-evaluated and recorded; `TrainState.pending` keeps its report for that.
+read, evaluated and recorded; `Trainer.flights` keeps its results, and `TrainState.pending` its report for that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sedd.errors import CheckpointError
 from sedd.runs.state import TrainState
 from sedd.training.checkpointing import load_checkpoint
+from sedd.training.in_flight import read_all
 from sedd.training.optimizer_state import OptimizerSnapshot
 from sedd.training.setup import make_network
 
@@ -57,6 +58,7 @@ class Beginning:
         else:
             self.optimizer.restore(trainer.optimizer, trainer.network)
         trainer.state = TrainState()
+        trainer.flights.steps.clear()
         trainer.train_step.torn = False
 
 
@@ -67,9 +69,12 @@ def settle(trainer: Trainer) -> None:
         CheckpointError: if the run has to go back to a checkpoint, and none is intact any more.
     """
     trainer.train_step.undo()
-    (torn,) = trainer.world.all_reduce_max(int(trainer.train_step.torn))
-    if not torn:
-        return
+    started = len(trainer.flights.steps)
+    torn, most, least = trainer.world.all_reduce_max(int(trainer.train_step.torn), started, -started)
+    if not torn and most == -least:
+        read_all(trainer)
+        if not trainer.train_step.torn:
+            return
     if trainer.beginning is not None:
         trainer.beginning.restore(trainer)
     else:

@@ -33,13 +33,24 @@ class EmaNetwork:
         return initial_share(self.config, self.updates)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Update from the trained `network`; call once per optimizer step. Buffers are copied, not averaged."""
+    def update(self, network: nn.Module, *, skip: Tensor | None = None) -> None:
+        """Update from the trained `network`; call once per optimizer step. Buffers are copied, not averaged.
+
+        Args:
+            network: the trained network.
+            skip: scalar on the device; above 0, the average stays as it is. None: it does not.
+        """
         # ema <- decay * ema + (1 - decay) * weights
         averages: list[Tensor] = [to_local(parameter) for parameter in self.network.parameters()]
         weights: list[Tensor] = [to_local(parameter) for parameter in network.parameters()]
+        share = 1.0 - self.decay()
         # One kernel for all tensors; torch has no public name for it (its own optimizers use it).
-        torch._foreach_lerp_(averages, weights, 1.0 - self.decay())
+        if skip is None:
+            torch._foreach_lerp_(averages, weights, share)
+        else:  # that kernel takes its weight from the host
+            changes = torch._foreach_sub(weights, averages)
+            torch._foreach_mul_(changes, share * (skip == 0.0))
+            torch._foreach_add_(averages, changes)
         for copied, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             copied.copy_(buffer)
         self.updates += 1

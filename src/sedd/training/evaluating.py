@@ -96,7 +96,7 @@ class Evaluator:
     def evaluated_if_due(self, report: StepReport, training: Training) -> StepReport:
         """`evaluated` every `training.eval_every` steps and after the last one; otherwise the report as it is."""
         due = report.step == training.n_iters or report.step % training.eval_every == 0
-        return self.evaluated(report) if due and not report.skipped else report
+        return self.evaluated(report) if due else report
 
     def _batch_mixing(self, network: nn.Module) -> float | None:
         """Whether sequences of a batch see each other; None where it cannot be known. `network` is spoilt."""

@@ -15,6 +15,7 @@ from sedd.devices import is_out_of_memory
 from sedd.errors import DiskError, OutOfMemoryError, SeddError, TrainingError
 from sedd.runs import checkpoint
 from sedd.training.checkpointing import Saved, write_checkpoint
+from sedd.training.in_flight import read_all
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -70,8 +71,10 @@ def _raise(error: BaseException, trainer: Trainer, where: str) -> NoReturn:
 
 def _save(trainer: Trainer, error: BaseException) -> str:
     """Save the last consistent state unless it is saved; returns where it is, in words."""
-    state, run = trainer.state, trainer.run
+    run = trainer.run
     try:
+        _read_started(trainer, error)
+        state = trainer.state
         if trainer.train_step.torn:
             what = f"Step {state.step + 1:,} was interrupted while the weights changed"
             return f"{what}; {_newest(run.checkpoints)}; {_resume(trainer)}"
@@ -87,7 +90,20 @@ def _save(trainer: Trainer, error: BaseException) -> str:
         return f"Ended at step {state.step:,}; {_newest(run.checkpoints)}"
     except BaseException as failure:  # the first error is the one to report
         reason = f"{type(failure).__name__}: {failure}"
-        return f"Step {state.step:,} could not be saved ({reason}); {_newest(run.checkpoints)}; {_resume(trainer)}"
+        return (
+            f"Step {trainer.state.step:,} could not be saved ({reason}); {_newest(run.checkpoints)}; {_resume(trainer)}"
+        )
+
+
+def _read_started(trainer: Trainer, error: BaseException) -> None:
+    """Read the steps that were started, so that they are saved too."""
+    if trainer.train_step.torn or not trainer.flights.steps:
+        return
+    if trainer.world.size > 1 and not isinstance(error, TrainingError):
+        trainer.train_step.torn = True  # another rank may be anywhere: it cannot be asked for its results
+        return
+    trainer.train_step.undo()
+    read_all(trainer)
 
 
 def _newest(folder: Path) -> str:

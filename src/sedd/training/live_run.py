@@ -16,6 +16,7 @@ from sedd.training.checkpointing import Saved, saves_at
 from sedd.training.consistency import settle
 from sedd.training.early_stopping import early_stop
 from sedd.training.failsafe import explained_failure, saved_on_failure
+from sedd.training.in_flight import read_all
 from sedd.training.metrics import MetricsAtEvaluations
 from sedd.training.pending import pending_steps
 from sedd.training.recording import NullRecorder, Recorder, ends_window, pending_records, recording
@@ -83,6 +84,10 @@ class LiveRun:
                     ended, early = None, 0  # the evaluations that ended it are undone
                     break
             if asked or early:
+                read_all(trainer)
+                if trainer.state.pending is not None:  # a step that an accelerator had started already
+                    self._record(report := trainer.state.pending)
+                    yield report
                 self._end(ended or StoppedRecord(trainer.state.step, "on_step"))
             if signal or asked or early:
                 return

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from sedd.distributed.signals import interruptible
 from sedd.runs.step_report import StepReport
 from sedd.training.consistency import settle
-from sedd.training.deferral import signals_deferred
-from sedd.training.step import advanced
+from sedd.training.step import check_skipped
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
@@ -28,8 +24,11 @@ def pending_steps(trainer: Trainer, until: int | None) -> Iterator[StepReport]:
     last = planned if until is None else min(until, planned)
     if trainer.state.pending is not None:
         yield _evaluated(trainer, trainer.state.pending)
+    trainer.flights.until = last
     while trainer.state.step < last:
-        yield _evaluated(trainer, trainer._step())
+        report = _evaluated(trainer, trainer._step())
+        yield report
+        check_skipped(trainer.state, report, max_skipped=trainer.config.training.max_skipped)
 
 
 def unrecorded_steps(trainer: Trainer, until: int | None) -> Iterator[StepReport]:
@@ -37,21 +36,6 @@ def unrecorded_steps(trainer: Trainer, until: int | None) -> Iterator[StepReport
     for report in pending_steps(trainer, until):
         trainer.state = trainer.state.recorded()
         yield report
-
-
-def one_step(trainer: Trainer) -> StepReport:
-    """One optimizer step, or a skipped one: neither evaluated nor recorded."""
-    began = time.perf_counter()
-    # A signal cuts it short, but not in a group: the other ranks would wait in a collective.
-    with interruptible() if trainer.world.size == 1 else nullcontext():
-        inputs = trainer.loader(trainer.state.step, trainer.state.cursor)
-        gradient = trainer.train_step.gradient(inputs, trainer.state)
-    with signals_deferred():
-        report = trainer.train_step.update(gradient, inputs, trainer.state, began=began)
-        max_skipped = trainer.config.training.max_skipped
-        trainer.state = advanced(trainer.state, report, inputs.next_cursor, max_skipped=max_skipped)
-        trainer.train_step.torn = False
-    return report
 
 
 def _evaluated(trainer: Trainer, report: StepReport) -> StepReport:

@@ -129,9 +129,7 @@ def recording(trainer: Trainer, say: Callable[[str], None], *, resume: bool) -> 
 def pending_records(trainer: Trainer, report: StepReport) -> list[dict[str, Any]]:
     """The records of a step for the metrics file; changes nothing."""
     state = trainer.state
-    if report.skipped:
-        return [SkippedRecord(report.step, report.skipped_total).to_dict()]
-    records = []
+    records = [SkippedRecord(report.step, report.skipped_total).to_dict()] if report.skipped else []
     if ends_window(trainer, report):
         record = TrainRecord.of(report, state, trainer.data.token_counts, trainer.backend.memory())
         records.append(record.to_dict())
@@ -144,4 +142,4 @@ def ends_window(trainer: Trainer, report: StepReport) -> bool:
     """Whether a train record is due after a step, which sums up the steps since the one before."""
     training = trainer.config.training
     due = report.step % training.log_every == 0 or report.step == training.n_iters
-    return due and not report.skipped
+    return due and trainer.state.window.steps > 0

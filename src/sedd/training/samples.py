@@ -94,7 +94,7 @@ class SamplesAtSteps:
             Interrupted: if a signal cuts it short; the run draws the samples again when it goes on.
         """
         options = self._trainer.config.sampling
-        if report.skipped or not due(options, report.step):
+        if not due(options, report.step):
             return []
         if not generates(self._trainer.config):
             self._explain("the noise of this model is too weak to generate complete sequences (raise noise.sigma_max)")

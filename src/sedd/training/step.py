@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,34 +26,37 @@ from sedd.runs.step_report import StepReport
 from sedd.training.collectives import all_reduce_parts
 from sedd.training.compiling import with_eager_fallback
 from sedd.training.ema import EmaNetwork
+from sedd.training.host_copy import HostCopy
 from sedd.training.loading import StepInputs
 from sedd.training.optimizer import LR_FACTOR
 from sedd.training.own_parts import PEAK, OwnParts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gradient:
-    """The gradient of one optimizer step, which lies in the parameters, and what is known about it."""
+    """The gradient of one optimizer step, which lies in the parameters, and numbers that may be on their way."""
 
     settings: StepSettings
     lr: float
     """Learning rate, after rollbacks."""
-    loss: float
-    """Nats per residue."""
-    norm: float
-    """Before clipping."""
-    bins: LossProfile
-    token_counts: tuple[int, ...]
+    skip: Tensor
+    """Scalar float32 on the device: 0 if the losses and the gradient are finite on all ranks, and above 0 where the
+    step is to be skipped."""
+    numbers: HostCopy
+    """`Loss.parts` of this rank's sequences, then the norm of the gradient before clipping, and `skip`."""
 
-    @property
-    def finite(self) -> bool:
-        """Whether loss and gradient are; otherwise the step is skipped."""
-        return math.isfinite(self.loss) and math.isfinite(self.norm)
+    @cached_property
+    def read(self) -> tuple[np.ndarray, float, bool]:
+        """`Loss.parts` (3, sequences of this rank), the norm, and whether the step is skipped; waits for the device."""
+        *parts, norm, skip = self.numbers.tolist()
+        return np.array(parts).reshape(3, -1), norm, skip > 0.0
 
 
 @dataclass
 class TrainStep:
-    """Updates a network by one optimizer step: `gradient`, then `update`.
+    """Updates a network by one optimizer step: `gradient`, `update`, `report`.
+
+    The host need not wait for the device before `report`, which may follow the `update` of the next step.
 
     Args:
         config: of the run.
@@ -68,6 +70,7 @@ class TrainStep:
         world: the ranks.
         compiled: whether the network is compiled; becomes False if torch fails to compile it.
         own: the optimizer and the schedule that a user gave.
+        skips_on_device: whether the device decides if a step is skipped, as fused AdamW can; else the host reads it.
     """
 
     config: Config
@@ -81,6 +84,7 @@ class TrainStep:
     world: World
     compiled: bool
     own: OwnParts = field(default_factory=OwnParts)
+    skips_on_device: bool = False
     torn: bool = field(default=False, init=False)
     """Whether weights, moments and average may be of different steps; set while they change."""
     _begun: bool = field(default=False, init=False)
@@ -113,56 +117,67 @@ class TrainStep:
         peak = self.config.optim.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr * (group.get(PEAK, peak) / peak) * group.get(LR_FACTOR, 1.0)
-        own_parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
-        norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip)
-        # The one place where the host waits for the device: a skipped step holds back every clock.
-        *flat, grad_norm = torch.cat([own_parts.flatten(), norm.to(own_parts)[None]]).tolist()
-        parts, token_counts = all_reduce_parts(
-            self.world,
-            [micro_step.micro_batch for micro_step in inputs.micro_steps],
-            np.array(flat).reshape(3, -1),
-            inputs.token_counts,
-            total=len(inputs.mask_rates),
-        )
-        expected = widths(settings.mask_low, settings.mask_high)
-        bins = by_mask_rate(parts, inputs.mask_rates, residues=inputs.residues, expected=expected)
-        loss = float(bins.loss.sum()) / inputs.residues
-        return Gradient(settings, lr, loss, grad_norm, bins, token_counts)
+        parts = self._compiled_gradient(inputs) if self.compiled else self._gradient(inputs)
+        norm = self.parallel.clip_grad_norm_(self.config.optim.grad_clip).to(parts)
+        skip = 1.0 - torch.isfinite(parts[0].sum() + norm).float()
+        self.world.all_reduce_sum_(skip)
+        return Gradient(settings, lr, skip, HostCopy(torch.cat([parts.flatten(), norm[None], skip[None].to(parts)])))
 
-    def update(self, gradient: Gradient, inputs: StepInputs, state: TrainState, *, began: float) -> StepReport:
+    def update(self, gradient: Gradient) -> None:
         """Update weights, moments and average; a step whose loss or gradient is not finite changes none of them.
 
-        `torn` is set from then on; the caller resets it once the step is part of the run's state.
+        `torn` is set while they change, and left set: the caller resets it once the step is part of the run's state.
+        """
+        if not self.skips_on_device and gradient.read[2]:
+            self.ema.updates += 1
+            self.undo()
+            return
+        self.torn = True
+        skip = gradient.skip if self.skips_on_device else None
+        if skip is not None:
+            # How torch's gradient scaler tells its fused optimizers that a step is not to be done.
+            vars(self.optimizer).update(grad_scale=None, found_inf=skip.clamp(max=1.0))
+            for buffer, before in zip(self._buffers, self._buffers_before, strict=True):
+                buffer.copy_(torch.where(skip > 0.0, before, buffer))
+        self.optimizer.step()
+        self.ema.update(self.network, skip=skip)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._begun = False
+
+    def report(self, gradient: Gradient, inputs: StepInputs, state: TrainState, *, seconds: float) -> StepReport:
+        """The report of a step; waits for its numbers.
 
         Args:
             gradient: of this step.
             inputs: of the step.
             state: of the run before the step.
-            began: `time.perf_counter()` when the step began, before its inputs were loaded.
+            seconds: that the step took, with the loading of its inputs.
         """
-        skipped = not gradient.finite
-        if skipped:
-            self.undo()
-        else:
-            self.torn = True
-            self.optimizer.step()
-            self.ema.update(self.network)
-            self.optimizer.zero_grad(set_to_none=True)
-            self._begun = False
+        own_parts, norm, skipped = gradient.read
+        parts, token_counts = all_reduce_parts(
+            self.world,
+            [micro_step.micro_batch for micro_step in inputs.micro_steps],
+            own_parts,
+            inputs.token_counts,
+            total=len(inputs.mask_rates),
+        )
+        settings = gradient.settings
+        expected = widths(settings.mask_low, settings.mask_high)
+        bins = by_mask_rate(parts, inputs.mask_rates, residues=inputs.residues, expected=expected)
         return StepReport(
-            step=state.step + (not skipped),
-            loss=gradient.loss,
-            difficulty=gradient.settings.difficulty,
-            mask_rate=float(gradient.bins.corrupted.sum()) / inputs.residues,
-            mask_rate_max=gradient.settings.mask_high,
-            grad_norm=gradient.norm,
+            step=state.step + 1,
+            loss=float(bins.loss.sum()) / inputs.residues,
+            difficulty=settings.difficulty,
+            mask_rate=float(bins.corrupted.sum()) / inputs.residues,
+            mask_rate_max=settings.mask_high,
+            grad_norm=norm,
             lr=gradient.lr,
             residues=inputs.residues,
-            residues_per_second=inputs.residues / (time.perf_counter() - began),
+            residues_per_second=inputs.residues / seconds,
             skipped=skipped,
             skipped_total=state.skipped + skipped,
-            bins=LossProfile() if skipped else gradient.bins,
-            token_counts=gradient.token_counts,
+            bins=LossProfile() if skipped else bins,
+            token_counts=token_counts,
         )
 
     def undo(self) -> None:
@@ -210,6 +225,11 @@ class TrainStep:
         return with_eager_fallback(self.network, lambda: self._gradient(inputs), eager=eager)
 
 
+def skips_on_device(optimizer: torch.optim.Optimizer, device: torch.device, parallel: SingleProcess) -> bool:
+    """Whether the device decides if a step is skipped: on accelerators, with torch's fused optimizers."""
+    return device.type != "cpu" and bool(optimizer.defaults.get("fused")) and not parallel.sharded
+
+
 def by_mask_rate(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> LossProfile:
     """Sum `Loss.parts` (3, sequences) by the bin of each sequence's mask rate (sequences,)."""
     bins = bin_of(mask_rates)
@@ -217,30 +237,33 @@ def by_mask_rate(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, ex
     return LossProfile(residues, loss, drawn, expected * residues, corrupted)
 
 
-def advanced(state: TrainState, report: StepReport, next_cursor: Cursor, *, max_skipped: int) -> TrainState:
+def advanced(state: TrainState, report: StepReport, next_cursor: Cursor) -> TrainState:
     """The state after a step, whose report is pending until it is recorded.
 
-    A skipped step moves the data cursor and its counters only.
-
-    Raises:
-        TrainingError: if `max_skipped` steps in a row were skipped.
+    A skipped step is a step on every clock; only its residues and its loss do not count.
     """
     seconds = report.residues / report.residues_per_second
-    state = replace(state, cursor=next_cursor, seconds=state.seconds + seconds, pending=report)
-    if not report.skipped:
-        return replace(
-            state,
-            step=report.step,
-            residues=state.residues + report.residues,
-            skipped_in_a_row=0,
-            profile=state.profile.ema_update(report.bins, report.step),
-            window=state.window.add(report),
-        )
-    state = replace(state, skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1)
-    if state.skipped_in_a_row >= max_skipped:
+    state = replace(state, step=report.step, cursor=next_cursor, seconds=state.seconds + seconds, pending=report)
+    if report.skipped:
+        return replace(state, skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1)
+    return replace(
+        state,
+        residues=state.residues + report.residues,
+        skipped_in_a_row=0,
+        profile=state.profile.ema_update(report.bins, report.step),
+        window=state.window.add(report),
+    )
+
+
+def check_skipped(state: TrainState, report: StepReport, *, max_skipped: int) -> None:
+    """Check that training gets on.
+
+    Raises:
+        TrainingError: if the last `max_skipped` steps in a row were skipped.
+    """
+    if report.skipped and state.skipped_in_a_row >= max_skipped:
         raise TrainingError(
-            f"{state.skipped_in_a_row} steps in a row had a non-finite loss or gradient (at step {state.step}, "
+            f"{state.skipped_in_a_row} steps in a row had a non-finite loss or gradient (at step {report.step}, "
             f"lr {report.lr:g}); the weights are as they were before. Lower optim.lr, set optim.grad_clip=1, or try "
             "device.precision=float32"
         )
-    return state

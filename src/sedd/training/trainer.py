@@ -44,6 +44,7 @@ from sedd.training.consistency import Beginning, settle
 from sedd.training.ema import EmaNetwork
 from sedd.training.evaluating import Evaluator
 from sedd.training.fitting import OnStep, fit
+from sedd.training.in_flight import Flights, one_step
 from sedd.training.initialising import initialise
 from sedd.training.layout import choose_layout, packed_multiple
 from sedd.training.live_run import LiveRun, own_loop
@@ -51,9 +52,9 @@ from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer_state import OptimizerSnapshot
 from sedd.training.own_parts import LrFactor, OptimizerGiven, OwnParts
-from sedd.training.pending import one_step, unrecorded_steps
+from sedd.training.pending import unrecorded_steps
 from sedd.training.setup import make_batches, make_network, may_skip_parameters, open_dataset
-from sedd.training.step import TrainStep
+from sedd.training.step import TrainStep, skips_on_device
 
 
 class Trainer:
@@ -150,8 +151,9 @@ class Trainer:
         )  # fmt: skip
         self.train_step = TrainStep(
             config, self.process, self.network, self.ema, self.parallel, made, self.backend, self.device, self.world,
-            compiled=compiles, own=own,
+            compiled=compiles, own=own, skips_on_device=skips_on_device(made, self.device, self.parallel),
         )  # fmt: skip
+        self.flights = Flights()
         self.loader = Loader(
             config, self.data, self.batches, self.process.graph,
             pin_memory=self.device.type == "cuda", world=self.world,

@@ -28,7 +28,7 @@ def skipped_steps(facts: RunFacts) -> Evidence:
     last = facts.step
     begin = last - max(last // RECENT_SHARE, min(last, 50))
     skipped = sum(1 for skip in facts.history.skipped if skip.step >= begin)
-    attempts = max(last - begin, 1) + skipped
+    attempts = max(last - begin, skipped, 1)  # the clock counts skipped steps too
     share = skipped / attempts
     # A binomial share, against the usual one: the normal approximation of its logarithm.
     expected = max(USUAL_SKIPS * attempts, 1.0)
@@ -46,7 +46,7 @@ def _skips_since(facts: RunFacts, share: float) -> tuple[int, int] | None:
     steps, last = [skip.step for skip in facts.history.skipped], facts.step
     for index, step in enumerate(steps):
         rest = len(steps) - index
-        if rest / (last - step + rest) >= 0.5 * share:
+        if rest / max(last - step + 1, rest) >= 0.5 * share:
             return max(step - math.ceil(3.0 / max(share, 1e-3)), 0), step + 1
     return None
 
