@@ -2,8 +2,9 @@
 
     python benchmarks/gpu.py [--toy]
 
-Width 768, 12 blocks, length 1,024, batches of 16 and 64, then sequences of many lengths; minutes on an H100. Without a
-GPU, or with --toy, it is at toy size, to show that it runs. Contestants are timed in turn, in processes of their own.
+Width 768, 12 blocks, length 1,024, batches of 16 and 64, then sequences of many lengths, in rows and packed, and what
+the host does in a packed step; minutes on an H100. Without a GPU, or with --toy, it is at toy size, to show that it
+runs. Contestants are timed in turn, in processes of their own.
 The share of the peak counts the operations in matrix products that were carried out, over the best large product
 measured now, and over what the maker promises. Exits with 1 if the losses of 50 steps from the same seed differ from
 those of float32 on the CPU by more than the tolerance.
@@ -26,7 +27,7 @@ from reference import ChunkedRows, Reference, Shape
 import sedd
 from sedd.sampling.generation import Generation
 from sedd.training.compiling import missing_compiler
-from training import operations, ours, random_rows
+from training import make, operations, ours, random_rows
 
 NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bfloat16 of the SXM modules, operations per second (NVIDIA's data sheets)."""
@@ -37,15 +38,21 @@ CUDA = torch.cuda.is_available() and "--toy" not in sys.argv
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 SHAPE = Shape(768, 12, 12, 1024) if CUDA else Shape(32, 2, 2, 32)
 BATCH, ROUNDS, STEPS = (16, 5, 5) if CUDA else (4, 2, 1)
+WARM = 2
+"""Steps of a contestant before its first round."""
 HALF = "device.precision=bfloat16"
+RARELY = "training.log_every=1000000", "checkpoint.every=1000000"
+"""Nothing is due in a benchmark, for which the results of a step would be read at once."""
 
 
 def waiting(step: Callable[[], int]) -> Callable[[], int]:
-    """The step, until the device is done with it."""
+    """The step; the host waits for the device after the last one of each round only, as it does in training."""
+    calls = 0
 
     def whole() -> int:
-        residues = step()
-        if CUDA:
+        nonlocal calls
+        residues, calls = step(), calls + 1
+        if CUDA and (calls <= WARM or (calls - WARM) % STEPS == 0):
             torch.cuda.synchronize()
         return residues
 
@@ -54,16 +61,22 @@ def waiting(step: Callable[[], int]) -> Callable[[], int]:
 
 def library(batch: int, *overrides: str) -> Callable[[], int]:
     """A step of the library."""
-    return waiting(ours(SHAPE, random_rows(SHAPE.length, count=1000), batch, f"device.type={DEVICE.type}", *overrides))
+    options = (f"device.type={DEVICE.type}", *RARELY, *overrides)
+    return waiting(ours(SHAPE, random_rows(SHAPE.length, count=1000), batch, *options))
+
+
+def many_lengths(count: int) -> list[np.ndarray]:
+    """Sequences of log-normal lengths, whose median is a quarter of the longest."""
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(np.log(SHAPE.length / 4), 0.6, count), 8, SHAPE.length).astype(int)
+    return [random.integers(0, 20, length).astype(np.uint8) for length in lengths]
 
 
 def mixed(batch: int, *overrides: str) -> Callable[[], int]:
-    """The same with sequences of many lengths; after enough steps to have met most widths."""
-    random = np.random.default_rng(0)
-    lengths = np.clip(random.lognormal(np.log(SHAPE.length / 4), 0.6, 20 * batch), 8, SHAPE.length).astype(int)
-    rows = [random.integers(0, 20, length).astype(np.uint8) for length in lengths]
+    """A step with sequences of many lengths; after enough steps to have met most widths."""
     warm = 20 if CUDA else 0
-    return waiting(ours(SHAPE, rows, batch, f"device.type={DEVICE.type}", *overrides, warm=warm))
+    options = (f"device.type={DEVICE.type}", *RARELY, *overrides)
+    return waiting(ours(SHAPE, many_lengths(20 * batch), batch, *options, warm=warm))
 
 
 def plain(batch: int, matmul: str) -> Callable[[], int]:
@@ -108,6 +121,27 @@ def table(title: str, contestants: dict[str, Build], *, top: float, nominal: flo
             f"{f'{used / nominal:.1%}' if nominal and equal else '-'} | {times.peak / 2**30:.2f} |",
             flush=True,
         )
+
+
+def host(*overrides: str) -> None:
+    """What the host does in a step: kernels that it starts, and calls in which it waits for the device."""
+    steps, batch = (10, 4 * BATCH) if CUDA else (3, BATCH)
+    trainer = make(SHAPE, many_lengths(20 * batch), batch, f"device.type={DEVICE.type}", *RARELY, *overrides)
+    reports = trainer.steps()
+    for _ in range(5):
+        next(reports)
+    activities = [torch.profiler.ProfilerActivity.CPU, *[torch.profiler.ProfilerActivity.CUDA] * CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        for _ in range(steps):
+            next(reports)
+    print(f"\nCalls of the host in a step, packed, {'compiled' if trainer.compiled else 'eager'}\n")
+    print("| call | per step |\n|---|---|")
+    counts = {event.key: event.count for event in profile.key_averages() if event.key.startswith(("cuda", "cu"))}
+    waits = {name: count for name, count in counts.items() if "Synchronize" in name}
+    launches = sum(count for name, count in counts.items() if "Launch" in name)
+    print(f"| kernels and graphs started | {launches / steps:.1f} |")
+    for name, count in waits.items():
+        print(f"| {name} | {count / steps:.1f} |", flush=True)
 
 
 def sampling() -> None:
@@ -156,13 +190,17 @@ def numerics() -> bool:
             [report.loss for report, _ in zip(sedd.Trainer(config).steps(), range(steps), strict=False)]
         )
 
-    expected, good = curve("device.type=cpu", "device.precision=float32"), True
+    expected, good = curve("device.type=cpu", "device.precision=float32", "device.layout=rows"), True
     print(f"\nLoss of {steps} steps of quickstart against float32 on the CPU\n")
     print("| precision | largest difference, nats | mean | allowed |\n|---|---|---|---|")
-    for precision, allowed in TOLERANCE.items():
-        gaps = (curve(f"device.type={DEVICE.type}", f"device.precision={precision}") - expected).abs()
-        good = good and bool(gaps.max() <= allowed)
-        print(f"| {precision} | {gaps.max():.2g} | {gaps.mean():.2g} | {allowed} |", flush=True)
+    for layout in ("rows", "packed"):
+        if layout == "packed":  # its batches are others
+            expected = curve("device.type=cpu", "device.precision=float32", "device.layout=packed")
+        for precision, allowed in TOLERANCE.items():
+            here = (f"device.type={DEVICE.type}", f"device.precision={precision}", f"device.layout={layout}")
+            gaps = (curve(*here) - expected).abs()
+            good = good and bool(gaps.max() <= allowed)
+            print(f"| {precision}, {layout} | {gaps.max():.2g} | {gaps.mean():.2g} | {allowed} |", flush=True)
     return good
 
 
@@ -191,14 +229,23 @@ def main() -> None:
     if compiles:
         first["sedd, compiled"] = (library, (BATCH, *fast))
     batches: dict[str, Build] = {f"{word}, batch {size}": (library, (size, *fast)) for size in (BATCH, 4 * BATCH)}
-    lengths: dict[str, Build] = {f"{word}, batch {4 * BATCH}": (mixed, (4 * BATCH, *fast))}
+    size = 4 * BATCH
+    residues = round(float(np.mean([len(row) for row in many_lengths(20 * size)])) * size)
+    rows, packed = "device.layout=rows", "device.layout=packed"
+    lengths: dict[str, Build] = {
+        f"{word}, rows, batch {size}": (mixed, (size, *fast, rows)),
+        f"{word}, packed, batch {size}": (mixed, (size, *fast, packed)),
+        f"{word}, packed, {residues:,} residues": (mixed, (size, *fast, packed, f"training.batch_residues={residues}")),
+        f"{word}, one length, {residues:,} residues": (library, (max(1, round(residues / SHAPE.length)), *fast, rows)),
+    }
     if compiles:
-        lengths[f"eager, batch {4 * BATCH}"] = (mixed, (4 * BATCH, *eager, "model.attention=sdpa"))
+        lengths[f"eager, packed, batch {size}"] = (mixed, (size, *eager, "model.attention=sdpa", packed))
     table(f"The step, batch {BATCH}", first, top=top, nominal=nominal)
     table("A larger batch", batches, top=top, nominal=nominal)
+    table("Many lengths", lengths, top=top, nominal=nominal)
+    host(*fast, packed)
     sampling()
     good = numerics()
-    table("Many lengths", lengths, top=top, nominal=nominal)
     sys.exit(not good)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import sedd
+from sedd.diffusion.schedule import Schedule
 from sedd.training import in_flight
 from sedd.training.ema import EmaNetwork
 from sedd.training.step import skips_on_device
@@ -184,6 +186,43 @@ def test_endless_skipping_is_an_error_and_the_run_is_saved(tiny, tmp_path):
     trainer.fit(progress=False)
     skipped = [line for line in lines(tmp_path / "run") if line["kind"] == "skipped"]
     assert [(line["step"], line["skipped"]) for line in skipped] == [(3, 1), (4, 2), (5, 3)]
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations whose result the host has to wait for: numbers read, and shapes that depend on data."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "repeat_interleave", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put_", "_index_put_impl_") else ()
+        if name in self.NAMES or any(index is not None and index.dtype == torch.bool for index in indices):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layout", ["rows", "packed"])
+@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+@pytest.mark.parametrize("head", ["normalised", "score"])
+def test_the_host_waits_for_nothing_between_inputs_and_report(tiny, monkeypatch, layout, graph, head):
+    options = (f"device.layout={layout}", f"graph.type={graph}", f"model.head={head}", "model.attention=sdpa")
+    trainer = late(tiny(*options, "model.dropout=0.1"))
+    for _ in range(2):
+        inputs = trainer.loader(trainer.state.step, trainer.state.cursor)
+        # What is read of tensors that are on the host everywhere: counts of the batch, and the noise schedule.
+        assert all(micro_step.corrupted.batch.residues for micro_step in inputs.micro_steps)
+        assert not any(micro_step.corrupted.batch.full is None for micro_step in inputs.micro_steps)
+        settings = Schedule(trainer.config).at(trainer.state.step)
+        monkeypatch.setattr(Schedule, "at", lambda schedule, step, settings=settings: settings)
+        with Waits() as waits:
+            gradient = trainer.train_step.gradient(inputs, trainer.state)
+            trainer.train_step.update(gradient)
+        assert waits.found == []
+        monkeypatch.undo()
 
 
 def test_the_host_decides_on_cpus_and_for_optimizers_that_cannot(tiny):
