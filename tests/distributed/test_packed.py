@@ -28,8 +28,9 @@ def test_two_packed_processes_have_the_losses_of_one(strategy, tmp_path):
         assert torch.allclose(newest[1].tensors["ema"][name], value, atol=1e-6)
 
 
-def test_two_processes_that_read_late_have_the_losses_of_one_and_skip_together(tmp_path):
-    options = ("model.dropout=0.1", "distributed.strategy=ddp", "training.log_every=100")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_that_read_late_have_the_losses_of_one_and_skip_together(strategy, tmp_path):
+    options = ("model.dropout=0.1", f"distributed.strategy={strategy}", "training.log_every=100")
     first, second = train(tmp_path / "run", *options, late=True, count=2)
     losses = [report.loss for report in sedd.Trainer(sedd.load_config("quickstart", *TINY, *options)).steps()]
     assert first["losses"] == second["losses"] == pytest.approx(losses, rel=1e-6)

@@ -228,6 +228,6 @@ def test_the_host_waits_for_nothing_between_inputs_and_report(tiny, monkeypatch,
 def test_the_host_decides_on_cpus_and_for_optimizers_that_cannot(tiny):
     trainer = sedd.Trainer(tiny())
     assert not trainer.train_step.skips_on_device
-    assert skips_on_device(trainer.optimizer, torch.device("cuda"), trainer.parallel)
+    assert skips_on_device(trainer.optimizer, torch.device("cuda"))
     other = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
-    assert not skips_on_device(other, torch.device("cuda"), trainer.parallel)
+    assert not skips_on_device(other, torch.device("cuda"))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # what asks the driver cannot be traced
 def has_varlen(device: torch.device) -> bool:
     """Whether a device has the kernel: NVIDIA GPUs from Ampere on (8.0)."""
     if device.type != "cuda" or torch.version.hip is not None:

@@ -225,9 +225,9 @@ class TrainStep:
         return with_eager_fallback(self.network, lambda: self._gradient(inputs), eager=eager)
 
 
-def skips_on_device(optimizer: torch.optim.Optimizer, device: torch.device, parallel: SingleProcess) -> bool:
+def skips_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:
     """Whether the device decides if a step is skipped: on accelerators, with torch's fused optimizers."""
-    return device.type != "cpu" and bool(optimizer.defaults.get("fused")) and not parallel.sharded
+    return device.type != "cpu" and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def by_mask_rate(parts: np.ndarray, mask_rates: np.ndarray, *, residues: int, expected: np.ndarray) -> LossProfile:

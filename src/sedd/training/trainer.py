@@ -151,7 +151,7 @@ class Trainer:
         )  # fmt: skip
         self.train_step = TrainStep(
             config, self.process, self.network, self.ema, self.parallel, made, self.backend, self.device, self.world,
-            compiled=compiles, own=own, skips_on_device=skips_on_device(made, self.device, self.parallel),
+            compiled=compiles, own=own, skips_on_device=skips_on_device(made, self.device),
         )  # fmt: skip
         self.flights = Flights()
         self.loader = Loader(
