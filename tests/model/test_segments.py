@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sedd
-from sedd.model import attention
+from sedd.model import attention, varlen
 from sedd.model.attention import Rotary, attend, rotate
 from sedd.model.segments import Segments
 from sedd.model.transformer import Transformer
@@ -78,6 +78,16 @@ def test_packed_attention_is_that_of_each_sequence(monkeypatch, kernel, fused):
     weights = torch.randn_like(out)
     found, wanted = (torch.autograd.grad((x * weights).sum(), qkv)[0] for x in (out, expected))
     assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_a_kernel_that_is_missing_or_wrong_is_found_out(monkeypatch):
+    device = torch.device("cpu")
+    assert not varlen.has_varlen(device)
+    assert not varlen.varlen_works(device)
+    monkeypatch.setattr(varlen, "varlen_attention", segment_by_segment)
+    assert varlen.varlen_works(device)
+    monkeypatch.setattr(varlen, "varlen_attention", lambda q, k, v, cu_seqlens, longest: q * 0 + v.mean(0))
+    assert not varlen.varlen_works(device)
 
 
 def test_neither_padding_nor_other_sequences_change_the_output(tiny):

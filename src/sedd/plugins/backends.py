@@ -11,7 +11,7 @@ import torch
 from annotated_types import Interval
 
 from sedd.errors import DeviceError
-from sedd.model.varlen import has_varlen
+from sedd.model.varlen import has_varlen, varlen_works
 from sedd.plugins.contracts import Backend
 from sedd.plugins.hookspecs import hookimpl
 
@@ -105,7 +105,8 @@ class Cuda(Numbered):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
     def fast_packed(self) -> bool:
-        return self.precision == "bfloat16" and has_varlen(self.device())
+        device = torch.device("cuda" if self.index is None else f"cuda:{self.index}")  # the current one, or that one
+        return self.precision == "bfloat16" and has_varlen(device) and varlen_works(device)
 
     def memory(self) -> dict[str, int]:
         return {

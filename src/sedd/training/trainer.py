@@ -141,7 +141,7 @@ class Trainer:
             beginning = replace(beginning, optimizer=OptimizerSnapshot.of(made, self.network))
         self.beginning: Beginning | None = beginning
         self.changes = self.run.changes(config)
-        self.layout = choose_layout(self.backend, self.network, began)
+        self.layout = self.world.broadcast_object(lambda: choose_layout(self.backend, self.network, began))
         """How the sequences of a step lie in memory, see `device.layout`."""
         self.batches = make_batches(config, self.data.train, self.layout)
         residues = self.batches.batch_sequences * self.lengths.mean / self.world.size
