@@ -379,6 +379,20 @@ def test_impossible_lengths_are_refused(length: int) -> None:
     assert refused.value.about == "sequence 2"
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_first_hitting_evaluates_the_drawn_positions_only_and_draws_the_same(tokens: int) -> None:
+    sampler, network = real_sampler("absorb", predictor="first_hitting", tokens_per_step=tokens)
+    counts: list[tuple[int, ...]] = []
+    network.output_layer.register_forward_hook(lambda layer, inputs, output: counts.append(tuple(output.shape[:-1])))
+    templates = blanks([9, 5, 12], sampler)
+    selected = list(sampler(network, templates, seed=1))
+    assert counts[0] == (3 * tokens,)
+    complete = list(sampler(lambda tokens, sigma, mask: network(tokens, sigma, mask), templates, seed=1))
+    assert counts[-1] == (1, 12)
+    assert same(selected, complete)
+    assert [sample.nfe for sample in selected] == [-(-length // tokens) for length in (9, 5, 12)]
+
+
 def test_first_hitting_needs_masks() -> None:
     sampler, network = real_sampler("uniform", predictor="first_hitting")
     with pytest.raises(SamplingError) as refused:

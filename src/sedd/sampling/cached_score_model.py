@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sedd.config.sections import Sampling
+from sedd.diffusion.loss import is_selective
 from sedd.diffusion.parametrization import Network
 from sedd.diffusion.process import Process
 from sedd.errors import SamplingError
@@ -53,11 +54,34 @@ class CachedScoreModel:
             batch.nfe += needed
             batch.tokens_changed[:] = False
         assert batch.output is not None  # noqa: S101  # the first call evaluates all sequences
-        sigma = sigma.float().to(batch.device)
-        log_score = self.process.log_score(batch.output, batch.tokens, sigma)
+        return self._log_score(batch.output, batch.tokens, sigma)
+
+    def at(self, batch: SampleBatch, sigma: Tensor, positions: Tensor) -> Tensor:
+        """Log-scores (batch, count, n) at `positions` (batch, count) of each sequence, at noise `sigma`.
+
+        A network that accepts positions computes its last block and its output there only; nothing is reused then.
+
+        Raises:
+            SamplingError: if the network returns NaN.
+        """
+        if not is_selective(self.network):
+            log_score = self(batch, sigma)
+            return log_score.gather(1, positions[..., None].expand(-1, -1, log_score.shape[-1]))
+        first = torch.arange(len(batch), device=batch.device)[:, None] * batch.padded_length
+        no_padding = batch.lengths.min() == batch.padded_length
+        mask, seen = None if no_padding else batch.padding_mask, sigma.float().to(batch.device)
+        with self.backend.autocast():
+            output = self.network(batch.tokens, seen, mask, positions=(first + positions).flatten())
+        batch.nfe += 1
+        return self._log_score(_checked(output).view(*positions.shape, -1), batch.tokens.gather(1, positions), sigma)
+
+    def _log_score(self, output: Tensor, tokens: Tensor, sigma: Tensor) -> Tensor:
+        """Log-scores of the network's output at `tokens`, at the temperature and top-p of the options."""
+        sigma = sigma.float().to(output.device)
+        log_score = self.process.log_score(output, tokens, sigma)
         graph, temperature, top_p = self.process.graph, self.options.temperature, self.options.top_p
         return apply_temperature(
-            log_score, batch.tokens, sigma, graph=graph, temperature=temperature, top_p=top_p, never=self.never
+            log_score, tokens, sigma, graph=graph, temperature=temperature, top_p=top_p, never=self.never
         )
 
     def drawable(self, log_weights: Tensor) -> Tensor:
@@ -81,11 +105,16 @@ class CachedScoreModel:
         no_padding = batch.lengths[rows].min() == batch.padded_length
         sigma = sigma[torch.from_numpy(rows)].float().to(batch.device)
         with self.backend.autocast():
-            output = self.network(tokens, sigma, None if no_padding else mask)
-        if bool(torch.isnan(output).any()):
-            message = "the network returned NaN; try device.precision=float32, or another checkpoint of the run"
-            raise SamplingError(message, about="network")
+            output = _checked(self.network(tokens, sigma, None if no_padding else mask))
         if complete or batch.output is None:
             batch.output = output
         else:
             batch.output[index] = output
+
+
+def _checked(output: Tensor) -> Tensor:
+    """The network's output. Raises SamplingError if it is NaN."""
+    if bool(torch.isnan(output).any()):
+        message = "the network returned NaN; try device.precision=float32, or another checkpoint of the run"
+        raise SamplingError(message, about="network")
+    return output

@@ -57,11 +57,17 @@ class FirstHitting(Predictor):
                 if not len(batch):
                     return
                 masked, remaining, u, rate = masked[above.to(masked.device)], remaining[above], u[above], rate[above]
-            log_score = score_model(batch, sigma_at(rate).clamp(noise.sigma_min, noise.sigma_max))
+            drawn = min(count, int(remaining.max()))
+            # Which positions are drawn does not depend on the scores, so that these are computed there only.
+            positions = _positions(masked, u[:, :drawn, 1])
+            log_score = score_model.at(batch, sigma_at(rate).clamp(noise.sigma_min, noise.sigma_max), positions)
             log_p = torch.log_softmax(log_score, -1)
             tokens = batch.tokens
-            for i in range(min(count, int(remaining.max()))):
-                tokens, masked = _unmask_one(tokens, masked, log_p, u[:, i, 1:])
+            for i in range(drawn):
+                symbols = categorical(log_p[:, i], u[:, i, 2])[:, None]
+                position = positions[:, i, None]
+                new = torch.where(remaining.to(tokens.device)[:, None] > i, symbols, tokens.gather(1, position))
+                tokens = tokens.scatter(1, position, new)
                 factor = u[:, i, 0] ** (1.0 / (remaining - i).clamp(min=1.0))
                 rates[batch.indices] *= torch.where(remaining > i, factor, 1.0)
             batch.update(tokens)
@@ -74,17 +80,17 @@ class FirstHitting(Predictor):
         )
 
 
-def _unmask_one(tokens: Tensor, masked: Tensor, log_p: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one of the `masked` positions (batch, length) of each sequence that has any, and return both arrays anew.
+def _positions(masked: Tensor, u: Tensor) -> Tensor:
+    """Choose among the `masked` positions (batch, length) of each sequence, (batch, count), one after the other.
 
-    `log_p` (batch, length, n) is log p(x0 | the other positions). Of `u`, (batch, 2) in [0, 1), the first number
-    decides which position is drawn, the second its symbol.
+    `u` (batch, count) in [0, 1) decides. Where none is left, any position is returned.
     """
-    u_position = u[:, 0].to(tokens.device, torch.float32 if tokens.device.type == "mps" else torch.float64)
-    remaining = masked.sum(1)
-    rank = (u_position * remaining).long().clamp(max=remaining - 1)
-    position = ((masked.cumsum(1) == rank[:, None] + 1) & masked).long().argmax(1, keepdim=True)
-    symbols = categorical(log_p.gather(1, position[..., None].expand(-1, -1, log_p.shape[-1]))[:, 0], u[:, 1])
-    any_masked = remaining[:, None] > 0
-    new = torch.where(any_masked, symbols[:, None], tokens.gather(1, position))
-    return tokens.scatter(1, position, new), masked.scatter(1, position, masked.gather(1, position) & ~any_masked)
+    u = u.to(masked.device, torch.float32 if masked.device.type == "mps" else torch.float64)
+    chosen = []
+    for i in range(u.shape[1]):
+        remaining = masked.sum(1)
+        rank = (u[:, i] * remaining).long().clamp(max=remaining - 1)
+        position = ((masked.cumsum(1) == rank[:, None] + 1) & masked).long().argmax(1, keepdim=True)
+        chosen.append(position)
+        masked = masked.scatter(1, position, value=False)
+    return torch.cat(chosen, 1)
