@@ -2,7 +2,7 @@
 
 So the device never waits for the host. The state of the run is that of the last step that was read; whatever needs the
 state that belongs to the weights reads the others first (`read_all`), and no step is started past one after which
-something is due. Elsewhere each step is read at once.
+something is due. On CPUs each step is read at once.
 """
 
 from __future__ import annotations
