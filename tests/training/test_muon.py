@@ -166,6 +166,31 @@ def test_a_skipped_step_of_muon_changes_nothing(tiny):
     assert not next(steps).skipped
 
 
+@pytest.mark.parametrize("first", [1, 0], ids=["the first step", "a later step"])
+def test_what_the_device_finds_not_finite_changes_nothing(first):
+    """As fused optimizers do for torch's gradient scaler: the host does not know that the step is skipped."""
+    torch.manual_seed(0)
+    network, twin = (one := Blocks()), copy.deepcopy(one)
+    config = Config(optim={"optimizer": "Muon", "lr": 0.1, "weight_decay": 0.1})
+    optimizer, plain = make_optimizer(network, config), make_optimizer(twin, config)
+    assert optimizer.defaults["fused"]
+    for number in range(3):
+        bad = number == 1 - first
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, torch.nan if bad else number + 1.0)
+        vars(optimizer).update(grad_scale=None, found_inf=torch.tensor(float(bad)))
+        optimizer.step()
+        if not bad:  # the twin takes the other steps alone
+            for parameter in twin.parameters():
+                parameter.grad = torch.full_like(parameter, number + 1.0)
+            plain.step()
+    for mine, other in zip(network.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(mine, other)
+        kept, expected = optimizer.state[mine], plain.state[other]
+        assert kept.keys() == expected.keys()
+        assert all(torch.equal(kept[key], expected[key]) for key in kept)
+
+
 def test_groups_choose_learning_rate_freezing_and_optimizer(tiny):
     groups = (
         "optim.groups=[{pattern: 'blocks.0.*', freeze: true}, {pattern: '*.mlp.*', lr_factor: 0.5}, "

@@ -27,18 +27,41 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
+        fused = all(part.defaults.get("fused") for part in parts if isinstance(part, torch.optim.AdamW))
+        super().__init__([group for part in parts for group in part.param_groups], {"fused": fused})
         self.parts = parts
         for part in parts:
             part.state = self.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # one of torch's overloads
-        """Update all parameters that have a gradient."""
+        """Update all parameters that have a gradient.
+
+        Where the attribute `found_inf` is 1.0 (a scalar on the device, as torch's gradient scaler sets it for fused
+        optimizers), nothing changes. That needs a fused AdamW, and a copy of what Muon changes.
+        """
         loss = None if closure is None else torch.enable_grad()(closure)()
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
         for part in self.parts:
-            part.step()
+            if isinstance(part, torch.optim.AdamW):
+                vars(part).update(grad_scale=None, found_inf=found_inf)
+                part.step()
+            elif found_inf is None:
+                part.step()
+            else:
+                _step_unless(found_inf, part)
         return loss
+
+
+def _step_unless(found_inf: Tensor, muon: torch.optim.Optimizer) -> None:
+    """A step of Muon that leaves weights and momentum as they are where `found_inf` is 1.0; the host does not wait."""
+    weights = [p for group in muon.param_groups for p in group["params"] if p.grad is not None]
+    kept = [p.clone() for p in weights]
+    momentum = [muon.state[p].get("momentum_buffer", torch.zeros_like(p)).clone() for p in weights]
+    muon.step()
+    changed = [*weights, *(muon.state[p]["momentum_buffer"] for p in weights)]
+    for tensor, before in zip(changed, [*kept, *momentum], strict=True):
+        tensor.copy_(torch.where(found_inf > 0.0, before, tensor))
 
 
 def block_matrices(network: nn.Module, tables: set[int]) -> dict[str, nn.Parameter]:
