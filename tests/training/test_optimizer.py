@@ -51,6 +51,18 @@ def test_the_stable_learning_rate_decays_over_the_last_share_of_the_steps():
     assert Schedule(wsd.replace(lr_schedule={"decay_share": 1.0})).learning_rate(9) == 1.0
 
 
+def test_a_run_that_is_made_longer_while_it_is_stable_is_the_longer_run(tiny, tmp_path):
+    wsd = tiny("lr_schedule.type=wsd", "lr_schedule.decay_share=0.25")  # of 8 steps: the decay begins at 6
+    longer = wsd.replace(training={"n_iters": 16})
+    sedd.Trainer(wsd, run=tmp_path / "run").fit(until=5, progress=False)
+    extended = sedd.Trainer(longer, run=tmp_path / "run", resume=True, allow=["training.n_iters"])
+    straight = sedd.Trainer(longer)
+    expected = [(report.loss, report.lr) for report in straight.steps()]
+    assert [(report.loss, report.lr) for report in extended.steps()] == expected[5:]
+    for mine, other in zip(extended.network.parameters(), straight.network.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 @given(st.integers(0, 200), st.sampled_from(["cosine", "constant", "wsd"]), st.floats(0.0, 1.0))
 def test_the_learning_rate_never_leaves_its_range(step, kind, share):
     made = config().replace(lr_schedule={"type": kind, "decay_share": share})
