@@ -28,6 +28,7 @@ COMMANDS = [
     "data.py --toy",
     "startup.py --toy",
     "numerics.py --toy --graphs absorb --heads normalised",
+    "optimizers.py --toy --proteins FASTA",
     "flat.py --toy",
     "gpu.py --toy",
     "kill_ranks.py --kills 1 --longest 1 --steps 40",

@@ -49,7 +49,13 @@ def test_the_folder_loads_as_the_run_does(weights, which, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("model.head=score", "graph.type=uniform"), ("model.time_conditioning=false",)]
+    "overrides",
+    [
+        (),
+        ("model.head=score", "graph.type=uniform"),
+        ("model.time_conditioning=false",),
+        ("model.qk_norm=true", "optim.optimizer=Muon", "optim.lr=0.05"),
+    ],
 )
 def test_the_card_loads_the_network_with_torch_and_safetensors_alone(overrides, tmp_path):
     sedd_("train", "quickstart", *TINY, *overrides, "model.n_blocks=2", "--run", tmp_path / "run", "--samples", "0")

@@ -11,6 +11,7 @@ from sedd.diffusion.graphs import make_graph
 from sedd.diffusion.parametrization import Parametrization
 from sedd.model.attention import PaddingMask, Rotary, _cu_seqlens, attend, padding_mask, rotate
 from sedd.model.kernels import FusedCpuAttention, gather_rows
+from sedd.model.qk_norm import QueryKeyNorm
 from sedd.model.transformer import SigmaEmbedding, Transformer
 from sedd.plugins.networks import Ddit
 
@@ -100,6 +101,9 @@ def by_hand(w: dict[str, Tensor], config: Ddit, tokens: Tensor, sigma: Tensor) -
             mixed = torch.zeros_like(x)
             for head in range(heads):
                 q, k, v = (qkv[:, part * size + head * dim : part * size + (head + 1) * dim] for part in range(3))
+                if config.qk_norm:
+                    q = q / torch.sqrt((q**2).mean(-1, keepdim=True) + 1e-6) * at["qk_norm.query"]
+                    k = k / torch.sqrt((k**2).mean(-1, keepdim=True) + 1e-6) * at["qk_norm.key"]
                 q = torch.stack([turned(one, place) for place, one in enumerate(q)])
                 k = torch.stack([turned(one, place) for place, one in enumerate(k)])
                 mixed[:, head * dim : (head + 1) * dim] = torch.softmax(q @ k.T / math.sqrt(dim), -1) @ v
@@ -115,13 +119,15 @@ def by_hand(w: dict[str, Tensor], config: Ddit, tokens: Tensor, sigma: Tensor) -
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
 @torch.no_grad()
-def test_the_forward_pass_is_the_published_one() -> None:
-    network = awake()
+def test_the_forward_pass_is_the_published_one(qk_norm: bool) -> None:
+    config = SMALL.model_copy(update={"qk_norm": qk_norm})
+    network = awake(config)
     tokens = torch.tensor([[0, 5, 2, 2, 1], [3, 3, 5, 4, 0]])
     sigma = torch.tensor([0.3, 5.0])
     weights = {name: value.double() for name, value in network.state_dict().items()}
-    wanted = by_hand(weights, SMALL, tokens, sigma.double())
+    wanted = by_hand(weights, config, tokens, sigma.double())
     torch.testing.assert_close(network(tokens, sigma).double(), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -139,6 +145,18 @@ def test_pads_are_never_attended_to(attention: str) -> None:
     for row, length in enumerate(lengths):
         alone = network(tokens[row : row + 1, :length], sigma[row : row + 1])
         torch.testing.assert_close(out[row, :length], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e3])
+def test_query_key_norm_keeps_logits_bounded_whatever_the_weights_are(scale: float) -> None:
+    norm = QueryKeyNorm(6)
+    qkv = scale * torch.randn(2, 7, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        q, k, v = norm(qkv).unbind(2)
+    assert torch.equal(v, qkv[:, :, 2])
+    assert q.square().mean(-1).allclose(torch.ones(2, 7, 4), atol=0.1)
+    assert (q @ k.transpose(-1, -2)).abs().max() * 6**-0.5 <= 6**0.5 + 1e-4
+    assert set(dict(norm.named_parameters())) == {"query", "key"}
 
 
 def test_pads_get_no_gradient_and_give_none() -> None:

@@ -34,9 +34,39 @@ def test_the_learning_rate_warms_up_linearly_then_decays_along_a_cosine():
     assert Schedule(made.replace(lr_schedule={"type": "constant"})).learning_rate(99) == 1.0
 
 
-@given(st.integers(0, 200))
-def test_the_learning_rate_never_leaves_its_range(step):
-    assert 0.0 < Schedule(config()).learning_rate(step) <= 1.0
+def test_the_stable_learning_rate_decays_over_the_last_share_of_the_steps():
+    wsd = config().replace(lr_schedule={"type": "wsd", "decay_share": 0.4, "min_ratio": 0.2})
+    assert Schedule(wsd).learning_rate(0) == pytest.approx(0.1)
+    assert [Schedule(wsd).learning_rate(step) for step in (9, 10, 59, 60)] == [1.0] * 4
+    assert Schedule(wsd).learning_rate(70) == pytest.approx(0.2 + 0.8 * (1 - 0.5))  # a quarter of the decay
+    assert [Schedule(wsd).learning_rate(step) for step in (100, 200)] == [0.2, 0.2]
+    # A run that is extended while it is stable had the same learning rates as a longer one.
+    longer = wsd.replace(training={"n_iters": 200})
+    assert [Schedule(longer).learning_rate(step) for step in range(60)] == [
+        Schedule(wsd).learning_rate(step) for step in range(60)
+    ]
+    none = Schedule(wsd.replace(lr_schedule={"decay_share": 0.0}))
+    assert [none.learning_rate(step) for step in (99, 100)] == [1.0, 1.0]
+    # The decay never begins in the warm-up.
+    assert Schedule(wsd.replace(lr_schedule={"decay_share": 1.0})).learning_rate(9) == 1.0
+
+
+def test_a_run_that_is_made_longer_while_it_is_stable_is_the_longer_run(tiny, tmp_path):
+    wsd = tiny("lr_schedule.type=wsd", "lr_schedule.decay_share=0.25")  # of 8 steps: the decay begins at 6
+    longer = wsd.replace(training={"n_iters": 16})
+    sedd.Trainer(wsd, run=tmp_path / "run").fit(until=5, progress=False)
+    extended = sedd.Trainer(longer, run=tmp_path / "run", resume=True, allow=["training.n_iters"])
+    straight = sedd.Trainer(longer)
+    expected = [(report.loss, report.lr) for report in straight.steps()]
+    assert [(report.loss, report.lr) for report in extended.steps()] == expected[5:]
+    for mine, other in zip(extended.network.parameters(), straight.network.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@given(st.integers(0, 200), st.sampled_from(["cosine", "constant", "wsd"]), st.floats(0.0, 1.0))
+def test_the_learning_rate_never_leaves_its_range(step, kind, share):
+    made = config().replace(lr_schedule={"type": kind, "decay_share": share})
+    assert 0.0 < Schedule(made).learning_rate(step) <= 1.0
 
 
 @given(st.floats(0.0, 0.9999), st.booleans(), st.integers(1, 40))

@@ -116,14 +116,16 @@ class ParameterGroup(Section):
     """Their learning rate, as a factor of `optim.lr`."""
     freeze: bool = False
     """Leave them as they are."""
+    optimizer: Literal["AdamW", "Muon"] | None = None
+    """With `optim.optimizer: Muon`: which of the two updates them; null: Muon the matrices of the blocks."""
 
 
 class Optim(Section):
     """The optimizer."""
 
-    optimizer: Literal["AdamW", "own"] = "AdamW"
-    """`AdamW`; `own`: the object that `Trainer(optimizer=...)` was given. Of this section, only `grad_clip`, `warmup`
-    and `lr` apply to it."""
+    optimizer: Literal["AdamW", "Muon", "own"] = "AdamW"
+    """`AdamW`; `Muon`: torch's Muon for the matrices of the blocks, AdamW for the rest; `own`: the object that
+    `Trainer(optimizer=...)` was given. Of this section, only `grad_clip`, `warmup` and `lr` apply to it."""
     own: OwnOptimizer | None = None
     """The class and hyperparameters of `own`; written by the `Trainer`."""
     lr: Rate = 3e-4
@@ -140,6 +142,9 @@ class Optim(Section):
     """Decay of the running mean of the squared gradient."""
     eps: Annotated[FiniteFloat, Interval(gt=0.0, le=1.0)] = 1e-8
     """Number added to the denominator of the update."""
+    momentum: Beta = 0.95
+    """With `Muon`: decay of the running mean of the gradient of its matrices. `lr` and `weight_decay` hold for them
+    too, the other options of AdamW do not."""
     groups: tuple[ParameterGroup, ...] = ()
     """Parameters with a learning rate of their own, or that are frozen, such as
     `[{pattern: "vocab_embed.*", freeze: true}]`."""
@@ -149,17 +154,26 @@ class Optim(Section):
         check_described(self.optimizer, self.own, "optimizer")
         return self
 
+    @model_validator(mode="after")
+    def _groups_choose_between_two(self) -> Self:
+        if self.optimizer != "Muon" and any(group.optimizer for group in self.groups):
+            raise ValueError("groups: `optimizer` of a group is for optimizer: Muon; set that, or leave it out")
+        return self
+
 
 class LrSchedule(Section):
     """The learning rate after the warm-up."""
 
-    type: Literal["cosine", "constant", "own"] = "cosine"
-    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak; `own`: what
+    type: Literal["cosine", "constant", "wsd", "own"] = "cosine"
+    """`cosine`: it falls to `min_ratio` times its peak at `end_step`; `constant`: it stays at its peak; `wsd` (warm-up,
+    stable, decay): it stays at its peak, and falls over the last `decay_share` of the steps; `own`: what
     `Trainer(lr_schedule=...)` was given, without a warm-up."""
     min_ratio: Fraction = 0.1
-    """With `cosine`: the learning rate at `end_step` and after it, as a fraction of `optim.lr`."""
+    """With `cosine` and `wsd`: the learning rate at `end_step` and after it, as a fraction of `optim.lr`."""
+    decay_share: Fraction = 0.2
+    """With `wsd`: the share of the steps up to `end_step` in which it falls, as 1 - sqrt(progress)."""
     end_step: Count | None = None
-    """With `cosine`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
+    """With `cosine` and `wsd`: the optimizer step at which it ends; by default `training.n_iters`, the last one."""
     own: OwnSchedule | None = None
     """Samples of `own`; written by the `Trainer`."""
 

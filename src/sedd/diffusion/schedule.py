@@ -58,6 +58,9 @@ class Schedule:
             return optim.lr * (step + 1) / optim.warmup
         if schedule.type == "constant":
             return optim.lr
-        progress = min((step - optim.warmup) / max(1, total - optim.warmup), 1.0)
-        share = schedule.min_ratio + (1.0 - schedule.min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
-        return optim.lr * share
+        decayed_steps = schedule.decay_share * total if schedule.type == "wsd" else total
+        first = max(optim.warmup, total - decayed_steps)
+        progress = min(max(step - first, 0.0) / max(1.0, total - first), 1.0)
+        # Warm-up, stable, decay: Haegele et al. (2024) measured 1 - sqrt as the better shape of the decay.
+        falling = 1.0 - math.sqrt(progress) if schedule.type == "wsd" else 0.5 * (1.0 + math.cos(math.pi * progress))
+        return optim.lr * (schedule.min_ratio + (1.0 - schedule.min_ratio) * falling)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sedd.model.attention import Layout, Rotary, attend, padding_mask
 from sedd.model.dropout import Dropout, dropout_bits
 from sedd.model.kernels import Gelu, Linear, gather_rows, scatter_rows
+from sedd.model.qk_norm import QueryKeyNorm
 from sedd.model.segments import Segments
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Block(nn.Module):
         self.norm1 = LayerNorm(size)
         self.attn_qkv = nn.Linear(size, 3 * size, bias=False)
         self.attn_out = nn.Linear(size, size, bias=False)
+        self.qk_norm = QueryKeyNorm(size // config.n_heads) if config.qk_norm else None
         self.norm2 = LayerNorm(size)
         self.mlp = nn.Sequential(Linear(size, 4 * size), Gelu(), Linear(4 * size, size))
         self.adaLN_modulation = _zero(Modulation(config.cond_dim, 6 * size))
@@ -140,6 +142,8 @@ class Block(nn.Module):
     def _attention(self, x: Tensor, angles: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
         batch, length, size = x.shape
         qkv = self.attn_qkv(x).view(batch, length, 3, self.n_heads, size // self.n_heads)
+        if self.qk_norm is not None:
+            qkv = self.qk_norm(qkv)
         # torch's fused attention wins on GPUs; on CPUs its backward is slower than plain matrix products.
         fused = self.attention == "sdpa" or (self.attention == "auto" and x.device.type != "cpu")
         out: Tensor = self.attn_out(attend(qkv, angles, layout, fused=fused).reshape(x.shape))

@@ -30,6 +30,9 @@ class Ddit(Network):
     gate_init: Fraction = 0.1
     """Initial value of the attention gates. SEDD starts at 0, where attention contributes nothing until its gate has
     moved; such runs stay longer at the loss of the unigram model."""
+    qk_norm: bool = False
+    """Normalise queries and keys before their product, with learned gains: attention stays stable at higher learning
+    rates and in long runs. The published SEDD network has no such norm."""
     attention: Literal["auto", "matmul", "sdpa"] = "auto"
     """`sdpa`: the fused attention of torch; `matmul`: matrix products, whose backward pass is faster on CPUs."""
 

@@ -47,14 +47,23 @@ class SigmaEmbedding(nn.Module):
         return embedded
 
 
+class QueryKeyNorm(nn.Module):
+    """Queries and keys over their root mean square, times gains."""
+
+    def __init__(self, head_size: int) -> None:
+        super().__init__()
+        self.query, self.key = nn.Parameter(torch.ones(head_size)), nn.Parameter(torch.ones(head_size))
+
+
 class Block(nn.Module):
     """Attention and MLP, each after a norm, behind a gate."""
 
-    def __init__(self, size: int, cond: int, heads: int) -> None:
+    def __init__(self, size: int, cond: int, heads: int, qk_norm: bool) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = LayerNorm(size), LayerNorm(size)
         self.attn_qkv, self.attn_out = nn.Linear(size, 3 * size, bias=False), nn.Linear(size, size, bias=False)
+        self.qk_norm = QueryKeyNorm(size // heads) if qk_norm else None
         self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU("tanh"), nn.Linear(4 * size, size))
         self.adaLN_modulation = nn.Linear(cond, 6 * size)
 
@@ -63,6 +72,9 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition)[:, None].chunk(6, -1)
         qkv = self.attn_qkv(self.norm1(x, shift1, scale1)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (batch, heads, length, head size) each
+        if self.qk_norm is not None:
+            q = F.rms_norm(q, q.shape[-1:], self.qk_norm.query, 1e-6)
+            k = F.rms_norm(k, k.shape[-1:], self.qk_norm.key, 1e-6)
         attended = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
         x = x + gate1 * self.attn_out(attended.transpose(1, 2).flatten(2))
         out: Tensor = x + gate2 * self.mlp(self.norm2(x, shift2, scale2))
@@ -104,7 +116,8 @@ class Network(nn.Module):
         self.sigma_map = SigmaEmbedding(cond)
         self.rotary_emb = nn.Module()
         self.rotary_emb.register_buffer("inv_freq", torch.empty(size // heads // 2))
-        self.blocks = nn.ModuleList(Block(size, cond, heads) for _ in range(model["n_blocks"]))
+        qk_norm = model.get("qk_norm", False)
+        self.blocks = nn.ModuleList(Block(size, cond, heads, qk_norm) for _ in range(model["n_blocks"]))
         self.output_layer = OutputLayer(size, cond, outputs)
 
     def forward(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -15,17 +15,15 @@ from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.history import changed_keys
 from sedd.runs.imported import is_imported
 from sedd.runs.state import TrainState
+from sedd.training.muon import expected_moments
 from sedd.training.optimizer_state import problem_with_state
 
 if TYPE_CHECKING:
     from sedd.training.trainer import Trainer
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps for each parameter that has had a gradient."""
-
 
 def without_moments(trainer: Trainer) -> list[str]:
-    """The names of the trained parameters that have had no gradient yet, so that AdamW keeps nothing for them."""
+    """The names of the trained parameters that have had no gradient yet: the optimizer keeps nothing for them."""
     return [name for name, parameter in _trained(trainer).items() if not trainer.optimizer.state.get(parameter)]
 
 
@@ -82,14 +80,15 @@ def _problem_with_tensors(trainer: Trainer, saved: Checkpoint) -> str | None:
     if type(updates) is not int or updates < 0:
         return f"ema_updates is {updates!r}, expected a number of updates"
     missing = saved.state.get("without_moments", list(_trained(trainer)) if updates == 0 else [])
+    moments = expected_moments(trainer.optimizer)
     expected = {
         f"{name}/{kind}": parameter if kind != "step" else torch.zeros(())
         for name, parameter in _trained(trainer).items()
         if name not in missing
-        for kind in MOMENTS
+        for kind in moments[parameter]
     }
     if problem := _problem_with_moments(expected, saved.tensors["optimizer"]):
-        return f"the moments of AdamW do not fit {network}: {problem}"
+        return f"the moments of {trainer.config.optim.optimizer} do not fit {network}: {problem}"
     return None
 
 

@@ -35,7 +35,7 @@ class Beginning:
     weights: Mapping[str, Tensor] | None
     """Of a user's network, on the CPU; None for the built-in network, whose weights follow from the seed."""
     optimizer: OptimizerSnapshot | None = None
-    """Of a user's optimizer; None for AdamW, which has no state at the beginning."""
+    """Of a user's optimizer; None for those of sedd, which have no state at the beginning."""
 
     @staticmethod
     def of(network: nn.Module, *, reproducible: bool) -> Beginning:

@@ -17,7 +17,7 @@ FAMILY = (
     Rule("training.accum", "training.accum", to.micro_batches, to.why_accum),
     only("training.weight", "standard", why="the weight dsigma/dt, which sedd has too",
          otherwise="another weight than dsigma/dt"),
-    only("optim.optimizer", "AdamW", why="the optimizer of sedd", otherwise="sedd has AdamW alone"),
+    only("optim.optimizer", "AdamW", why="the optimizer of sedd", otherwise="sedd has AdamW and Muon"),
     Rule("optim.lr", "optim.lr"),
     Rule("optim.weight_decay", "optim.weight_decay", why=to.decays_all),
     Rule("optim.beta1", "optim.beta1"),
