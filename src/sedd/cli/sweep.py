@@ -55,7 +55,7 @@ def sweep_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try settings at equal residues, and say which is better than the run file, and how sure that is."""
+    """Try settings at equal residues, and say which is better than the run file, and with which interval."""
     base = load_config(config, *(overrides or []))
     with DataProgress(err) as progress:
         found = sweep(

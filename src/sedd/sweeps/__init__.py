@@ -1,1 +1,1 @@
-"""Sweeps: which settings have the lowest held-out bound, at equal residues, and how sure that is."""
+"""Sweeps: which settings have the lowest held-out bound, at equal residues, with intervals over seeds."""

@@ -1,6 +1,6 @@
 """The search: generations of trials, successive halving, and fresh seeds for the finalists.
 
-It knows nothing of training: it names tasks, and `Measure` carries them out. Everything it decides is a function of the
+It does no training itself: it names tasks, and `Measure` carries them out. Everything it decides is a function of the
 measurements and of the seed. So an interrupted sweep whose measurements are kept ends as if nothing had happened.
 """
 
