@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from sedd.data.prepare.parallel import cores, map_in_order
-from sedd.errors import CheckpointError
+from sedd.errors import CheckpointError, TrainingError
 from sedd.files import write_json
 from sedd.sweeps.running import Setup, carry_out
 from sedd.sweeps.tasks import Measurement, Task
@@ -54,7 +54,12 @@ class Bench:
     """Called with each measurement."""
 
     def __call__(self, tasks: Sequence[Task]) -> list[Measurement]:
-        """The measurements of tasks, in their order; those that have a file are read."""
+        """The measurements of tasks, in their order; those that have a file are read.
+
+        Raises:
+            CheckpointError: if such a file is damaged.
+            TrainingError: if one of several processes was killed.
+        """
         found = {task.name: read(self.measurements, task) for task in tasks}
         missing = [task for task in tasks if found[task.name] is None]
         jobs = min(self.jobs, len(missing))
@@ -62,10 +67,15 @@ class Bench:
             work = Work(self.setup, self.measurements, parent=os.getpid(), threads=max(1, cores() // self.jobs))
         else:
             work = Work(self.setup, self.measurements)
-        for task, one in zip(missing, map_in_order(work, missing, workers=max(1, jobs)), strict=True):
-            found[task.name] = one
-            if self.done is not None:
-                self.done(task, one)
+        try:
+            for task, one in zip(missing, map_in_order(work, missing, workers=max(1, jobs)), strict=True):
+                found[task.name] = one
+                if self.done is not None:
+                    self.done(task, one)
+        except ChildProcessError as error:
+            raise TrainingError(
+                f"a process of the sweep was killed ({error}). The same command goes on; fewer --jobs need less memory"
+            ) from error
         return [one for task in tasks for one in [found[task.name]] if one is not None]
 
 
