@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import sedd
 from sedd import cli
 from sedd.report.sweep_page import write_sweep_page
-from sedd.report.sweep_plot import bound_of, drawn, place
+from sedd.report.sweep_plot import bound_of, drawn, error_of, place
 from sedd.sweeps.rows import heads, row
 from sedd.sweeps.search import search
 from sedd.sweeps.space import RangeAxis, ValueAxis
@@ -64,6 +64,9 @@ def test_trials_that_reached_the_end_are_drawn_with_the_bound_of_one_seed(found:
     trials = drawn(found)
     assert trials[-1] is found.leader
     assert bound_of(found.leader) == found.leader.screening[-1].nats != found.leader.nats
+    assert error_of(found, found.baseline) == 0.0
+    gap = found.leader.screening[-1].minus(found.baseline.screening[-1])
+    assert error_of(found, found.leader) == gap.half_width
     log, values = RangeAxis("optim.lr", 1e-4, 1e-2, log=True), ValueAxis("curriculum.mode", ("truncate", "bias"))
     assert place(log, 1e-3) == pytest.approx(0.5)
     assert place(log, 1.0) is None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sedd.evaluation.intervals import Z95
 from sedd.report.chart import LIGHT, Color
 from sedd.report.plots import FONT, WIDTH, new_figure, style_axes
 from sedd.sweeps.space import Axis, RangeAxis, shown
@@ -32,6 +31,17 @@ def drawn(sweep: Sweep) -> list[Trial]:
 def bound_of(trial: Trial) -> float:
     """The bound with the first seed, which all trials have; in a sweep of single changes the mean over seeds."""
     return trial.screening[-1].nats if trial.screening else trial.nats
+
+
+def error_of(sweep: Sweep, trial: Trial) -> float:
+    """Half of the 95 % interval of the difference to the run file: by sequence with the first seed, or over seeds in a
+    sweep of single changes; infinite where it is not known."""
+    if trial.number == 0:
+        return 0.0
+    if trial.screening and sweep.baseline.screening:
+        return trial.screening[-1].minus(sweep.baseline.screening[-1]).half_width
+    contrast = sweep.to_baseline.get(trial.number)
+    return math.inf if contrast is None else contrast.half_width
 
 
 def place(axis: Axis, value: object) -> float | None:
@@ -76,7 +86,7 @@ def parallel_coordinates(sweep: Sweep, colors: Mapping[Color, str] = LIGHT) -> F
 
 
 def marginal_effects(sweep: Sweep, colors: Mapping[Color, str] = LIGHT) -> Figure:
-    """The bound of every trial against each key, with 95 % bars over held-out sequences."""
+    """The bound of every trial against each key, with the 95 % interval of its difference to the run file."""
     rows = -(-len(sweep.space) // COLUMNS)
     figure = new_figure(WIDTH, 3.4 * rows, colors=colors)
     grid = figure.subplots(rows, min(COLUMNS, len(sweep.space)), sharey=True, squeeze=False)
@@ -95,7 +105,7 @@ def _marginal(axes: Axes, sweep: Sweep, axis: Axis, colors: Mapping[Color, str])
             continue
         best, base = trial is sweep.leader, not trial.changes
         color = colors["curriculum"] if best else colors["ink"] if base else colors["run"]
-        half = Z95 * trial.last.stderr
+        half = error_of(sweep, trial)
         axes.errorbar(
             [x], [bound_of(trial)], yerr=[half] if math.isfinite(half) else None, fmt="s" if base else "o", color=color,
             ms=7 if best or base else 5, lw=1.0, alpha=1.0 if best or base else 0.7,
