@@ -4,7 +4,8 @@
 
 Both presets at reduced scale: a small model, clocks divided by 20, learning rates times 20. Prints the training loss
 beside its forecast, with and without a curriculum; then what each change does to the held-out bound over the mask rates
-that all runs were trained on (those of sigma_max 0.5, up to 39 %). Interrupted, it resumes.
+that all runs were trained on (those of sigma_max 0.5, up to 39 %): the table of `sedd sweep --one-at-a-time`, with
+intervals over seeds. Interrupted, it resumes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,7 @@ import torch
 
 import sedd
 from sedd.data.statistics import DataStatistics
-from sedd.diagnosis.alarms import in_words
 from sedd.diagnosis.forecast import make_forecast
-from sedd.diagnosis.monitor import Monitor
-from sedd.diagnosis.predictors import both_predictors
 from sedd.diffusion.loss_profile import EDGES
 from sedd.runs.history import History
 
@@ -47,33 +45,36 @@ RUNS: dict[str, dict[str, object]] = {
     "aggressive, no curriculum": AGGRESSIVE | OFF,
     "stable": STABLE,
     "stable, no curriculum": STABLE | OFF,
-    **{f"aggressive, {key}={value:g}" if isinstance(value, float) else f"aggressive, {key}={value}":
-       AGGRESSIVE | {key: value} for key, value in STABLE.items()},
 }  # fmt: skip
 SHARED = -math.expm1(-0.5)
 """Every run is trained on the mask rates up to here."""
 
 
-def train(name: str, seed: int, data: str, steps: int, folder: Path) -> tuple[sedd.Trainer, History]:
-    """One run, resumed if it was interrupted."""
+def configuration(name: str, data: str, steps: int) -> sedd.Config:
+    """One of `RUNS` at reduced scale."""
     settings = [f"{key}={value}" for key, value in RUNS[name].items()]
     if RUNS[name]["curriculum.difficulty_ramp"] == "exponential":
         settings.append("curriculum.rate=5")  # the steepest ramp in use
-    config = sedd.load_config(
-        "uniref50_stable", *SIZE, *settings, f"data.train={data}", f"training.n_iters={steps}", f"seed={seed}"
+    return sedd.load_config(
+        "uniref50_stable", *SIZE, *settings, f"data.train={data}", f"training.n_iters={steps}", "seed=0"
     )
+
+
+def train(name: str, data: str, steps: int, folder: Path) -> tuple[sedd.Trainer, History]:
+    """One run, resumed if it was interrupted."""
     directory = "".join(character if character.isalnum() else "-" for character in name)
-    trainer = sedd.Trainer(config, run=folder / f"{directory}-{seed}", resume=True)
+    trainer = sedd.Trainer(configuration(name, data, steps), run=folder / directory, resume=True)
     if trainer.state.step < steps:
         trainer.fit(progress=False)
     return trainer, History.read(trainer.run.path)
 
 
-def shared(history: History) -> tuple[float, float]:
-    """The bound over the shared mask rates and its standard error, nats per residue, at the last evaluation."""
-    last = history.bounds[-1]
-    edges = EDGES[1 : len(last.up_to) + 1]
-    return float(np.interp(SHARED, edges, last.up_to)), float(np.interp(SHARED, edges, last.up_to_stderr))
+def changes(data: str, steps: int, seeds: int, folder: Path) -> sedd.Sweep:
+    """Each change from the aggressive to the stable configuration on its own."""
+    vary = {key: [value] for key, value in STABLE.items()}
+    return sedd.sweep(
+        configuration("aggressive", data, steps), vary, one_at_a_time=True, seeds=seeds, run=folder / "changes"
+    )
 
 
 def loss_at(history: History, step: int) -> float:
@@ -83,7 +84,7 @@ def loss_at(history: History, step: int) -> float:
 
 def curves(runs: dict[str, tuple[sedd.Trainer, History]]) -> None:
     """Loss and forecast of the four configurations, step by step."""
-    names = list(RUNS)[:4]
+    names = list(RUNS)
     steps = [10, 25, 50, 125, 250, 500, 750, 1000, *range(1250, runs[names[0]][1].lines[-1].step + 1, 250)]
     print("\nTraining loss (forecast of the unigram model), nats per residue\n")
     print("| step | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
@@ -98,17 +99,6 @@ def curves(runs: dict[str, tuple[sedd.Trainer, History]]) -> None:
 def forecast_of(trainer: sedd.Trainer) -> sedd.diagnosis.forecast.Forecast:
     """The forecast of a run, from the token frequencies of its data."""
     return make_forecast(trainer.config, DataStatistics.of(trainer.data, longest=trainer.config.model.length))
-
-
-def verdict(trainer: sedd.Trainer, history: History) -> str:
-    """The verdict of the monitor on a finished run."""
-    statistics = DataStatistics.of(trainer.data, longest=trainer.config.model.length)
-    monitor = Monitor(
-        trainer.config, both_predictors(trainer.process.graph, trainer.config.model, statistics.frequencies)
-    )
-    for record in trainer.run.read_metrics():
-        monitor.observe(record)
-    return in_words(monitor.verdict().kind)
 
 
 def figure(runs: dict[str, tuple[sedd.Trainer, History]], file: Path) -> None:
@@ -150,26 +140,19 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", sedd.SeddWarning)
     torch.set_num_threads(1)
-    found = {
-        seed: {name: train(name, seed, options.data, options.steps, options.runs) for name in RUNS}
-        for seed in range(options.seeds)
-    }
-    curves(found[0])
-    print(f"\nBound over mask rates up to {SHARED:.0%}, nats per residue, and what each change does to it\n")
-    print("| configuration | bound, mean over seeds | change, by seed | full bound | verdict |\n|---|---|---|---|---|")
-    for name in RUNS:
-        values = [shared(found[seed][name][1])[0] for seed in found]
-        changes = [shared(found[seed][name][1])[0] - shared(found[seed]["aggressive"][1])[0] for seed in found]
-        full = np.mean([found[seed][name][1].bounds[-1].nats for seed in found])
-        kinds = sorted({verdict(*found[seed][name]) for seed in found})
-        print(
-            f"| {name} | {np.mean(values):.4f} | {', '.join(f'{change:+.4f}' for change in changes)} | {full:.4f} | "
-            f"{', '.join(kinds)} |"
-        )
-    _, stderr = shared(found[0]["aggressive"][1])
-    print(f"\nStandard error of one bound over sequences: {stderr:.4f}; all use the same sequences and noise.")
+    runs = {name: train(name, options.data, options.steps, options.runs) for name in RUNS}
+    curves(runs)
+    swept = changes(options.data, options.steps, options.seeds, options.runs)
+    print(f"\nBound over mask rates up to {swept.mask_rates[1]:.0%}, nats per residue; ± is half of a 95 % interval\n")
+    print(f"| configuration | bound, mean of {options.seeds} seeds | difference | verdict |\n|---|---|---|---|")
+    for trial in sorted(swept.trials, key=lambda trial: trial.number):
+        contrast = swept.to_baseline.get(trial.number)
+        difference = "" if contrast is None else f"{contrast.nats:+.4f} ± {contrast.half_width:.4f}"
+        name = f"aggressive, {trial.name}" if trial.changes else "aggressive"
+        print(f"| {name} | {trial.nats:.4f} | {difference} | {trial.judged.kind} |")
+    print(f"\n{swept.sentence}")
     if options.figure:
-        figure(found[0], options.figure)
+        figure(runs, options.figure)
 
 
 if __name__ == "__main__":

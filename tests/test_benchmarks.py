@@ -34,7 +34,7 @@ COMMANDS = [
     "kill_ranks.py --kills 1 --longest 1 --steps 40",
     "stopping.py --phase evaluation",
     "sampling.py --toy --graph uniform 2 1",
-    "users_table.py FASTA --seeds 1 --steps 20",
+    "users_table.py FASTA --seeds 2 --steps 8",
     "attribution.py --toy",
     "verdicts.py curves --toy",
     "verdicts.py runs --toy --out runs",

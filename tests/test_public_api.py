@@ -46,6 +46,7 @@ PUBLIC = [
     "SeddError",
     "SeddWarning",
     "StepReport",
+    "Sweep",
     "Tracker",
     "Trainer",
     "TrainingError",
@@ -57,6 +58,7 @@ PUBLIC = [
     "hookimpl",
     "load",
     "load_config",
+    "sweep",
 ]
 
 

@@ -57,6 +57,8 @@ from sedd.plugins.contracts import (
 from sedd.plugins.hookspecs import hookimpl
 from sedd.pretrained import Pretrained, load
 from sedd.runs.step_report import StepReport
+from sedd.sweeps.sweep import sweep
+from sedd.sweeps.trials import Sweep
 from sedd.training.trainer import Trainer
 
 try:
@@ -70,6 +72,6 @@ __all__ = [
     "Alarm", "Alphabet", "Attribution", "Backend", "Bound", "CheckpointError", "Comparison", "Config",
     "ConfigError", "Curriculum", "DataError", "Dataset", "DeviceError", "Diagnosis", "DistributedError", "Forecast",
     "Metric", "Network", "Noise", "Part", "PluginError", "Pretrained", "PublishedWeights", "Ramp", "RankLostError",
-    "SamplingError", "SeddError", "SeddWarning", "StepReport", "Tracker", "Trainer", "TrainingError", "Verdict",
-    "Vocabulary", "compare", "diagnose", "forecast", "hookimpl", "load", "load_config",
+    "SamplingError", "SeddError", "SeddWarning", "StepReport", "Sweep", "Tracker", "Trainer", "TrainingError",
+    "Verdict", "Vocabulary", "compare", "diagnose", "forecast", "hookimpl", "load", "load_config", "sweep",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ Import them for annotations: `from sedd.results import Likelihood`.
 from sedd.comparison.bound_curves import Curve, Point
 from sedd.comparison.comparable import Rule
 from sedd.comparison.paired import PairedDifference
+from sedd.comparison.ranking import Ranked
 from sedd.config.alphabet import OwnSymbols
 from sedd.config.sections import Sampling
 from sedd.data import Cursor, Sequences
@@ -53,14 +54,19 @@ from sedd.runs.stopped_record import StoppedRecord
 from sedd.sampling.generation import Choices, Generation, Request
 from sedd.sampling.lengths import LengthDistribution
 from sedd.sampling.sample_batch import Sample
+from sedd.sweeps.contrasts import Contrast
+from sedd.sweeps.space import RangeAxis, ValueAxis
+from sedd.sweeps.tasks import Measurement, Task
+from sedd.sweeps.trials import Trial
 
 __all__ = [
-    "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Control", "Cumulative", "Cursor",
-    "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "Embedder", "EvaluatedRecord",
-    "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation", "Graph", "History",
-    "LengthDistribution", "Likelihood", "LossProfile", "MetricsRecord", "Neighbours", "OwnSymbols",
-    "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase", "Point", "Predictor", "Process",
-    "Quality", "QualityRow", "RateBin", "RecordedBound", "Remedy", "Request", "Rise", "RollbackRecord", "Row",
-    "Rule", "RunDirectory", "Sample", "Sampling", "Schedule", "SequenceBound", "Sequences", "SkippedRecord",
-    "StepSettings", "StoppedRecord", "TrainRecord", "TrainState", "TrainingIndex", "VariantScore", "Window",
+    "BoundIntegrand", "BoundRecord", "ChangedRecord", "Checkpoint", "Choices", "Contrast", "Control", "Cumulative",
+    "Cursor", "Curve", "DataFacts", "DataRecord", "DataStatistics", "Difference", "Effect", "Embedder",
+    "EvaluatedRecord", "EvaluatedSequences", "ExternalCurve", "ExternalCurveFit", "Foresight", "Generation",
+    "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Measurement", "MetricsRecord",
+    "Neighbours", "OwnSymbols", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase",
+    "Point", "Predictor", "Process", "Quality", "QualityRow", "RangeAxis", "Ranked", "RateBin", "RecordedBound",
+    "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule",
+    "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "StoppedRecord", "Task", "TrainRecord",
+    "TrainState", "TrainingIndex", "Trial", "ValueAxis", "VariantScore", "Window",
 ]  # fmt: skip

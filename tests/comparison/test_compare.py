@@ -218,6 +218,50 @@ def test_without_a_standard_error_no_interval_is_given(write: Writer) -> None:
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["at_equal"]["steps"][0]["half_width"][0] is None
 
 
+# The ranking ---------------------------------------------------------------------------------------------------------
+
+
+def evaluated_line(*lengths: int) -> dict[str, Any]:
+    held_out = {name: [1.0] * len(lengths) for name in ("unigram", "composition")}
+    return {
+        "kind": "evaluated",
+        "step": 0,
+        "held_out": {"sequences": 3, "token_counts": [], "residues": lengths, **held_out},
+    }
+
+
+def test_runs_that_are_not_distinguishable_share_a_place(write: Writer) -> None:
+    levels = (("a", 3.0), ("b", 1.0), ("c", 1.01), ("d", 2.0))
+    found = compare(*(write(name, bound_line(10, level)) for name, level in levels))
+    assert [(ranked.place, ranked.run) for ranked in found.ranking] == [(1, "b"), (1, "c"), (3, "d"), (4, "a")]
+    assert found.ranking[1].behind == pytest.approx(0.01 * AT_HALF)
+    assert found.ranking[1].interval == pytest.approx(
+        tuple((0.01 + sign * 1.96 * math.hypot(0.01, 0.01)) * AT_HALF for sign in (-1, 1))
+    )
+    assert not found.ranking[1].paired
+
+
+def test_the_ranking_takes_the_difference_by_sequence_where_it_is_recorded(write: Writer) -> None:
+    def run(name: str, level: float, by_sequence: list[float], last: int = 10) -> Path:
+        bound = bound_line(10, level, 0.5, bound_by_sequence=by_sequence)
+        return write(name, evaluated_line(10, 10, last), bound, noise__sigma_max=6.9)
+
+    a, b = run("a", 2.0, [1.0, 2.0, 3.0]), run("b", 2.01, [1.009, 2.01, 3.011])  # easy and hard sequences
+    found = compare(a, b)
+    assert [(ranked.place, ranked.run) for ranked in found.ranking] == [(1, "a"), (2, "b")]
+    assert found.ranking[1].paired
+    assert found.ranking[1].behind_stderr == pytest.approx(math.sqrt(2.0) * 0.001 / 3.0)
+    other = run("c", 2.0, [1.0, 2.0, 3.0], last=11)
+    assert [ranked.place for ranked in compare(a, other, b).ranking] == [1, 1, 2]
+
+
+def test_the_command_begins_with_the_ranking_and_the_keys_that_explain_it(trained: dict[str, Path]) -> None:
+    printed = sedd_(trained["a"], trained["b"], trained["other"])
+    assert printed.index("Ranking") < printed.index(" lr ")
+    assert "not comparable" in printed
+    assert "at equal" not in printed
+
+
 # What may be compared ------------------------------------------------------------------------------------------------
 
 OTHER_DATA = [
@@ -406,7 +450,7 @@ def sedd_(*arguments: str | Path) -> str:
 
 
 def test_the_command_shows_what_differs_what_may_be_compared_and_the_bounds(trained: dict[str, Path]) -> None:
-    printed = sedd_(trained["a"], trained["b"], trained["early"], trained["other"])
+    printed = sedd_(trained["a"], trained["b"], trained["early"], trained["other"], "--details")
     for words in (
         "optim.lr",
         "What may be compared",

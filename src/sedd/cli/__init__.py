@@ -24,8 +24,8 @@ __all__ = ["app", "main"]
 
 # Importing a module registers its commands, in the order of `sedd --help`.
 _COMMANDS = (
-    "train", "sample", "evaluate", "variants", "embed", "quality", "forecast", "diagnose", "compare", "report", "data",
-    "import_config", "import_weights", "export", "plugins",
+    "train", "sample", "evaluate", "variants", "embed", "quality", "forecast", "diagnose", "compare", "sweep", "report",
+    "data", "import_config", "import_weights", "export", "plugins",
 )  # fmt: skip
 for _module in _COMMANDS:
     import_module(f"sedd.cli.{_module}")

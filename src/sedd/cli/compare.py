@@ -15,12 +15,15 @@ from sedd.cli.console import err, margin, out, print_json, print_saved, print_ta
 from sedd.comparison.bound_curves import CLOCKS, Clock, Point, evenly_spread
 from sedd.comparison.compare import Comparison, compare
 from sedd.comparison.paired import PairedDifference
+from sedd.comparison.ranking import Ranked
 from sedd.comparison.recorded import NEGLIGIBLE
 from sedd.data.prepare.progress import DataProgress
 from sedd.report.comparison_plot import plot
 from sedd.terminal.activity import duration
 
 CLOCK_NAMES: dict[Clock, str] = {"steps": "optimizer steps", "residues": "training residues", "seconds": "time"}
+MOST_KEYS = 6
+"""Keys that are columns of the ranking; more have a table of their own."""
 COLOURS = {"yes": "green", "with care": "yellow", "no": "red"}
 
 
@@ -33,6 +36,9 @@ def compare_runs(
     sequences: Annotated[int, typer.Option(min=1, help="With --paired: at most this many sequences.")] = 1_000,
     masks: Annotated[int, typer.Option(min=1, help="With --paired: noise levels per sequence.")] = 8,
     device: Annotated[str, typer.Option(help="With --paired: device backend.")] = "auto",
+    details: Annotated[
+        bool, typer.Option("--details", help="Also what may be compared and why, and the bounds along the runs.")
+    ] = False,
     to: Annotated[Path | None, typer.Option("--plot", help="Draw the bounds into this file (PNG).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,9 +58,15 @@ def compare_runs(
     out.print(f"From the metrics alone: {comparison.sentence}" if pairs else comparison.sentence, markup=False)
     if not pairs and len(comparison.compared) > 1:
         out.print("For a narrower interval, add --paired: it evaluates the best checkpoints sequence by sequence.")
-    _show_differences(comparison)
-    _show_rules(comparison)
-    _show_bounds(comparison)
+    _show_ranking(comparison)
+    many = sum(not row.neutral for row in comparison.differences) > MOST_KEYS
+    if details or many:
+        _show_differences(comparison)
+    if details:
+        _show_rules(comparison)
+        _show_bounds(comparison)
+    else:
+        out.print("What may be compared and why, and the bounds along the runs: add --details.")
     if to is not None:
         print_saved(to)
 
@@ -70,6 +82,40 @@ def _paired_sentence(first: str, other: str, difference: PairedDifference) -> st
         f"{rates} ({other} is {better}); 95 % interval {low:+.4f} to {high:+.4f}, {zero}. Full bounds: "
         f"{difference.nats:+.4f} ± {margin(difference.stderr)}."
     )
+
+
+def _show_ranking(comparison: Comparison) -> None:
+    """A row per run, the best first: its place, its bound, how far it is behind, and the keys that differ."""
+    keys = [row for row in comparison.differences if not row.neutral]
+    beside = keys if len(keys) <= MOST_KEYS else []
+    columns = ["", "run", "bound", "behind the best", *_short([row.key for row in beside])]
+    made = table("Ranking, nats per residue" if comparison.ranking else "Runs", *columns)
+    places = {ranked.run: ranked for ranked in comparison.ranking}
+    for run in sorted(comparison.runs, key=lambda run: list(places).index(run) if run in places else len(places)):
+        ranked = places.get(run)
+        cells = ("-", run, "not comparable", "") if ranked is None else _cells(ranked)
+        made.add_row(*map(escape, cells), *(_value(row.values[comparison.runs.index(run)]) for row in beside))
+    print_table(made)
+    if len(places) > 1:
+        several = ", and runs that share a place are not distinguishable" if _ties(comparison) else ""
+        out.print(f"± is half of a 95 % interval over held-out sequences, not over seeds{several}.")
+    if not comparison.differences:
+        out.print("The configurations are equal.")
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Keys without their sections, where that is unambiguous."""
+    names = [key.rpartition(".")[2] for key in keys]
+    return [name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)]
+
+
+def _cells(ranked: Ranked) -> tuple[str, ...]:
+    behind = f"{ranked.behind:+.4f} ± {margin(ranked.behind_stderr)}" if ranked.behind else ""
+    return str(ranked.place), ranked.run, f"{ranked.nats:.4f} ± {margin(ranked.stderr)}", behind
+
+
+def _ties(comparison: Comparison) -> bool:
+    return len({ranked.place for ranked in comparison.ranking}) < len(comparison.ranking)
 
 
 def _show_differences(comparison: Comparison) -> None:

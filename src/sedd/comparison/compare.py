@@ -8,10 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from sedd.comparison.bound_curves import CLOCKS, Z95, Clock, Curve, Point, align
+from sedd.comparison.bound_curves import CLOCKS, Clock, Curve, Point, align
 from sedd.comparison.comparable import Rule, rules, same_graph, same_training_data, shared_range
 from sedd.comparison.paired import PairedDifference
 from sedd.comparison.paired import paired as paired_difference
+from sedd.comparison.ranking import Ranked, ranking
 from sedd.comparison.recorded import RecordedRun, read_runs
 from sedd.data.prepare.preparing import Progress
 from sedd.errors import CheckpointError
@@ -38,6 +39,8 @@ class Comparison:
     """Whether `mask_rates` includes some that a compared run was not trained on."""
     compared: tuple[str, ...]
     """Runs whose bounds may be compared; only the first run if there are no others."""
+    ranking: tuple[Ranked, ...]
+    """The compared runs at the last optimizer step that all reached, the best first; empty without such a step."""
     curves: tuple[Curve, ...] = field(repr=False)
     """The bound over `mask_rates` of each compared run."""
     full_curves: tuple[Curve, ...] = field(repr=False)
@@ -58,9 +61,9 @@ class Comparison:
         if not self.points["steps"]:
             ends = "; ".join(f"{c.run}: steps {c.steps[0]:,.0f} to {c.steps[-1]:,.0f}" for c in self.curves)
             return f"The runs have no optimizer step in common at which their bounds are known ({ends})."
-        ranking = self._ranking(self.points["steps"][-1])
+        best = self._best(self.points["steps"][-1])
         excluded = [run for run in self.runs if run not in self.compared]
-        return ranking + (f" Not comparable with {self.runs[0]}: {', '.join(excluded)}." if excluded else "")
+        return best + (f" Not comparable with {self.runs[0]}: {', '.join(excluded)}." if excluded else "")
 
     def __str__(self) -> str:
         return self.sentence
@@ -74,6 +77,7 @@ class Comparison:
             "rules": [rule.to_dict() for rule in self.rules],
             "mask_rates": list(self.mask_rates),
             "compared": list(self.compared),
+            "ranking": [ranked.to_dict() for ranked in self.ranking],
             "curves": [curve.to_dict() for curve in self.curves],
             "whole_curves": [curve.to_dict() for curve in self.full_curves],
             "at_equal": {clock: [point.to_dict() for point in points] for clock, points in self.points.items()},
@@ -89,16 +93,14 @@ class Comparison:
         why = why or "No mask rate was trained in all of them; compare fewer runs at a time"
         return f"No bound may be compared with that of {self.runs[0]}. {why}."
 
-    def _ranking(self, point: Point) -> str:
-        order = sorted(range(len(point.nats)), key=lambda run: point.nats[run])
-        gap, error = point.difference(order[1], order[0])
-        best, second = self.compared[order[0]], self.compared[order[1]]
-        runs = "both runs" if len(order) == 2 else "all runs"
+    def _best(self, point: Point) -> str:
+        best, second, gap = self.ranking[0].run, self.ranking[1].run, self.ranking[1].behind
+        runs = "both runs" if len(self.ranking) == 2 else "all runs"
         where = f"at step {point.at:,.0f}, the last that {runs} reached, over {self._range()}"
         if gap == 0.0:
             return f"{best} and {second} have the same bound {where}."
-        next_best = ", the next best," if len(order) > 2 else ""
-        low, high = gap - Z95 * error, gap + Z95 * error
+        next_best = ", the next best," if len(self.ranking) > 2 else ""
+        low, high = self.ranking[1].interval
         if low > 0.0:
             return (
                 f"{best} is better than {second}{next_best} by {gap:.4f} nats per residue {where}; the 95 % "
@@ -182,6 +184,7 @@ def _compared(runs: Sequence[RecordedRun]) -> Comparison:
     curves = tuple(Curve.of(run.name, run.history, (low, high)) for run in kept)
     full_curves = tuple(Curve.of(run.name, run.history, (0.0, 1.0)) for run in kept)
     several = len(kept) > 1
+    points = {clock: align(curves, clock) if several else () for clock in CLOCKS}
     return Comparison(
         runs=tuple(run.name for run in runs),
         differences=config_differences(
@@ -193,9 +196,10 @@ def _compared(runs: Sequence[RecordedRun]) -> Comparison:
         mask_rates=(low, high),
         untrained_range=any(not run.covers(low, high) for run in kept),
         compared=tuple(run.name for run in kept),
+        ranking=ranking(kept, points["steps"][-1], (low, high)) if points["steps"] else (),
         curves=curves,
         full_curves=full_curves,
-        points={clock: align(curves, clock) if several else () for clock in CLOCKS},
+        points=points,
         full_points={clock: align(full_curves, clock) if several else () for clock in CLOCKS},
     )
 

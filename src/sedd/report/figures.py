@@ -56,18 +56,18 @@ def figures(contents: Contents) -> dict[str, Figure]:
     drawn = {chart.name: figure_of(chart) for chart in charts}
     heat = heat_map(contents)
     if heat is not None:
-        light, dark = (_address(draw_heat(heat, colors, title=False), heat.name) for colors in (LIGHT, DARK))
+        light, dark = (svg_address(draw_heat(heat, colors, title=False), heat.name) for colors in (LIGHT, DARK))
         drawn[heat.name] = Figure(heat.name, heat.title, light, dark, (_heat_table(heat),))
     return drawn
 
 
 def figure_of(chart: Chart) -> Figure:
     """A chart with its numbers, drawn for both papers and without its title."""
-    light, dark = (_address(draw(chart, colors, title=False), chart.name) for colors in (LIGHT, DARK))
+    light, dark = (svg_address(draw(chart, colors, title=False), chart.name) for colors in (LIGHT, DARK))
     return Figure(chart.name, chart.title, light, dark, tables(chart), off_the_chart(chart))
 
 
-def _address(figure: MatplotlibFigure, name: str) -> str:
+def svg_address(figure: MatplotlibFigure, name: str) -> str:
     """In an image no script can run, and ids of different figures cannot clash."""
     return "data:image/svg+xml;base64," + b64encode(to_svg(figure, salt=name)).decode()
 

@@ -1,0 +1,1 @@
+"""Sweeps: which settings have the lowest held-out bound, at equal residues, with intervals over seeds."""
