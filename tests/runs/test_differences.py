@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from sedd.config.config import Config
@@ -78,3 +80,24 @@ def test_differences_name_every_key_and_all_values_without_any_plugin() -> None:
 def test_every_key_of_a_configuration_has_an_effect(tiny) -> None:
     config: Config = tiny()
     assert {effect_of(key) for key, _ in flattened(config.to_dict())} == set(Effect)
+
+
+@pytest.mark.parametrize("key", ["device.layout", "optim.momentum", "model.qk_norm", "lr_schedule.decay_share", "ema"])
+def test_a_run_from_before_a_key_existed_differs_only_where_the_key_is_not_its_default(key: str) -> None:
+    now = Config().to_dict()
+    *outer, name = key.split(".")
+    older = copy.deepcopy(now)
+    section = older
+    for part in outer:
+        section = section[part]
+    del section[name]
+    assert blocking_differences(older, now) == ()
+    assert older.get(name) is None
+    assert [item.key for item in config_differences((older, now | {"seed": 7}))] == ["seed"]
+
+
+def test_a_key_that_the_part_of_a_run_does_not_have_is_none_and_not_a_default() -> None:
+    linear, exponential = Config().to_dict(), Config(curriculum={"difficulty_ramp": "exponential"}).to_dict()
+    found = {item.key: item.values for item in config_differences((linear, exponential))}
+    assert found["curriculum.rate"][0] is None
+    assert found["curriculum.rate"][1] is not None

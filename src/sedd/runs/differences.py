@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from sedd.config.config import Config
 from sedd.plugins.effects import Effect
-from sedd.plugins.registry import KINDS
+from sedd.plugins.registry import KINDS, registry
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def config_differences(
         same_data: whether all runs were trained on the same sequences, wherever these lie.
         rolled_back: whether one of them went back to an earlier checkpoint.
     """
-    flat = [dict(flattened(with_part_names(config))) for config in configs]
+    flat = [dict(flattened(with_defaults(config))) for config in configs]
     differences = []
     for key in dict.fromkeys(key for config in flat for key in config):
         values = tuple(config.get(key) for config in flat)
@@ -57,6 +59,35 @@ def blocking_differences(recorded: Mapping[str, Any], config: Mapping[str, Any])
     """The differences with which a run cannot be resumed."""
     differences = config_differences((recorded, config))
     return tuple(item for item in differences if not effect_of(item.key).may_change_on_resume)
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the default of each key that it lacks.
+
+    Runs of an earlier version have fewer keys, and a key that is added later has a default that changes nothing. Parts
+    that are not installed stay as they are.
+    """
+    named = with_part_names(config)
+    parts: dict[str, type[BaseModel]] = {}
+    for kind in KINDS:
+        section = named.get(kind.section)
+        if isinstance(section, Mapping):
+            parts[kind.section] = registry().of(kind.section).get(section[kind.base.discriminator], BaseModel)
+    return _filled(named, Config, parts)
+
+
+def _filled(
+    data: Mapping[str, Any], model: type[BaseModel], parts: Mapping[str, type[BaseModel]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """`data` with the defaults of the fields that it lacks, in nested sections too. `parts`: classes of sections."""
+    filled = dict(data)
+    for name, field in model.model_fields.items():
+        value = filled.get(name)
+        if name not in filled and not field.is_required():
+            filled[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+        elif isinstance(value, Mapping):
+            filled[name] = _filled(value, parts.get(name, _section(field)))
+    return filled
 
 
 def with_part_names(config: Mapping[str, Any]) -> dict[str, Any]:
