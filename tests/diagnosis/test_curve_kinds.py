@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,25 @@ def test_many_spikes_are_instability_and_one_is_not(stable):
     fit, verdict = diagnosed(one, stable)
     assert verdict.kind == "curriculum"
     assert any("30,000" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize("lines", [9, 21, 33])
+def test_a_stretch_of_other_data_of_any_length_is_named(stable, lines):
+    losses = healthy(stable, seed=2045)
+    losses[120 : 120 + lines] *= 1.5
+    assert judged(losses, stable).kind == "data"
+
+
+def test_a_rise_that_decays_by_itself_is_noted_with_its_size_and_nothing_is_noted_without_one(stable):
+    losses = healthy(stable, seed=2046)
+    passed = np.maximum(STEPS - 30_000, 0)
+    bump = np.where(STEPS >= 30_000, 0.3 * np.exp(-passed / 6000.0), 0.0)
+    fit, verdict = diagnosed(losses * np.exp(bump), stable)
+    calm, _ = diagnosed(losses, stable)
+    assert verdict.kind == "curriculum"
+    assert len(fit.notes) == len(calm.notes) + 1
+    low, high = (float(number) for number in re.findall(r"(\d+) to (\d+) %", fit.notes[-1])[0])
+    assert low < 100 * np.expm1(0.3) < high + 15  # the form of the fit decays a little faster
 
 
 def test_rows_that_are_not_finite_are_named_and_only_many_or_the_last_are_a_fault(stable):
@@ -341,6 +361,9 @@ def test_held_out_losses_tell_overfitting_a_leak_other_data_and_averages_apart(s
     assert with_held_out(leaking, clean, stable, 3).kind == "leak"
     assert with_held_out(train, clean * (1 + 0.25 * -np.expm1(-STEPS / 1000)), stable, 4).kind == "held_out"
     assert with_held_out(train, expected, stable, 5).kind == "averages"
+    # No better than the best models, and on held-out data the token frequencies alone: a leak, or averages that lag.
+    partly, frequencies = (healthy(stable, seed=2132, learnt=x, noise=y) for x, y in ((0.4, 0.03), (FREQUENCIES, 0.0)))
+    assert with_held_out(partly, frequencies, stable, 6).kind in ("leak", "overfitting", "inconclusive")
 
 
 def test_held_out_losses_tell_other_training_data_from_a_model_that_got_worse(stable):

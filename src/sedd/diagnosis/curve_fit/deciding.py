@@ -98,6 +98,8 @@ def _decided(
         # These show in the held-out losses alone.
         healthy = logs["healthy"] - held.get("healthy", 0.0)
         logs |= {name: healthy + value for name, value in held.items() if name in ("averages", "held-out kind")}
+        if "leak" in held:  # a leak need not make the training loss better than the best models can be
+            logs["leak"] = log_sum([logs.get("leak", -math.inf), healthy + held["leak"]])
     top = max(logs.values())
     temper = TEMPER * (SMOOTHED if found.series.smoothed else 1.0)
     tempered = {name: max(temper * (value - top), -MOST_EVIDENCE) for name, value in logs.items()}

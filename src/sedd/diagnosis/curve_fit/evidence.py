@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sedd.diagnosis.curve_fit.series import WEIGHT, Series
 from sedd.diagnosis.curve_fit.settings import Setting
-from sedd.diagnosis.curve_fit.shapes import Disturbances, Learning
+from sedd.diagnosis.curve_fit.shapes import STRETCHES, Disturbances, Learning
 from sedd.diagnosis.curve_fit.units import EXACT, Unit
 
 Array = NDArray[np.float64]
@@ -132,7 +132,7 @@ def cells(white: Whitened, unit: Unit, floor: float, frequencies: float) -> Cell
     # Early falls are learning.
     since = white.disturbances.since
     late = since > since.min() + EARLY * np.ptp(since) if count else np.zeros(0, bool)
-    stretch = white.disturbances.among(("short stretch", "stretch"))
+    stretch = white.disturbances.among(STRETCHES)
     least = np.where(stretch, LEAST_STRETCH, LEAST_CHANGE)[:, None]
     falls = (white.disturbances.among(("level", "slowing")) & late)[:, None]
     harm = slice(first, None)

@@ -5,7 +5,8 @@ of w with Gaussian coefficients, and its evidence is a Gaussian density:
 
     the model is as it seems    w = t + b L                  L = -t: what was learnt; b small
     overfitting                 w = t + b L + ramp(s)        a gap that opens from some step on
-    leak                        w = t + b L                  b large: most of what was learnt is no learning
+    leak                        w = t + b L                  b large: most of what was learnt is no learning; where
+                                                             t is not too good, L less the token frequencies
     another kind of data        w = t + b L + c phi(s)       a gap that is there as soon as token frequencies are learnt
     averages do not follow      w = -c phi(s)                c below the token frequencies: still untrained
     the training data changed   w = t - d + b L              d: the disturbance of the training loss
@@ -172,7 +173,9 @@ def _explanations(pair: _Pair, found: Found) -> dict[str, float]:
     said = dict.fromkeys(AS_IT_SEEMS, as_it_seems)
     said["data change"] = _evidence(pair, pair.trained - pair.disturbance, usual)[0]
     said["overfitting"] = log_mean(np.array(list(_opening(pair, usual))))
-    leak, coefficients = _evidence(pair, pair.trained, [(learnt, 0.6, 0.3), *rest])
+    # A network whose training loss is not too good still has gradients: it has really learnt the token frequencies.
+    leaked = learnt if too_good else np.maximum(learnt - found.case.frequencies, 0.0)
+    leak, coefficients = _evidence(pair, pair.trained, [(leaked, 0.6, 0.3), *rest])
     said["leak"] = (leak if coefficients[0] > 0.15 else -math.inf) + (0.0 if too_good else UNLIKELY)
     kinds, still = [], []
     for phi in _early(pair.steps):

@@ -16,10 +16,10 @@ from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.scatter import Scatter, scatter
 from sedd.diagnosis.curve_fit.series import Series, prepare, running_median
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured, plausible, sharpest_falls
-from sedd.diagnosis.curve_fit.shapes import LASTING, PASSING, Disturbances, Learning, disturbances
+from sedd.diagnosis.curve_fit.shapes import BUMPS, LASTING, STRETCHES, Disturbances, Learning, between, disturbances
 from sedd.diagnosis.curve_fit.units import Unit
 from sedd.diagnosis.curve_fit.unknown import unknown
-from sedd.diagnosis.curve_fit.ways import Case, Found, Key, Way, log_mean, log_sum, prior_of
+from sedd.diagnosis.curve_fit.ways import Case, Found, Key, Recovery, Way, log_mean, log_sum, prior_of
 from sedd.diagnosis.forecast import Forecast
 
 Array = NDArray[np.float64]
@@ -71,12 +71,14 @@ def reweigh(found: Found, key: Key) -> Found:
 
 def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes: Learning) -> Found:
     series = case.series
-    starts = np.concatenate([np.quantile(series.at, np.linspace(0.02, 0.97, STARTS[1])), _jumps(case, settings[0])])
-    harm = disturbances(series.at, np.unique(starts))
+    jumps = _jumps(case, settings[0])
+    starts = np.concatenate([np.quantile(series.at, np.linspace(0.02, 0.97, STARTS[1])), jumps])
+    harm = disturbances(series.at, np.unique(starts)) + between(series.at, jumps)
     white = evidence.whiten(series, settings, shapes, harm)
     states: dict[Key, dict[str, float]] = {}
     ways: dict[Key, Way] = {}
     onset: dict[Key, tuple[Array, Array]] = {}
+    recovered: dict[Key, Recovery] = {}
     firsts = _firsts(series, settings)
     for u, unit in enumerate(all_units):
         chosen = _feasible(case, firsts, settings, unit)
@@ -86,6 +88,7 @@ def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes
         for column, s in enumerate(chosen):
             ways[u, s] = Way(unit, settings[s])
             states[u, s], onset[u, s] = _states(cells, column, harm, case)
+            recovered[u, s] = _recovery(cells, column, harm)
     if len(settings) > 1:
         _add_unknown(states, ways, white, case, shapes)
     best = max(states, key=lambda key: max(states[key].values()) + prior_of(ways[key], case.named))
@@ -93,7 +96,7 @@ def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes
     for values in states.values():
         steady = log_sum([values["healthy"], values["uniform plateau"], values["divergence"] - 1.0])
         values["instability"] = steady + shaking.log_likelihood
-    return Found(case, shapes, white, ways, states, onset, shaking)
+    return Found(case, shapes, white, ways, states, onset, recovered, shaking)
 
 
 def _jumps(case: Case, setting: Setting) -> Array:
@@ -156,10 +159,9 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
     """Log-likelihoods of the states of the model for one unit and setting, and those of the onset of a disturbance."""
     none, usual, beyond = (float(value) for value in found.calm[:, column])
     disturbed = np.logaddexp(*found.disturbed[:2, :, column])
-    lasting, passing = harm.among(LASTING), harm.among(PASSING)
-    stretch, level = harm.among(("short stretch", "stretch")), harm.among(("level",))
+    lasting, stretch, level = harm.among(LASTING), harm.among(STRETCHES), harm.among(("level",))
     too_good = log_sum([beyond, log_mean(found.disturbed[2, :, column]) - 3.0])
-    recovered = log_mean(disturbed[passing & ~stretch]) + RECOVERED
+    recovered = log_mean(disturbed[harm.among(BUMPS)]) + RECOVERED
     fallen = found.fallen[:, column]
     changed = [log_mean(fallen[level]), log_mean(disturbed[stretch])]
     memorised = log_mean(fallen[harm.among(("slowing",))]) - 1.0
@@ -175,6 +177,14 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
         "data change": log_sum(changed) - math.log(3.0),
     }
     return values, (harm.since[lasting], disturbed[lasting])
+
+
+def _recovery(found: Cells, column: int, harm: Disturbances) -> Recovery:
+    """A disturbance that decayed, against none."""
+    bumps = np.flatnonzero(harm.among(BUMPS))
+    disturbed = np.logaddexp(*found.disturbed[:2, bumps, column])
+    calm = float(np.logaddexp(*found.calm[:2, column]))
+    return Recovery(log_mean(disturbed) + RECOVERED - calm, int(bumps[int(disturbed.argmax())]))
 
 
 def _feasible(case: Case, firsts: Array, settings: list[Setting], unit: Unit) -> list[int]:

@@ -26,9 +26,15 @@ VARIES = 0.02
 LASTING = ("level", "linear", "easing", "slowing", "speeding", "exploding", "stopping early", "stopping late")
 """Forms of a disturbance that stays: at once, or a growth of the log loss that is even, eases (the loss itself grows
 evenly), slows down, speeds up, explodes, or stops after 15 % or 40 % of what remains."""
-PASSING = ("bump", "slow bump", "short stretch", "stretch")
-"""Forms that pass: they decay within 2 % or 12 % of the run, or stay for 6 % or 15 % of it and end at once."""
-KINDS = (*LASTING, *PASSING)
+DECAYS: dict[str, float] = {
+    "sharp bump": 0.004, "bump": 0.01, "long bump": 0.025, "slow bump": 0.06, "slowest bump": 0.14,
+}  # fmt: skip
+"""Forms that decay, and their time constants as shares of the run."""
+BUMPS = tuple(DECAYS)
+STRETCHES = ("short stretch", "stretch", "between jumps")
+"""Forms that end at once: after 6 % or 15 % of the run, or at the second of two jumps."""
+KINDS = (*LASTING, *BUMPS, "short stretch", "stretch")
+"""The forms that can begin at any step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +121,21 @@ class Disturbances:
     columns: Array
     """(curves, blocks): 0 before the step; 1 is its full size."""
     kinds: NDArray[np.str_]
-    """(curves,): of `KINDS`."""
+    """(curves,): of `KINDS`, or of `STRETCHES`."""
     since: Array
     """(curves,): the step."""
 
     def among(self, kinds: tuple[str, ...]) -> NDArray[np.bool_]:
         """(curves,): whether a curve has one of the forms."""
         return np.isin(self.kinds, kinds)
+
+    def __add__(self, other: Disturbances) -> Disturbances:
+        """The curves of both."""
+        return Disturbances(
+            np.concatenate([self.columns, other.columns]),
+            np.concatenate([self.kinds, other.kinds]),
+            np.concatenate([self.since, other.since]),
+        )
 
 
 def disturbances(steps: Array, starts: Array, kinds: tuple[str, ...] = KINDS) -> Disturbances:
@@ -136,6 +150,14 @@ def disturbances(steps: Array, starts: Array, kinds: tuple[str, ...] = KINDS) ->
             since.append(start)
     columns = np.array(found).reshape(len(found), len(steps))
     return Disturbances(columns, np.array(names, np.str_), np.array(since, np.float64))
+
+
+def between(steps: Array, jumps: Array) -> Disturbances:
+    """A level from each of the steps `jumps` to each later one."""
+    pairs = [(begin, end) for begin, end in combinations(np.unique(jumps).tolist(), 2) if end > begin]
+    columns = np.array([(steps >= begin) & (steps < end) for begin, end in pairs], np.float64)
+    names = np.array(["between jumps"] * len(pairs), np.str_)
+    return Disturbances(columns.reshape(len(pairs), len(steps)), names, np.array([a for a, _ in pairs], np.float64))
 
 
 def _form(kind: str, x: Array, passed: Array) -> Array:
@@ -157,10 +179,8 @@ def _form(kind: str, x: Array, passed: Array) -> Array:
             return np.minimum(1.0, x / 0.15)
         case "stopping late":
             return np.minimum(1.0, x / 0.4)
-        case "bump":
-            return np.asarray(np.exp(-passed / 0.01))
-        case "slow bump":
-            return np.asarray(np.exp(-passed / 0.06))
+        case _ if kind in DECAYS:
+            return np.asarray(np.exp(-passed / DECAYS[kind]))
         case "short stretch":
             return (passed <= 0.06).astype(np.float64)
     return (passed <= 0.15).astype(np.float64)

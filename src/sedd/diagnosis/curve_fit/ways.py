@@ -78,6 +78,16 @@ class Way:
         return words.replace("per residue", "per masked residue") if self.setting.trainer in MASKED else words
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """A rise of the loss that decayed by itself."""
+
+    log_odds: float
+    """Log of its odds against a curve without one; -inf where the curve was too short to look."""
+    disturbance: int
+    """Index of the likeliest one among the disturbances."""
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """The evidence on a curve."""
@@ -90,6 +100,7 @@ class Found:
     """Log-likelihood of each state of the model, for each unit and setting."""
     onset: Mapping[Key, tuple[Array, Array]]
     """Steps at which a disturbance may have begun, and their log-likelihoods."""
+    recovered: Mapping[Key, Recovery]
     scatter: Scatter
 
     @property
