@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from sedd.cli.app import app
 from sedd.cli.console import ExitCode, attach_logging, err, out, problems, show_warning
+from sedd.cli.unrelated_package import warn_of_unrelated_package
 from sedd.devices import is_out_of_memory
 from sedd.distributed.group import RankInfo, rank_lost_error
 from sedd.distributed.signals import end_on_signals
@@ -26,6 +27,7 @@ __all__ = ["app", "main"]
 _COMMANDS = (
     "train", "sample", "evaluate", "variants", "embed", "quality", "forecast", "diagnose", "compare", "sweep", "report",
     "data", "import_config", "import_weights", "export", "plugins",
+    "env",
 )  # fmt: skip
 for _module in _COMMANDS:
     import_module(f"sedd.cli.{_module}")
@@ -45,6 +47,7 @@ def _run() -> None:
     info = RankInfo.from_environment()
     if info is not None and info.rank:
         out.quiet = err.quiet = problems.quiet = True  # only the first process of a group prints
+    warn_of_unrelated_package()
     try:
         app()
     except SeddError as error:

@@ -73,10 +73,10 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         section = named.get(kind.section)
         if isinstance(section, Mapping):
             parts[kind.section] = registry().of(kind.section).get(section[kind.base.discriminator], BaseModel)
-    return _filled(named, Config, parts)
+    return _completed(named, Config, parts)
 
 
-def _filled(
+def _completed(
     data: Mapping[str, Any], model: type[BaseModel], parts: Mapping[str, type[BaseModel]] = MappingProxyType({})
 ) -> dict[str, Any]:
     """`data` with the defaults of the fields that it lacks, in nested sections too. `parts`: classes of sections."""
@@ -86,7 +86,7 @@ def _filled(
         if name not in filled and not field.is_required():
             filled[name] = to_jsonable_python(field.get_default(call_default_factory=True))
         elif isinstance(value, Mapping):
-            filled[name] = _filled(value, parts.get(name, _section(field)))
+            filled[name] = _completed(value, parts.get(name, _section(field)))
     return filled
 
 
