@@ -138,16 +138,25 @@ def test_a_stretch_of_other_data_of_any_length_is_named(stable, lines):
     assert judged(losses, stable).kind == "data"
 
 
-def test_a_rise_that_decays_by_itself_is_noted_with_its_size_and_nothing_is_noted_without_one(stable):
-    losses = healthy(stable, seed=2046)
+def test_a_large_rise_that_decays_by_itself_is_an_instability_with_its_step_and_size(stable):
     passed = np.maximum(STEPS - 30_000, 0)
-    bump = np.where(STEPS >= 30_000, 0.3 * np.exp(-passed / 6000.0), 0.0)
-    fit, verdict = diagnosed(losses * np.exp(bump), stable)
+    form = np.where(STEPS >= 30_000, np.exp(-passed / 6000.0), 0.0)
+    losses = healthy(stable, seed=2046)
+    verdict = judged(losses * np.exp(0.4 * form), stable)
+    assert verdict.kind == "instability"
+    assert has(verdict.since, 30_000)
+    low, high = (float(number) for number in re.findall(r"(\d+) to (\d+) %", verdict.reason)[0])
+    assert low - 15 < 100 * np.expm1(0.4) < high + 15  # the form of the fit is not quite that of the rise
+
+
+def test_a_small_rise_that_decays_by_itself_is_noted_and_nothing_is_noted_without_one(stable):
+    passed = np.maximum(STEPS - 30_000, 0)
+    form = np.where(STEPS >= 30_000, np.exp(-passed / 6000.0), 0.0)
+    losses = healthy(stable, seed=2047)
+    fit, verdict = diagnosed(losses * np.exp(0.1 * form), stable)
     calm, _ = diagnosed(losses, stable)
     assert verdict.kind == "curriculum"
     assert len(fit.notes) == len(calm.notes) + 1
-    low, high = (float(number) for number in re.findall(r"(\d+) to (\d+) %", fit.notes[-1])[0])
-    assert low < 100 * np.expm1(0.3) < high + 15  # the form of the fit decays a little faster
 
 
 def test_rows_that_are_not_finite_are_named_and_only_many_or_the_last_are_a_fault(stable):

@@ -15,6 +15,7 @@ from sedd.diagnosis.curve_fit.evidence import NOTHING
 from sedd.diagnosis.curve_fit.judging import MOST_EVIDENCE, TEMPER, reweigh
 from sedd.diagnosis.curve_fit.points import Point
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
+from sedd.diagnosis.curve_fit.recovery import Recovered, as_instability, recovered
 from sedd.diagnosis.curve_fit.shapes import LASTING, disturbances
 from sedd.diagnosis.curve_fit.ways import Found, Key, Way, log_sum, prior_of, state_prior
 from sedd.diagnosis.hypotheses import DECISIVE, HYPOTHESES, Decision, decide
@@ -51,6 +52,8 @@ class Judgement:
     """Size of the disturbance at the end, in the log of the loss."""
     change_error: float
     """Its standard error, for a disturbance of the likeliest form."""
+    recovered: Recovered | None
+    """A rise of the loss that surely was there, and decayed by itself."""
 
 
 def judgement(found: Found, held: Mapping[str, float]) -> Judgement:
@@ -106,6 +109,10 @@ def _decided(
     decision = _whatever_the_unit(decide(tempered), found, ways, named)
     key = _likeliest_way(found, decision.likeliest, ways, named)
     way = found.ways[key]
+    # Under settings that are a guess themselves, a rise may be their misfit.
+    rise = recovered(found, key) if way.setting.as_configured else None
+    calm = decision.likeliest
+    decision = as_instability(decision, rise)
     if decision.likeliest in ("unit", "configuration"):
         state = max(found.states[key], key=lambda name: found.states[key][name] + state_prior(name))
     else:
@@ -114,7 +121,7 @@ def _decided(
     if state == "divergence":
         since, disturbance = _onset(found, key)
     elif state == "instability":
-        since = found.scatter.since
+        since = rise.since if calm == "healthy" and rise else found.scatter.since
     settled = "uniform plateau" in found.states[key] and math.isfinite(found.states[key]["uniform plateau"])
     least = NOTHING * found.case.frequencies if settled and state == "healthy" else 0.0
     point = likeliest_point(found.white, way.unit, key[1], disturbance, least)
@@ -122,7 +129,7 @@ def _decided(
     grew = since if state == "divergence" else None
     if grew is None and decision.probabilities.get("learning", 0.0) > MAY_HAVE_GROWN:
         grew = _onset(found, key)[0]
-    return Judgement(decision, key, way, point, since, grew, point.change * end, point.change_error * end)
+    return Judgement(decision, key, way, point, since, grew, point.change * end, point.change_error * end, rise)
 
 
 def _whatever_the_unit(decision: Decision, found: Found, ways: Mapping[Key, Way], named: Named | None) -> Decision:

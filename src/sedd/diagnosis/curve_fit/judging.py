@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.curve import Curve
-from sedd.diagnosis.curve_fit import evidence, learning, units
+from sedd.diagnosis.curve_fit import evidence, learning, recovery, units
 from sedd.diagnosis.curve_fit.evidence import Cells, Whitened
 from sedd.diagnosis.curve_fit.filters import Filter
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
@@ -88,7 +88,7 @@ def _compared(case: Case, settings: list[Setting], all_units: list[Unit], shapes
         for column, s in enumerate(chosen):
             ways[u, s] = Way(unit, settings[s])
             states[u, s], onset[u, s] = _states(cells, column, harm, case)
-            recovered[u, s] = _recovery(cells, column, harm)
+            recovered[u, s] = recovery.of(cells, column, harm, RECOVERED)
     if len(settings) > 1:
         _add_unknown(states, ways, white, case, shapes)
     best = max(states, key=lambda key: max(states[key].values()) + prior_of(ways[key], case.named))
@@ -177,14 +177,6 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
         "data change": log_sum(changed) - math.log(3.0),
     }
     return values, (harm.since[lasting], disturbed[lasting])
-
-
-def _recovery(found: Cells, column: int, harm: Disturbances) -> Recovery:
-    """A disturbance that decayed, against none."""
-    bumps = np.flatnonzero(harm.among(BUMPS))
-    disturbed = np.logaddexp(*found.disturbed[:2, bumps, column])
-    calm = float(np.logaddexp(*found.calm[:2, column]))
-    return Recovery(log_mean(disturbed) + RECOVERED - calm, int(bumps[int(disturbed.argmax())]))
 
 
 def _feasible(case: Case, firsts: Array, settings: list[Setting], unit: Unit) -> list[int]:

@@ -11,11 +11,10 @@ import numpy as np
 from sedd.diagnosis.alarms import Alarm
 from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import rules, trainers, words
-from sedd.diagnosis.curve_fit.context import Context
+from sedd.diagnosis.curve_fit.context import Context, middle
 from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
 from sedd.diagnosis.curve_fit.held_out import judge_held_out
 from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, weigh
-from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured
 from sedd.diagnosis.curve_fit.standstill import standstill
@@ -34,8 +33,6 @@ LARGE_RISE = math.log(3.0)
 FEW_BAD = 3
 """Rows that are not finite from which on they count, if they are more than `SHARE_BAD` of all."""
 SHARE_BAD = 0.04
-SURELY = math.log(0.95 / 0.05)
-"""Log odds from which a rise that decayed by itself is mentioned."""
 SUSPECT = 0.3
 """Probability that something is wrong from which it matters how the log was smoothed."""
 
@@ -203,7 +200,7 @@ def _fit(curve: Curve, forecast: Forecast, found: Found, judged: Judgement) -> E
         learnt_error=point.learnt_error,
         scatter=float(np.median(found.series.scale)),
         smoothed=found.series.filter.words,
-        notes=(*_notes(curve, found), *_recovered(found, judged)),
+        notes=(*_notes(curve, found), *_recovered(judged)),
     )
 
 
@@ -230,20 +227,13 @@ def _notes(curve: Curve, found: Found) -> list[str]:
     return notes
 
 
-def _recovered(found: Found, judged: Judgement) -> list[str]:
+def _recovered(judged: Judgement) -> list[str]:
     """A rise that decayed by itself is worth knowing where nothing else is."""
-    recovery = found.recovered.get(judged.key)
-    if recovery is None or judged.decision.likeliest != "healthy" or recovery.log_odds < SURELY:
+    rise = judged.recovered
+    if rise is None or judged.decision.likeliest != "healthy":
         return []
-    harm = found.white.disturbances
-    point = likeliest_point(found.white, judged.way.unit, judged.key[1], recovery.disturbance)
-    half = Z95 * point.change_error
-    if point.change < half:
-        return []
-    low, high = (100.0 * math.expm1(point.change + side) for side in (-half, half))
-    step = float(harm.since[recovery.disturbance])
     return [
-        f"At about step {step:,.0f} the loss rose to {low:.0f} to {high:.0f} % (95 % interval) above what it should "
+        f"At about step {middle(rise.since):,} the loss rose to {rise.percent} (95 % interval) above what it should "
         "be, and came back by itself."
     ]
 

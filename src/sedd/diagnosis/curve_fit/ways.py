@@ -86,6 +86,8 @@ class Recovery:
     """Log of its odds against a curve without one; -inf where the curve was too short to look."""
     disturbance: int
     """Index of the likeliest one among the disturbances."""
+    since: tuple[int, int]
+    """95 % interval of the step at which it began."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -192,6 +192,15 @@ def _divergence(context: Context) -> Words:
 
 
 def _instability(context: Context) -> Words:
+    rise = context.judged.recovered
+    if rise is not None and context.judged.since == rise.since:
+        return Words(
+            f"Training was unstable for a while: at about step {middle(rise.since):,} the loss rose, and it came back.",
+            f"It rose to {rise.percent} (95 % interval) above what it should be. Neither learning nor a curriculum "
+            "does so.",
+            "Go on. If it happens again, clip the gradient or lower the learning rate.",
+            _go_back(context)[1][1:],
+        )
     scatter, since = context.found.scatter, context.judged.since
     where = f" since about step {middle(since):,}" if since else ""
     match scatter.sign:
