@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Further options of pip where PyTorch is installed, such as --extra-index-url of its CPU builds.
+PIP_TORCH ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test reliability check lint types imports docs plugins format clean
+.PHONY: help demo test reliability check lint types imports docs plugins dist format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ plugins: $(VENV)/.dev  ## Install every plugin in plugins/ as a user would, and 
 	for plugin in plugins/*/; do \
 		$(PIP) $$plugin && (cd $$plugin && $(CURDIR)/$(BIN)/python -m pytest -q) || exit 1; done
 
+dist: $(BIN)/python  ## Build wheel and sdist, and try the wheel where there is no repository
+	scripts/check_dist.sh $(BIN)/python $(PIP_TORCH)
+
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -56,7 +61,7 @@ $(BIN)/python:
 # Without --quiet: the packages are hundreds of MB, with PyTorch for CUDA several GB, and pip shows how far it is.
 $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing PyTorch, matplotlib and sedd into $(VENV): about a minute, longer on a slow line."
-	$(subst --quiet,,$(PIP)) --editable ".[report]"
+	$(subst --quiet,,$(PIP)) $(PIP_TORCH) --editable ".[report]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

@@ -52,6 +52,11 @@ def summary(answers: Sequence[Answer]) -> str:
         _row("something called wrong where nothing is", faultless, lambda a: a.false_alarm),
         _row("gross faults called healthy or curriculum", gross, lambda a: a.missed_gross),
         _row(f"named right where the evidence decides (z > {DECIDES:g})", decided, lambda a: a.named_right),
+        _row(
+            "inconclusive, where the evidence decides",
+            decided,
+            lambda a: a.kind == "inconclusive" and not a.named_right,
+        ),
         _row("right, of all (`inconclusive` is right where nothing decides)", answers, lambda a: a.right),
         _row("right, where a probability of 0.9 or more is stated", stated, lambda a: a.right),
         _row("harmful answers", answers, lambda a: a.harmful),
