@@ -375,12 +375,34 @@ def test_held_out_losses_tell_overfitting_a_leak_other_data_and_averages_apart(s
     assert with_held_out(partly, frequencies, stable, 6).kind in ("leak", "overfitting", "inconclusive")
 
 
+@pytest.mark.parametrize("seed", range(2150, 2154))
+def test_a_leak_opens_a_gap_from_the_first_step_on_and_memorising_one_from_a_later_step_on(stable, seed):
+    clean = healthy(stable, seed=0, learnt=0.2, noise=0.0)
+    train = healthy(stable, seed=seed, learnt=0.2)
+    leaking = train * (1 - 0.95 * -np.expm1(-STEPS / 4000))  # the model learns beside the leak
+    assert with_held_out(leaking, clean, stable, seed).kind == "leak"
+    begun = np.clip((STEPS - 15_000) / 35_000, 0, 1)
+    memorising = train * np.exp(-3.0 * -np.expm1(-3 * begun))
+    assert with_held_out(memorising, clean * (1 + 0.05 * begun), stable, seed).kind == "overfitting"
+
+
+@pytest.mark.parametrize("seed", range(2160, 2163))
+def test_held_out_losses_under_a_guessed_ramp_say_nothing_of_the_configured_one(stable, seed):
+    # A leak bends the training loss as a steeper ramp would, under which held-out losses would rise.
+    clean = healthy(stable, seed=0, learnt=0.1, noise=0.0)
+    bent = healthy(stable, seed=seed, learnt=0.1) * (1 - 0.9 * -np.expm1(-STEPS / 15_000))
+    assert with_held_out(bent, clean, stable, seed).kind == "leak"
+
+
 def test_held_out_losses_tell_other_training_data_from_a_model_that_got_worse(stable):
     clean = healthy(stable, seed=0, noise=0.0)
     jump = np.where(STEPS >= 25_000, 1.25, 1.0)
     train = healthy(stable, seed=2140) * jump
     assert with_held_out(train, clean, stable, 6).kind == "data"
     assert with_held_out(train, clean * jump, stable, 7).kind == "learning"
+    learnt, gone = healthy(stable, seed=2141, learnt=0.35), healthy(stable, seed=0, learnt=0.35, noise=0.0)
+    late = np.where(STEPS >= 35_000, 2.2, 1.0)  # above the uniform predictor's, of a model that had learnt much
+    assert with_held_out(learnt * late, gone, stable, 8).kind == "data"
 
 
 # Cases that once went wrong -------------------------------------------------------------------------------------------

@@ -33,6 +33,13 @@ def test_hypotheses_with_the_same_action_decide_together_and_the_likelier_one_gi
     assert found.runner_up == "instability"
 
 
+def test_a_verdict_on_the_input_needs_less_than_one_on_the_model():
+    assert decide({"healthy": 0.0, "unit": 5.0, "divergence": 1.0}).kind == "unit"
+    assert decide({"healthy": 0.0, "unit": 5.0, "divergence": 1.0}).probability < DECISIVE
+    assert decide({"healthy": 0.0, "unit": 2.5}).kind == "inconclusive"
+    assert decide({"healthy": 0.0, "divergence": 5.0}).kind == "inconclusive"
+
+
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(-20, 20), min_size=1))
 def test_probabilities_add_up_and_the_winner_is_the_likeliest_of_its_action(scores):
     found = decide(scores)

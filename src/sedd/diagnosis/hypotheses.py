@@ -15,6 +15,8 @@ from sedd.diagnosis.verdict import Kind
 
 DECISIVE = 0.9
 """Posterior probability of an action from which a verdict is given; below it the verdict is `inconclusive`."""
+LIKELY = 0.6
+"""The same for verdicts on the input and not on the model, a unit or a configuration: to look at it costs little."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def decide(log_likelihoods: Mapping[str, float]) -> Decision:
     likeliest = max((name for name in posterior if HYPOTHESES[name].action == action), key=lambda n: posterior[n])
     kind = HYPOTHESES[likeliest].kind
     others = sorted((other for other in by_kind if other != kind), key=by_kind.__getitem__, reverse=True)
-    decided = by_action[action] >= DECISIVE
+    decided = by_action[action] >= (LIKELY if kind in ("unit", "config") else DECISIVE)
     return Decision(
         kind=kind if decided else "inconclusive",
         likeliest=likeliest,

@@ -23,7 +23,7 @@ from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
-SMOOTHED = 0.45
+SMOOTHED = 0.7
 """Factor on the exponent of the evidence where a log was smoothed: the kind and strength of smoothing are a guess."""
 COMMON = ("level", "linear", "easing")
 """The usual forms of a disturbance: a jump, and a loss that grows evenly."""
@@ -135,7 +135,8 @@ def _decided(
 def _whatever_the_unit(decision: Decision, found: Found, ways: Mapping[Key, Way], named: Named | None) -> Decision:
     """A fault of the model in every unit and under all settings that compete is named, although these are open."""
     open_ = decision.probabilities.get("unit", 0.0) + decision.probabilities.get("config", 0.0)
-    if decision.kind != "inconclusive" or open_ < 1.0 - DECISIVE:
+    sure = decision.kind not in ("inconclusive", "unit", "config") or open_ >= DECISIVE
+    if sure or open_ < 1.0 - DECISIVE:
         return decision
     total = dict.fromkeys(WRONG, 0.0)
     open_kinds: tuple[tuple[Kind, str], ...] = (("unit", "unit"), ("config", "configuration"))

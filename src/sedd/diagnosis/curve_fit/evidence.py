@@ -45,6 +45,8 @@ SLACK = 0.05
 """Learning beyond the best known model that its uncertainty explains."""
 NOTHING = 0.5
 """Learning below this share of that of the unigram model counts as none."""
+MOST_WORSE = 0.2
+"""Log of what a new network loses beyond the uniform predictor, at most: that of logits which scatter by 0.6."""
 STATES = ("none", "usual", "beyond")
 """How much was learnt: not even token frequencies, what known models can, more than that."""
 
@@ -218,8 +220,8 @@ def _by_state(logs: Array, state: NDArray[np.int8]) -> Array:
 
 def impossible(unit: Unit, log_factor: Array) -> NDArray[np.bool_]:
     """Whether a unit cannot have such a factor."""
-    if unit.is_residue:  # a new network is not better than the uniform predictor
-        return np.asarray(log_factor < -3 * EXACT)
+    if unit.is_residue:  # a new network is not better than the uniform predictor, nor much worse
+        return np.asarray((log_factor < -3 * EXACT) | (log_factor > MOST_WORSE))
     match unit.name:
         case "positions":
             return np.asarray((log_factor > -0.02) | (log_factor < math.log(0.15)))

@@ -4,12 +4,15 @@ With t = log(training loss / uniform predictor) and w the same of the held-out l
 of w with Gaussian coefficients, and its evidence is a Gaussian density:
 
     the model is as it seems    w = t + b L                  L = -t: what was learnt; b small
-    overfitting                 w = t + b L + ramp(s)        a gap that opens from some step on
+    overfitting                 w = t + b L + ramp(s)        a gap that opens from some step on, either evenly, or as
+                                                             far as the training loss still falls: ramp = L - L(start)
     leak                        w = t + b L                  b large: most of what was learnt is no learning; where
-                                                             t is not too good, L less the token frequencies
+                                                             t is not too good, L less the token frequencies;
+                                or w = t + gap(s)            a large gap that opens from the first step on
     another kind of data        w = t + b L + c phi(s)       a gap that is there as soon as token frequencies are learnt
-    averages do not follow      w = -c phi(s)                c below the token frequencies: still untrained
-    the training data changed   w = t - d + b L              d: the disturbance of the training loss
+    averages do not follow      w = -c phi(s)                c below the token frequencies: still untrained; t is not
+                                                             too good
+    the training data changed   w = t - d + b L              d: the disturbance of the training loss; L without it
 
 The held-out loss is at the difficulty of the step or at full difficulty: other trainers log either. Both are allowed.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +47,8 @@ USUAL_GAP = (0.05, 0.07)
 """Mean and standard deviation of what a healthy model has learnt of training data only, as a share of L."""
 MISFIT = 0.008
 """Standard deviation of slow differences that no explanation has."""
+MISFIT_OF_GAP = 0.01
+"""Further slow differences, as a share of the gap that is to be explained."""
 NO_SCATTER = 0.003
 """Least relative scatter of a held-out loss."""
 USUAL_SCATTER = 0.015
@@ -60,7 +65,14 @@ AS_IT_SEEMS = (
 )
 """Hypotheses under which a held-out loss follows the training loss."""
 UNLIKELY = -3.0
-"""Log of the weight of a leak through which no more is learnt than the best models learn."""
+"""Log of the weight of a leak through which no more is learnt than the best models learn, and of averages beside a
+training loss that is better than that."""
+LARGE_GAP = 1.5
+"""Standard deviation of the gap through a leak or by memorising: of the log of held-out over training loss."""
+DEPTHS = (0.1, 0.7, 0.9, 0.97)
+"""Shares of the training loss that vanish exponentially through a leak."""
+UNSURE = 0.1
+"""Standard deviation of a disturbance that was fitted, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -171,28 +183,56 @@ def _explanations(pair: _Pair, found: Found) -> dict[str, float]:
     as_it_seems = _evidence(pair, pair.trained, usual)[0]
     too_good = float(learnt[-max(2, len(learnt) // 3) :].mean()) > found.case.floor
     said = dict.fromkeys(AS_IT_SEEMS, as_it_seems)
-    said["data change"] = _evidence(pair, pair.trained - pair.disturbance, usual)[0]
+    said["data change"] = _other_data(pair)
     said["overfitting"] = log_mean(np.array(list(_opening(pair, usual))))
     # A network whose training loss is not too good still has gradients: it has really learnt the token frequencies.
     leaked = learnt if too_good else np.maximum(learnt - found.case.frequencies, 0.0)
     leak, coefficients = _evidence(pair, pair.trained, [(leaked, 0.6, 0.3), *rest])
-    said["leak"] = (leak if coefficients[0] > 0.15 else -math.inf) + (0.0 if too_good else UNLIKELY)
+    leaks = [leak if coefficients[0] > 0.15 else -math.inf]
     kinds, still = [], []
+    if too_good:
+        leaks.append(log_mean(np.array(list(_from_the_start(pair, usual)))))
     for phi in _early(pair.steps):
         value, coefficients = _evidence(pair, pair.trained, [(phi, 0.0, 0.3), *usual])
         kinds.append(value if coefficients[0] > 0.0 else -math.inf)
         few = (0.15 * found.case.frequencies, 0.15 * found.case.frequencies)
         still.append(_evidence(pair, np.zeros(len(phi)), [(-phi, *few), rest[1]])[0])
+    said["leak"] = log_sum(leaks) + (0.0 if too_good else UNLIKELY)
     said["held-out kind"] = log_mean(np.array(kinds)) + math.log(2.0)
-    said["averages"] = log_mean(np.array(still))
+    said["averages"] = log_mean(np.array(still)) + (UNLIKELY if too_good else 0.0)
     return said
+
+
+def _from_the_start(pair: _Pair, usual: list[Column]) -> Iterator[float]:
+    """Evidence of large gaps that open from the first step on, in some time."""
+    last = max(float(pair.steps[-1]), 1.0)
+    for share in (0.01, 0.03, 0.1, 0.3, 1.0):
+        learnt = -np.expm1(-pair.steps / (share * last))
+        for depth in DEPTHS:
+            gap = np.log1p(-depth * learnt) / math.log1p(-depth)
+            value, coefficients = _evidence(pair, pair.trained, [(gap, 0.0, LARGE_GAP), *usual])
+            yield value + math.log(2.0) if coefficients[0] > 0.0 else -math.inf
+
+
+def _other_data(pair: _Pair) -> float:
+    """Evidence of a model that goes on as if nothing had disturbed its training loss."""
+    calm = pair.trained - pair.disturbance
+    # Evaluations beside a jump lie before or after it.
+    jump = np.abs(np.gradient(pair.disturbance)) if len(calm) > 1 else np.zeros(len(calm))
+    rest = replace(pair, variance=pair.variance + jump**2)
+    usual: list[Column] = [
+        (np.maximum(-calm, 0.0), *USUAL_GAP),
+        (pair.allowance, 0.5, 0.5),
+        (np.ones(len(calm)), 0.0, 0.005),
+    ]
+    return _evidence(rest, calm, [*usual, (pair.disturbance, 0.0, UNSURE)])[0]
 
 
 def _early(steps: Array) -> Iterator[Array]:
     """What opens as soon as token frequencies are learnt: at once, or within some steps."""
     yield np.ones(len(steps))
     last = max(float(steps[-1]), 1.0)
-    for share in (0.01, 0.03, 0.1, 0.25):
+    for share in (0.01, 0.03, 0.1, 0.25, 0.7):
         yield -np.expm1(-steps / (share * last))
 
 
@@ -202,15 +242,19 @@ def _opening(pair: _Pair, usual: list[Column]) -> Iterator[float]:
     for start in np.quantile(steps, np.linspace(0.05, 0.9, 14)):
         x = np.clip((steps - start) / max(float(steps[-1] - start), 1.0), 0.0, 1.0)
         slowing = -np.expm1(-3.0 * x) / -math.expm1(-3.0)
-        value, coefficients = _evidence(pair, pair.trained, [(x, 0.0, 0.4), (slowing, 0.0, 0.6), *usual])
+        value, coefficients = _evidence(pair, pair.trained, [(x, 0.0, 0.4), (slowing, 0.0, LARGE_GAP), *usual])
         yield value + math.log(2.0) if coefficients[0] + coefficients[1] > 0.0 else -math.inf
+        gained = np.maximum(pair.learnt - np.interp(start, steps, pair.learnt), 0.0)
+        value, coefficients = _evidence(pair, pair.trained, [(gained, 1.0, 0.3), (x, 0.0, 0.4), *usual])
+        yield value + math.log(2.0) if coefficients[0] > 0.5 else -math.inf
 
 
 def _evidence(pair: _Pair, offset: Array, columns: list[Column]) -> tuple[float, Array]:
     """Log density of the held-out losses around `offset`, and the likeliest coefficients of the columns."""
     count = len(pair.steps)
     ranks = np.arange(count)
-    slow = MISFIT**2 * np.exp(-np.abs(ranks[:, None] - ranks) / max(count / 6.0, 1.0))
+    size = MISFIT + MISFIT_OF_GAP * np.abs(pair.held - pair.trained)
+    slow = size[:, None] * size * np.exp(-np.abs(ranks[:, None] - ranks) / max(count / 6.0, 1.0))
     design = np.stack([column for column, _, _ in columns], 1)
     means = np.array([mean for _, mean, _ in columns])
     spreads = np.array([spread for _, _, spread in columns])

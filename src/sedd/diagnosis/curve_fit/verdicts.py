@@ -13,7 +13,7 @@ from sedd.diagnosis.curve import Curve
 from sedd.diagnosis.curve_fit import rules, trainers, words
 from sedd.diagnosis.curve_fit.context import Context, middle
 from sedd.diagnosis.curve_fit.deciding import Judgement, given, judgement
-from sedd.diagnosis.curve_fit.held_out import judge_held_out
+from sedd.diagnosis.curve_fit.held_out_ways import judge_held_outs
 from sedd.diagnosis.curve_fit.judging import LEAST_POINTS, weigh
 from sedd.diagnosis.curve_fit.result import Z95, Array, ExternalCurveFit
 from sedd.diagnosis.curve_fit.settings import Setting, as_configured
@@ -45,16 +45,15 @@ def judge_curve(curve: Curve, forecast: Forecast) -> tuple[ExternalCurveFit, Ver
         broken = _broken(curve, None)
         return fit, broken or _too_few(int(usable.sum()), rules.alarms(fit, forecast, "inconclusive"))
     found, judged = _weighed(curve, forecast)
-    held = judge_held_out(curve, found, judged.key, judged.point, forecast)
-    added: Mapping[str, float] = {}
-    if held is not None:
-        added = held.evidence
-        judged = judgement(found, added)
+    held_outs = judge_held_outs(curve, found, forecast)
+    if held_outs is not None:
+        judged = judgement(found, held_outs.evidence)
+    held = held_outs.given(judged.key) if held_outs is not None else None
     fit = _fit(curve, forecast, found, judged)
     context = Context(fit, found, judged, held, forecast)
     verdict = _verdict(context)
     if verdict.kind in ("unit", "config"):
-        evidence, inside = given(found, judged.key, added)
+        evidence, inside = given(found, judged.key, held.evidence if held is not None else {})
         fit = _fit(curve, forecast, evidence, inside)
         conditional = _verdict(Context(fit, evidence, inside, held, forecast), settled=True)
         verdict = _verdict(replace(context, fit=fit))

@@ -27,6 +27,8 @@ Key = tuple[int, int]
 
 BOTH_ODD = math.log(0.05)
 """Log of the weight of other settings where the unit is another one, too."""
+AMINO_ACIDS = 20
+"""Tokens among which the uniform predictor guesses a residue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,13 @@ class Case:
     @cached_property
     def floor(self) -> float:
         """Learning of the best known model, in the log of the loss over that of the uniform predictor."""
-        full = self.forecast.full
+        full, config = self.forecast.full, self.forecast.config
         untrained = full.untrained / max(full.mask_rate_max - full.mask_rate_min, 1e-12)
-        config = self.forecast.config
-        protein = config.graph.type == "absorb" and config.data.alphabet in ("protein", "esm")
-        least = BEST_KNOWN if protein else 0.3 * min(untrained, 3.0)
-        return max(math.log(untrained / least), 0.1)
+        if config.data.alphabet not in ("protein", "esm"):
+            return max(math.log(untrained / (0.3 * min(untrained, 3.0))), 0.1)
+        # With `uniform` a model of the same sequences has a larger loss, so that the same share is on the safe side.
+        most = untrained if config.graph.type == "absorb" else math.log(AMINO_ACIDS)
+        return max(math.log(most / BEST_KNOWN), 0.1)
 
     @cached_property
     def frequencies(self) -> float:
