@@ -30,7 +30,7 @@ class HeldOuts:
 
     found: Found
     likeliest: Mapping[str, tuple[Key, HeldOut]]
-    """The likeliest way of each kind, and what is said under it. Kinds: those of `OPEN`, and empty for as configured."""
+    """The likeliest way of each kind of `OPEN`, and of the configuration (empty), and what is said under it."""
 
     @property
     def evidence(self) -> dict[str, float]:
