@@ -25,7 +25,10 @@ def too_good(kind: Kind, context: Context) -> Words:
     else:
         answer = "The model memorises its training data."
         first = "stop at the least held-out loss, or train on more sequences"
-        if held is not None and held.rise > 0.0:
+        if held is None:
+            answer = "The training loss is too good to be true: the model probably memorises its training data."
+            gap = " A training loss that sees its targets looks the same where the log has no held-out losses."
+        elif held.rise > 0.0:
             first = f"go back to the least held-out loss, at about step {held.best_step:,}"
     below = max(fit.learnt, 0.0)
     reason = (

@@ -164,7 +164,7 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
     recovered = log_mean(disturbed[harm.among(BUMPS)]) + RECOVERED
     fallen = found.fallen[:, column]
     changed = [log_mean(fallen[level]), log_mean(disturbed[stretch])]
-    memorised = log_mean(fallen[harm.among(("slowing",))]) - 1.0
+    memorised = log_sum([too_good, log_mean(fallen[harm.among(("slowing",))]) - 1.0])
     # Only held-out losses tell harder data from a model that got worse.
     changed.append(log_mean(disturbed[level]) if case.validated else -math.inf)
     long = learning.effective(case.series.at[-1:], case.forecast)[0] >= PLATEAU_STEPS
@@ -172,8 +172,9 @@ def _states(found: Cells, column: int, harm: Disturbances, case: Case) -> tuple[
         "healthy": log_sum([usual, recovered, *([] if long else [none])]),
         "uniform plateau": none if long else -math.inf,
         "divergence": log_mean(disturbed[lasting]),
-        "overfitting": log_sum([too_good, memorised]),
-        "leak": too_good,
+        "overfitting": memorised,
+        # Without held-out losses a leak looks like memorising, also one that opens later.
+        "leak": too_good if case.validated else memorised,
         "data change": log_sum(changed) - math.log(3.0),
     }
     return values, (harm.since[lasting], disturbed[lasting])
