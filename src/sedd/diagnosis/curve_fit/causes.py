@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from typing import Any, cast
 
+from sedd.config.config import Config
 from sedd.diagnosis.curve_fit import trainers
 from sedd.diagnosis.curve_fit.context import Context, Words, middle
 from sedd.diagnosis.curve_fit.settings import WEIGHTED
 from sedd.diagnosis.curve_fit.units import MASKED
 from sedd.diagnosis.verdict import Kind, Remedy
+
+DOUBTED = 0.01
+"""Probability of another unit from which to look at the unit is worth while."""
 
 
 def too_good(kind: Kind, context: Context) -> Words:
@@ -36,8 +42,11 @@ def too_good(kind: Kind, context: Context) -> Words:
         f"known protein models reach {math.exp(-context.found.case.floor):.2f}.{gap}"
     )
     advice = "Compare with the loss of held-out sequences that are no relatives of the training data."
-    more = Remedy("check the unit of the losses: means over padding make them smaller")
-    return Words(answer, reason, advice, (Remedy(first), more))
+    if held is None:
+        advice += " Where no sequence was seen twice yet, nothing can be memorised: then look for a leak."
+    more = [Remedy("check the unit of the losses: means over padding make them smaller")]
+    doubted = context.judged.decision.probabilities.get("unit", 0.0) >= DOUBTED
+    return Words(answer, reason, advice, (Remedy(first), *(more if doubted else ())))
 
 
 def held_out(kind: Kind, context: Context) -> Words:
@@ -87,12 +96,19 @@ def configuration(context: Context) -> Words:
             (Remedy("restore the optimizer step when resuming, not only the weights"),),
         )
     changed = " and ".join(f"{key}={value}" for key, value in setting.changes.items())
+    given = ", ".join(f"{key}={_given(context.forecast.config, key)}" for key in setting.changes)
     return Words(
-        "The configuration does not fit the curve: it was probably trained with other settings.",
-        f"With {changed} the curve is explained; with the configuration as given it is not.",
+        "The configuration does not fit the curve: the run was probably trained with other settings.",
+        f"With {changed} the curve is explained; with what was given, {given}, it is not.",
         f"Check the settings of that run, and diagnose again with {changed}.",
         tuple(Remedy(f"{key}={value}", "if that is what the run had") for key, value in setting.changes.items()),
     )
+
+
+def _given(config: Config, key: str) -> str:
+    """The value of a key of a configuration, as text; `not set` where this kind of curriculum has no such key."""
+    value = reduce(lambda part, name: getattr(part, name, None), key.split("."), cast(Any, config))
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def unit(context: Context) -> Words:
@@ -112,7 +128,7 @@ def unit(context: Context) -> Words:
         name = "masked"
     advice = "Log the weighted loss, in nats per residue, and diagnose again."
     if name:
-        advice = f"If so, say it with --unit {name}."
+        advice = f"If so, diagnose again with --unit {name}."
     elif setting.trainer in WEIGHTED:
         advice = "Divide the losses by this factor and diagnose again."
     return Words(answer, reason, advice)
@@ -120,5 +136,5 @@ def unit(context: Context) -> Words:
 
 def _masked(trainer: trainers.Trainer) -> str:
     if trainer == "unweighted":
-        return "they count nats per masked residue, and do not follow the curriculum."
+        return "they count nats per masked residue, which do not change with the difficulty of the curriculum."
     return "they count nats per masked residue." if trainer in MASKED else "they have another weight."

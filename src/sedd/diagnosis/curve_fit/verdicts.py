@@ -220,8 +220,9 @@ def _notes(curve: Curve, found: Found) -> list[str]:
             "Neighbouring lines depend on each other, as in a log that was smoothed in a way that is not recognised; "
             "errors are wider for it."
         )
-    if len(found.scatter.spikes):
-        shown = ", ".join(f"{int(step):,}" for step in found.scatter.spikes[:3])
+    spikes = found.scatter.spikes[found.scatter.spikes > found.series.steps[0]]
+    if len(spikes):
+        shown = ", ".join(f"{int(step):,}" for step in spikes[:3])
         notes.append(f"Single lines stand far above their neighbours, first at step {shown}.")
     return notes
 

@@ -78,7 +78,10 @@ def learning_sentence(context: Context) -> str:
         case "more":
             return text + "So the model has learnt more than the token frequencies."
         case "frequencies":
-            return text + "So the model has learnt the token frequencies; more is not shown by this curve."
+            return (
+                text
+                + "So the model has learnt something, and it may be the token frequencies alone: this curve does not show more."
+            )
     return text + "Whether the model has learnt anything is not clear from this curve."
 
 
@@ -182,7 +185,7 @@ def _divergence(context: Context) -> Words:
         low, high = (math.exp(judged.change + side * Z95 * judged.change_error) for side in (-1, 1))
         reason = (
             f"At step {last:,} the loss is {math.exp(judged.change):.2f} times (95 % interval {low:.2f} to {high:.2f}) "
-            "what it would be if training had gone on as before; no curriculum explains that."
+            "what it would be if training had gone on as before; the curriculum that is configured does not explain it."
         )
     else:
         reason = "Its losses move in a way that neither learning nor a curriculum explains."
