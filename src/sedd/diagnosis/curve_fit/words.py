@@ -78,10 +78,8 @@ def learning_sentence(context: Context) -> str:
         case "more":
             return text + "So the model has learnt more than the token frequencies."
         case "frequencies":
-            return (
-                text
-                + "So the model has learnt something, and it may be the token frequencies alone: this curve does not show more."
-            )
+            text += "So the model has learnt something, and it may be the token frequencies alone: "
+            return text + "this curve does not show more."
     return text + "Whether the model has learnt anything is not clear from this curve."
 
 
