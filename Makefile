@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Further options of pip where PyTorch is installed, such as --extra-index-url of its CPU builds.
 PIP_TORCH ?=
+# Further options of scripts/check_dist.sh, such as --tests and --image.
+DIST ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test reliability check lint types imports docs plugins dist format clean
@@ -29,6 +31,8 @@ check: lint types imports docs  ## Lint, strict types, import layers, docs
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/shellcheck .ci/run scripts/*.sh deploy/*.sbatch
+	test ! -e $(BIN)/hadolint || $(BIN)/hadolint deploy/Dockerfile
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -44,8 +48,8 @@ plugins: $(VENV)/.dev  ## Install every plugin in plugins/ as a user would, and 
 	for plugin in plugins/*/; do \
 		$(PIP) $$plugin && (cd $$plugin && $(CURDIR)/$(BIN)/python -m pytest -q) || exit 1; done
 
-dist: $(BIN)/python  ## Build wheel and sdist, and try the wheel where there is no repository
-	scripts/check_dist.sh $(BIN)/python $(PIP_TORCH)
+dist: $(BIN)/python  ## Build wheel and sdist, and try the wheel where there is no repository; DIST=--tests: the sdist too
+	scripts/check_dist.sh --python $(BIN)/python $(DIST) -- $(PIP_TORCH)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix

@@ -260,9 +260,21 @@ def test_a_link_on_a_page_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
+def test_a_link_in_a_notebook_leads_somewhere() -> None:
+    for file in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(file.read_text("utf-8"))["cells"] if cell["cell_type"] == "markdown"]
+        targets = re.findall(r"\]\(([^)\s]+)\)", "".join(line for cell in cells for line in cell["source"]))
+        assert targets
+        assert [target for target in targets if not (file.parent / target).exists()] == []
+
+
 def test_no_page_of_the_site_is_missing_or_left_out() -> None:
-    listed = re.findall(r": ([a-z/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    listed = re.findall(
+        r": ([a-z/-]+\.(?:md|ipynb))$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    there = {
+        str(page.relative_to(ROOT / "docs")) for kind in ("md", "ipynb") for page in (ROOT / "docs").rglob(f"*.{kind}")
+    }
     assert set(listed) == there
 
 

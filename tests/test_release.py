@@ -30,7 +30,8 @@ def test_the_pythons_that_are_tested_are_those_that_the_package_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     named = [text.split(" :: ")[-1] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)]
     tests = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))
-    assert tests["jobs"]["tests"]["strategy"]["matrix"]["python"] == named
+    for job in ("tests", "wheels"):
+        assert tests["jobs"][job]["strategy"]["matrix"]["python"] == named
     assert project["requires-python"] == f">={named[0]}"
 
 

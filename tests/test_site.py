@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -57,3 +58,24 @@ def test_the_copy_button_leaves_out_prompts_and_output() -> None:
     css = (ROOT / "docs/assets/site.css").read_text(encoding="utf-8")
     assert re.search(r"\[data-md-copying\] \.gp.*display: none", css)
     assert "assets/site.css" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_sources_for_zensical_need_no_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    zensical = importlib.import_module("build_with_zensical")
+    zensical.prepare(tmp_path)
+    settings = (tmp_path / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "hooks:" not in settings
+    named = re.findall(r": ([a-z/-]+\.md)$", settings, flags=re.MULTILINE)
+    assert {"notebooks/train-and-diagnose.md", "index.md"} <= set(named)
+    assert [name for name in named if not (tmp_path / "docs" / name).exists()] == []
+    for page in (tmp_path / "docs").rglob("*.md"):
+        links = re.findall(r"\]\(([^)\s#]+\.(?:md|ipynb|png))\)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_the_search_index_of_zensical_has_no_latex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    (tmp_path / "search.json").write_text(json.dumps({"items": [{"title": "", "text": r"the noise \(\sigma\)"}]}))
+    importlib.import_module("build_with_zensical").finish(tmp_path)
+    assert json.loads((tmp_path / "search.json").read_text())["items"][0]["text"] == "the noise σ"
