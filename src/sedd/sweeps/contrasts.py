@@ -99,14 +99,8 @@ def contrasts(
     """
     numbers = list(table)
     values = np.array([[one.nats for one in table[number]] for number in numbers])
-    groups, seeds = values.shape
-    origin = numbers.index(against)
-    seed_errors = widths = np.full(groups, math.inf)
-    if groups > 1 and seeds > 1:
-        reference = simulated(groups, seeds)
-        pooled, own = reference.pooled(values), paired_errors(values)[origin]
-        seed_errors = np.maximum(pooled, own)
-        widths = (reference.all_pairs if all_pairs else reference.to_one) * np.maximum(pooled, OWN * own)
+    origin, groups = numbers.index(against), len(numbers)
+    seed_errors, widths = over_seeds(values, origin, all_pairs=all_pairs)
     z = NormalDist().inv_cdf(1.0 - LEVEL / (2.0 * max(looked_at, groups - 1, 1)))
     found = {}
     for index, number in enumerate(numbers):
@@ -116,6 +110,23 @@ def contrasts(
             half = math.hypot(float(widths[index]), z * over)
             found[number] = Contrast(number, against, nats, half, float(seed_errors[index]), over)
     return found
+
+
+def over_seeds(values: Array, origin: int, *, all_pairs: bool) -> tuple[Array, Array]:
+    """(settings,), (settings,): standard error and half of the 95 % interval of the mean differences to one setting.
+
+    Args:
+        values: (settings, seeds): any quantity that all settings have for all seeds.
+        origin: row of the setting that the others are compared with.
+        all_pairs: whether the intervals allow for all pairs of settings, not only for those with `origin`.
+    """
+    groups, seeds = values.shape
+    if groups < 2 or seeds < 2:
+        return np.full(groups, math.inf), np.full(groups, math.inf)
+    reference = simulated(groups, seeds)
+    pooled, own = reference.pooled(values), paired_errors(values)[origin]
+    widths = (reference.all_pairs if all_pairs else reference.to_one) * np.maximum(pooled, OWN * own)
+    return np.maximum(pooled, own), widths
 
 
 @dataclass(frozen=True)

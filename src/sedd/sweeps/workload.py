@@ -41,7 +41,7 @@ class Workload:
             return None
         self._said = now
         seconds = (now - self._began) / self._trained * left
-        return f"at most {left:.3g} more runs, {time_left(seconds)}"
+        return f"at most {left:.3g} more {'run' if left == 1.0 else 'runs'}, {time_left(seconds)}"
 
     @property
     def left(self) -> float:
