@@ -101,6 +101,13 @@ def test_where_all_runs_fail_the_answer_says_so() -> None:
     assert found.sentence.startswith("No run has a bound")
 
 
+def test_where_the_run_file_is_surely_the_best_the_answer_says_so() -> None:
+    found = search(plan("optim.lr=4e-3,8e-3", single_changes=True), Simulated(lambda changes: 0.5 * len(changes)))
+    assert found.winner is None
+    assert found.indistinguishable == ()
+    assert "All 2 others" in found.sentence
+
+
 def test_a_best_value_at_the_edge_of_its_range_asks_for_a_wider_range() -> None:
     found = search(plan("optim.lr=1e-4..1e-2:log", trials=30), planted(1.0))
     assert any("optim.lr is at the high end" in step for step in found.next_steps)

@@ -30,6 +30,9 @@ def answer(sweep: Sweep) -> str:
     if leader.number == 0:
         others = [one for one in sweep.indistinguishable if one.number]
         best = f"No setting is better than the run file: it has the lowest bound, {leader.nats:.4f} nats per residue."
+        worse = [one for one in sweep.to_leader.values() if one.worse]
+        if worse and not others:
+            return f"{best} All {len(worse)} others with several seeds are worse by more than their intervals."
         return best + _also(others)
     if contrast is None:
         return f"{leader.name} has the lowest bound, {leader.nats:.4f} nats per residue; no difference could be tested."
