@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sedd.sweeps.contrasts import Contrast, contrasts, simulated
+from sedd.sweeps.contrasts import OWN, Contrast, contrasts, paired_errors, simulated
 from sedd.sweeps.tasks import Measurement
 
 
@@ -18,13 +18,21 @@ def measured(nats: float) -> Measurement:
 @pytest.mark.parametrize(("seeds", "t"), [(3, 4.303), (6, 2.571), (11, 2.228)])
 def test_two_settings_have_the_quantiles_of_students_t(seeds: int, t: float) -> None:
     found = simulated(2, seeds)
-    assert (found.to_one, found.all_pairs) == pytest.approx((t, t), rel=0.04)
+    assert (OWN * found.to_one, OWN * found.all_pairs) == pytest.approx((t, t), rel=0.04)
 
 
-def test_many_settings_have_nearly_the_quantiles_of_dunnett_and_tukey() -> None:
-    found = simulated(10, 30)  # so many seeds that sigma is known: Dunnett's t(9 treatments), q(10) / sqrt(2)
-    assert found.to_one == pytest.approx(2.70, rel=0.05)
-    assert found.all_pairs == pytest.approx(4.47 / math.sqrt(2.0), rel=0.05)
+def test_many_settings_have_intervals_little_wider_than_those_of_dunnett_and_tukey() -> None:
+    # So many seeds that sigma is known, here 1: Dunnett's t(9 treatments) = 2.70, q(10) / sqrt(2) = 3.16.
+    tables = np.random.default_rng(0).standard_normal((20, 10, 30))
+    for all_pairs, quantile in ((False, 2.70), (True, 4.47 / math.sqrt(2.0))):
+        widths = [one.half_width for table in tables for one in claims(table, all_pairs=all_pairs).values()]
+        assert 1.0 < np.mean(widths) / (quantile * math.sqrt(2.0 / 30)) < 1.15
+
+
+def test_the_error_of_each_pair_is_that_of_its_differences() -> None:
+    values = np.random.default_rng(1).standard_normal((2, 4, 5))
+    expected = (values[1, 2] - values[1, 3]).std(ddof=1) / math.sqrt(5)
+    assert paired_errors(values)[1, 2, 3] == pytest.approx(expected)
 
 
 def claims(values: np.ndarray, *, all_pairs: bool, against: int = 0) -> dict[int, Contrast]:
@@ -39,6 +47,17 @@ def test_equal_settings_differ_in_one_table_of_twenty(settings: int, seeds: int)
     tables = blocks + random.standard_normal((400, settings, seeds))
     wrong = sum(any(c.better or c.worse for c in claims(t, all_pairs=False).values()) for t in tables)
     assert 8 <= wrong <= 34  # 20 expected, three standard deviations are 13
+
+
+@pytest.mark.parametrize("noisy", [0, 3])
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_a_setting_that_varies_ten_times_as_much_is_named_the_winner_of_equals_in_one_table_of_twenty(
+    noisy: int, seeds: int
+) -> None:
+    deviations = np.array([10.0 if setting == noisy else 1.0 for setting in range(4)])[:, None]
+    tables = deviations * np.random.default_rng(seeds).standard_normal((400, 4, seeds))
+    winners = sum(any(one.better for one in claims(table, all_pairs=False).values()) for table in tables)
+    assert winners <= 20
 
 
 def test_a_setting_that_nearly_diverges_does_not_hide_what_the_others_show() -> None:

@@ -47,6 +47,7 @@ def test_the_page_has_the_answer_and_every_trial_and_loads_nothing(found: Sweep,
 def test_a_page_of_single_changes_is_written_too(tmp_path: Path) -> None:
     single = search(plan("optim.lr=1e-3,2e-3", single_changes=True, seeds=2), Simulated())
     assert write_sweep_page(single, tmp_path / "deep" / "page.html").is_file()
+    assert len(row(single, single.leader)) == len(heads(single)) == 6  # no column of a first seed, which it has not
 
 
 def test_a_row_has_the_value_of_every_key_and_the_difference_to_the_run_file(found: Sweep) -> None:

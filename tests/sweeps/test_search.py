@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from sedd.sweeps.answer import seeds_needed
+from sedd.sweeps.contrasts import Contrast
 from sedd.sweeps.halving import stopped
 from sedd.sweeps.points import generations, propose
 from sedd.sweeps.search import search
@@ -98,9 +101,23 @@ def test_where_all_runs_fail_the_answer_says_so() -> None:
     assert found.sentence.startswith("No run has a bound")
 
 
+def test_where_the_run_file_is_surely_the_best_the_answer_says_so() -> None:
+    found = search(plan("optim.lr=4e-3,8e-3", single_changes=True), Simulated(lambda changes: 0.5 * len(changes)))
+    assert found.winner is None
+    assert found.indistinguishable == ()
+    assert "All 2 others" in found.sentence
+
+
 def test_a_best_value_at_the_edge_of_its_range_asks_for_a_wider_range() -> None:
     found = search(plan("optim.lr=1e-4..1e-2:log", trials=30), planted(1.0))
     assert any("optim.lr is at the high end" in step for step in found.next_steps)
+
+
+def test_the_seeds_that_a_difference_needs_are_those_of_its_error_and_more_do_not_help_against_few_sequences() -> None:
+    found = Contrast(1, 0, nats=-0.1, half_width=0.4, seed_error=0.05, sequence_error=0.0)
+    assert seeds_needed(found, 4, 1) == pytest.approx(4 * (1.96 * 0.05 / 0.1) ** 2, rel=1e-3)
+    assert seeds_needed(found, 4, 20) > 8
+    assert seeds_needed(replace(found, sequence_error=0.06), 4, 1) == math.inf
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

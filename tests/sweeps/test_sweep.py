@@ -20,7 +20,7 @@ import sedd
 from sedd.comparison.paired import evaluate_on
 from sedd.errors import CheckpointError, ConfigError, SeddError
 from sedd.runs.directory import RunDirectory
-from sedd.sweeps.running import Setup, carry_out, mask_range, part_by_sequence, rung_steps
+from sedd.sweeps.running import Setup, carry_out, divisor, mask_range, part_by_sequence, ramp_ended, rung_steps
 from sedd.sweeps.sweep import sweep
 from sedd.sweeps.tasks import Task
 from tests.conftest import TINY
@@ -191,3 +191,24 @@ def test_without_optuna_the_message_names_the_extra_and_what_works(
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SeddError, match=r"tune.*quasi-random"):
         sweep(base, VARY, run=tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["truncate", "bias", "scale"])
+def test_whether_the_ramp_has_ended_is_known_in_every_mode(base: sedd.Config, mode: str) -> None:
+    # `bias` draws all mask rates from the first step on, and its ramp goes on all the same.
+    config = base.replace(curriculum={"mode": mode, "preschool_time": 6})
+    assert [ramp_ended(config, step) for step in (0, 5, 6, 100)] == [False, False, True, True]
+    assert ramp_ended(base.replace(curriculum={"difficulty_ramp": "constant"}), 0)
+
+
+def test_trials_are_evaluated_at_every_rung_and_between_them_no_more_often_than_the_run_file_says(
+    base: sedd.Config, tmp_path: Path
+) -> None:
+    every = {}
+    for given in (1, 30, 50, 1000):
+        config = base.replace(training={"n_iters": 500, "eval_every": given})
+        setup = Setup(config, 500 * 8 * 16.0, (0.0, 1.0), tmp_path, 16.0)
+        assert rung_steps(setup.steps(config)) == (125, 250, 500)
+        every[given] = setup.config(Task(0, {}, 0, 0)).training.eval_every
+    assert every == {1: 1, 30: 125, 50: 125, 1000: 125}
+    assert divisor(625, 100) == 125

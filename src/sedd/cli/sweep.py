@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +19,10 @@ from sedd.data.prepare.progress import DataProgress
 from sedd.errors import SeddError
 from sedd.evaluation.intervals import Z95, with_error
 from sedd.report.plots import require_matplotlib
-from sedd.sweeps.directory import BEST
+from sedd.sweeps.directory import BEST, SPEC
 from sedd.sweeps.rows import heads, row
 from sedd.sweeps.space import sentence
-from sedd.sweeps.sweep import sweep
+from sedd.sweeps.sweep import new_directory, sweep
 from sedd.sweeps.tasks import Measurement, Task
 from sedd.sweeps.trials import Sweep
 
@@ -57,7 +60,8 @@ def sweep_command(
 ) -> None:
     """Try settings at equal residues, and say which is better than the run file, and with which interval."""
     base = load_config(config, *(overrides or []))
-    with DataProgress(err) as progress:
+    run = run or new_directory()
+    with DataProgress(err) as progress, _how_to_go_on(run):
         found = sweep(
             base, vary or [], trials=trials, seeds=seeds, finalists=finalists, budget_residues=budget,
             one_at_a_time=one_at_a_time, sampler=sampler, jobs=jobs, run=run, progress=progress,
@@ -72,6 +76,20 @@ def sweep_command(
         out.print(f"\nTrain with it: {shlex.join(['sedd', 'train', str(found.directory / BEST)])}", markup=False)
     if page is not None:
         print_saved(page)
+
+
+@contextmanager
+def _how_to_go_on(run: Path) -> Iterator[None]:
+    """Where a signal ends the sweep, say with which command it goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if (run / SPEC).exists():
+            given = sys.argv[1:]
+            named = any(word == "--run" or word.startswith("--run=") for word in given)
+            command = shlex.join(["sedd", *given, *([] if named else ["--run", str(run)])])
+            err.print(f"nothing measured is lost; go on with: {command}", markup=False, soft_wrap=True)
+        raise
 
 
 def show(found: Sweep) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from sedd.evaluation.intervals import plus_minus
-from sedd.sweeps.contrasts import Contrast
+from sedd.sweeps.contrasts import LEVEL, Contrast
 from sedd.sweeps.space import RangeAxis
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def answer(sweep: Sweep) -> str:
     if leader.number == 0:
         others = [one for one in sweep.indistinguishable if one.number]
         best = f"No setting is better than the run file: it has the lowest bound, {leader.nats:.4f} nats per residue."
+        worse = [one for one in sweep.to_leader.values() if one.worse]
+        if worse and not others:
+            return f"{best} All {len(worse)} others with several seeds are worse by more than their intervals."
         return best + _also(others)
     if contrast is None:
         return f"{leader.name} has the lowest bound, {leader.nats:.4f} nats per residue; no difference could be tested."
@@ -87,15 +91,26 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
     for contrast in undecided:
         if not contrast.nats or not math.isfinite(contrast.half_width):
             continue
-        needed = math.ceil(len(sweep.seeds) * (contrast.half_width / contrast.nats) ** 2)
+        needed = seeds_needed(contrast, len(sweep.seeds), len(sweep.to_baseline))
         names = [sweep.trial(number).name for number in (contrast.number, contrast.other)]
         if needed > MOST_SEEDS:
             yield (
-                f"{names[0]} and {names[1]} differ by {_difference(contrast)}: too little for any number of seeds "
-                "worth training. Choose the simpler or cheaper one."
+                f"{names[0]} and {names[1]} differ by {_difference(contrast)}: more than {MOST_SEEDS} seeds would be "
+                "needed to tell them apart. Choose the simpler or cheaper one."
             )
         else:
-            yield f"To tell {names[0]} from {names[1]}, use about {max(needed, len(sweep.seeds) + 1)} seeds (--seeds)."
+            needed = max(math.ceil(needed), len(sweep.seeds) + 1)
+            yield f"To tell {names[0]} from {names[1]}, use about {needed} seeds (--seeds)."
+
+
+def seeds_needed(contrast: Contrast, seeds: int, settings: int) -> float:
+    """Seeds with which an interval around the same difference would exclude 0; infinite if no number would do.
+
+    With n seeds the error is sqrt(e^2 seeds / n + error over sequences^2), e the one with `seeds` seeds.
+    """
+    z = NormalDist().inv_cdf(1.0 - LEVEL / (2.0 * settings))
+    rest = (contrast.nats / z) ** 2 - contrast.sequence_error**2
+    return seeds * contrast.seed_error**2 / rest if rest > 0.0 else math.inf
 
 
 def _sequences(sweep: Sweep) -> Iterator[str]:

@@ -52,6 +52,8 @@ class Bench:
     jobs: int = 1
     done: Callable[[Task, Measurement], object] | None = None
     """Called with each measurement."""
+    begin: Callable[[Sequence[Task], int], object] | None = None
+    """Called with the tasks of each part, and how many of them have a file."""
 
     def __call__(self, tasks: Sequence[Task]) -> list[Measurement]:
         """The measurements of tasks, in their order; those that have a file are read.
@@ -62,6 +64,8 @@ class Bench:
         """
         found = {task.name: read(self.measurements, task) for task in tasks}
         missing = [task for task in tasks if found[task.name] is None]
+        if self.begin is not None:
+            self.begin(tasks, len(tasks) - len(missing))
         jobs = min(self.jobs, len(missing))
         if jobs > 1:
             work = Work(self.setup, self.measurements, parent=os.getpid(), threads=max(1, cores() // self.jobs))

@@ -17,6 +17,7 @@ from sedd.data import Dataset
 from sedd.data.statistics import mean_length
 from sedd.diagnosis.api import diagnose
 from sedd.diffusion.loss_profile import EDGES
+from sedd.diffusion.schedule import Schedule
 from sedd.errors import CheckpointError, DiskError, OutOfMemoryError, SeddError, SeddWarning
 from sedd.evaluation.bound import Contributions
 from sedd.evaluation.statistics import mean_over_residues
@@ -35,6 +36,11 @@ def rung_steps(steps: int) -> tuple[int, ...]:
     """The optimizer steps at which trials are compared: a quarter, half and all of the run."""
     first = -(-steps // RUNGS)
     return (*(step for step in (first, 2 * first) if step < steps), steps)
+
+
+def divisor(number: int, least: int) -> int:
+    """The smallest divisor of a number that is at least `least`; the number itself if there is no other."""
+    return next(one for one in range(min(max(least, 1), number), number + 1) if number % one == 0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Setup:
         return config.replace(
             seed=task.seed,
             training={
-                "n_iters": steps, "eval_every": every, "early_stopping": None,
+                "n_iters": steps, "eval_every": divisor(every, config.training.eval_every), "early_stopping": None,
                 "log_every": min(config.training.log_every, every),
             },
             checkpoint={"every": every, "keep": 1},
@@ -85,6 +91,11 @@ def mask_range(config: Config) -> tuple[float, float]:
     """The least and the largest mask rate that a configuration trains, 1 - e^(-sigma)."""
     noise = config.noise
     return -math.expm1(-noise.sigma_min), -math.expm1(-noise.sigma_max)
+
+
+def ramp_ended(config: Config, step: int) -> bool:
+    """Whether the difficulty is 1 from a step on, in whatever mode it acts on the noise."""
+    return Schedule(config).difficulty(step) >= 1.0
 
 
 def is_full(mask_rates: tuple[float, float]) -> bool:
@@ -118,10 +129,9 @@ def _measured(setup: Setup, trainer: Trainer) -> Measurement:
     bound = next(one for one in reversed(history.bounds) if one.step == trainer.state.step)
     nats, stderr, values, lengths = _bound(setup, trainer, bound)
     verdict = diagnose(trainer.run.path).verdict
-    reached = max((line.mask_rate_max for line in history.lines), default=0.0)
     return Measurement(
         nats, stderr, bound.step, bound.residues,
-        full_range=reached >= min(setup.mask_rates[1], mask_range(trainer.config)[1]) - NEGLIGIBLE,
+        full_range=ramp_ended(trainer.config, bound.step),
         kind=verdict.kind, verdict=verdict.answer, went_wrong=verdict.went_wrong, by_sequence=values, lengths=lengths,
     )  # fmt: skip
 

@@ -89,7 +89,7 @@ Changes = Mapping[str, Value]
 
 
 def parse_axis(text: str) -> Axis:
-    """Read ``optim.lr=1e-4..1e-2:log`` or ``curriculum.mode=none,truncate``.
+    """Read ``optim.lr=1e-4..1e-2:log`` or ``curriculum.mode=truncate,bias``.
 
     Raises:
         ConfigError: if it is neither a range nor a list of values.

@@ -22,6 +22,7 @@ from sedd.sweeps.search import Plan, Say, search
 from sedd.sweeps.space import Space, changed, check, space_of
 from sedd.sweeps.tasks import Measurement, Task
 from sedd.sweeps.trials import Sweep
+from sedd.sweeps.workload import Workload
 
 _WHY_SEEDS = ", since the difference between settings is judged by the difference between seeds"
 
@@ -50,7 +51,7 @@ def sweep(
 
     Args:
         config: the run file that is to be improved: a `Config`, a preset, or the path of a run file.
-        vary: texts such as ``"optim.lr=1e-4..1e-2:log"`` and ``"curriculum.mode=none,truncate"``; or a mapping of
+        vary: texts such as ``"optim.lr=1e-4..1e-2:log"`` and ``"curriculum.mode=truncate,bias"``; or a mapping of
             keys to a list of values, to a range ``(low, high)``, or to ``(low, high, "log")``.
         trials: settings to try, besides the run file itself.
         seeds: seeds of each finalist and of the run file, which the search before has not used; at least 2.
@@ -85,7 +86,7 @@ def sweep(
     if sampler == "tpe" and not one_at_a_time:
         require_optuna()
     choose(base.device)
-    directory = Path("sweeps", datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")) if run is None else Path(run)
+    directory = new_directory() if run is None else Path(run)
     length = sequence_length(base, open_data(base.data, seed=base.seed, progress=progress))
     residues = budget_residues or base.training.n_iters * residues_per_step(base, length)
     setup = Setup(base, residues, _shared_mask_rates(base, space), directory / RUNS, length)
@@ -96,10 +97,23 @@ def sweep(
     if one_at_a_time and not single_changes(base, space):
         raise ConfigError("every value to try is that of the run file; nothing would be changed")
     with claimed(directory, plan):
-        bench = Bench(setup, directory / MEASUREMENTS, jobs, done)
+        workload = Workload(plan)
+
+        def measured(task: Task, one: Measurement) -> None:
+            if done is not None:
+                done(task, one)
+            if (ahead := workload.finished(task)) is not None:
+                say(ahead)
+
+        bench = Bench(setup, directory / MEASUREMENTS, jobs, measured, workload.begin)
         found = replace(search(plan, bench, say=say), directory=directory)
         write_result(directory, setup, found)
     return found
+
+
+def new_directory() -> Path:
+    """The directory of a sweep without a name: one named after the time, in `sweeps/`."""
+    return Path("sweeps", datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S"))
 
 
 def _shared_mask_rates(base: Config, space: Space) -> tuple[float, float]:
