@@ -35,10 +35,10 @@ class CorruptedBatch:
     changed: Tensor
     """(batch,) int64: residues of each sequence that the noise changed."""
     positions: Tensor
-    """(M,) indices into the flattened tokens, all different: first the `count` positions that contribute to the loss,
-    then others that round M up to one of few sizes."""
+    """(M,) indices into the flattened tokens, all different: first those that contribute to the loss, then others that
+    round M up to one of few sizes."""
     count: int
-    """How many of `positions` contribute to the loss."""
+    """How many of `positions` contribute to the loss; M in a packed row, where the device tells them apart."""
 
     def to(self, device: torch.device) -> CorruptedBatch:
         """A copy on `device`; does not wait for the transfer."""
@@ -125,12 +125,16 @@ def score_entropy_loss(
         output = network(corrupted.x_t, noise.sigma, mask)
         process.parametrization.check_output(output, corrupted.x_t, process.graph)
         output = output.flatten(0, 1)[positions]
-    # Each contributing position is scored as a sequence of length 1.
+    # Each position is scored as a sequence of length 1.
     rows = batch.sequence_of(positions)
     x_t, x0 = (tokens.flatten()[positions, None] for tokens in (corrupted.x_t, batch.tokens))
-    sigma = noise.sigma[rows]
+    sigma, weight = noise.sigma[rows], noise.dsigma[rows]
+    if batch.segments is not None:
+        # Not by `count`: nothing that differs from step to step is a number of the host.
+        contributes = process.graph.contributes(x_t) & batch.mask.flatten()[positions, None]
+        output, weight = torch.where(contributes, output, 0.0), weight * contributes[:, 0]
     scores = process.log_score(output[:, None], x_t, sigma)
-    entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * noise.dsigma[rows]
+    entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * weight
     per_sequence = torch.zeros_like(noise.sigma).index_add(0, rows, entropy)
     drawn = process.graph.mask_rate_drawn(corrupted.changed, corrupted.residues, noise.sigma) * noise.dsigma
     return Loss(per_sequence.sum(), torch.stack([per_sequence.detach(), drawn, corrupted.changed.to(drawn)]))

@@ -211,7 +211,7 @@ class TrainStep:
                 scale = (not micro_batch.is_padding) * self.parallel.loss_scale
                 scaled = loss.total * scale / inputs.residues
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            parts.append(loss.parts)
+            parts.append(loss.parts[:, : len(micro_batch.batch)])  # packed rows have room for more sequences
         return torch.cat(parts, 1)
 
     def _compiled_gradient(self, inputs: StepInputs) -> Tensor:

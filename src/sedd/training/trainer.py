@@ -46,7 +46,7 @@ from sedd.training.evaluating import Evaluator
 from sedd.training.fitting import OnStep, fit
 from sedd.training.in_flight import Flights, one_step
 from sedd.training.initialising import initialise
-from sedd.training.layout import choose_layout, packed_multiple
+from sedd.training.layout import choose_layout, row_shape
 from sedd.training.live_run import LiveRun, own_loop
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
@@ -157,7 +157,9 @@ class Trainer:
         self.loader = Loader(
             config, self.data, self.batches, self.process.graph,
             pin_memory=self.device.type == "cuda", world=self.world,
-            packed_multiple=packed_multiple(self.layout, self.network, residues / config.training.accum),
+            row_shape=row_shape(
+                self.layout, self.network, self.batches, self.lengths, parts=config.training.accum * self.world.size
+            ),
         )  # fmt: skip
         self.state = TrainState()
         self.saved: Saved | None = None  # the checkpoint that was written or loaded last
