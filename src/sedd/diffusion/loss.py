@@ -42,13 +42,15 @@ class CorruptedBatch:
 
     def to(self, device: torch.device) -> CorruptedBatch:
         """A copy on `device`; does not wait for the transfer."""
-        return self._copied(self.batch.to(device), self.noise.to(device), lambda x: x.to(device, non_blocking=True))
+        return self.copied(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> CorruptedBatch:
         """A copy in pinned memory, from which a GPU copies without waiting."""
-        return self._copied(self.batch.pin_memory(), self.noise.pin_memory(), Tensor.pin_memory)
+        return self.copied(Tensor.pin_memory)
 
-    def _copied(self, batch: Batch, noise: NoiseState, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
+    def copied(self, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
+        """The corrupted batch with `copy` of every tensor."""
+        batch, noise = self.batch.copied(copy), self.noise.copied(copy)
         x_t, residues, changed, positions = map(copy, (self.x_t, self.residues, self.changed, self.positions))
         return CorruptedBatch(batch, x_t, noise, residues, changed, positions, self.count)
 
