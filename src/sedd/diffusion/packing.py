@@ -51,6 +51,12 @@ class RowShape:
         return RowShape.of(self.tokens * needed / QUARTERS, self.sequences * needed / QUARTERS, longest=self.longest)
 
 
+def packs(network: object) -> bool:
+    """Whether a network has `packs = True` and `selective = True`: its forward accepts `segments`, `positions` and
+    `keys` as `Transformer.forward` does."""
+    return bool(getattr(network, "packs", False) and getattr(network, "selective", False))
+
+
 def pack(corrupted: CorruptedBatch, shape: RowShape) -> CorruptedBatch:
     """Pack padded rows into a single row of a shape, or of a larger one where they do not fit. On the host.
 

@@ -6,10 +6,13 @@ recording has no such cost. It repeats the kernels with the same memory addresse
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
+
+from sedd.errors import SeddWarning
 
 Work = Callable[[], None]
 """Reads its inputs from tensors that stay where they are, and writes its results to such tensors; takes and returns
@@ -50,3 +53,18 @@ class CudaGraphs(Recorder):
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
+
+
+def problem_of(error: Exception) -> str:
+    """An error of a device's library in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def warn_not_recorded(problem: str) -> None:
+    """Say once that kernels are started one by one because of a problem."""
+    warnings.warn(
+        "the kernels of the network cannot be recorded here, so they are started one by one, which is slower "
+        f"({problem}). device.graphs=off avoids the attempt",
+        SeddWarning,
+        stacklevel=2,
+    )

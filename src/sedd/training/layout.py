@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from sedd.data import Batches
-from sedd.diffusion.packing import RowShape
+from sedd.diffusion.packing import RowShape, packs
 from sedd.plugins.contracts import Backend, Layout
 from sedd.sampling.lengths import LengthDistribution
 
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 MORE_SEQUENCES = 1.25
 """Room for sequences, as a factor of their mean number in so many residues."""
-
-
-def packs(network: nn.Module) -> bool:
-    """Whether a network has `packs = True` and `selective = True`: its forward accepts `segments`, `positions` and
-    `keys` as `Transformer.forward` does."""
-    return bool(getattr(network, "packs", False) and getattr(network, "selective", False))
 
 
 def choose_layout(backend: Backend, network: nn.Module, began: Numerics | None) -> Layout:

@@ -9,7 +9,6 @@ A recording is used only if it gives the numbers of the pass that it records; ot
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,9 @@ from sedd.config.config import Config
 from sedd.diffusion.loss import CorruptedBatch
 from sedd.diffusion.packing import RowShape
 from sedd.distributed.group import World
-from sedd.errors import DeviceError, SeddWarning
+from sedd.errors import DeviceError
 from sedd.plugins.contracts import Backend
-from sedd.plugins.recorders import Recorder, Work
+from sedd.plugins.recorders import Recorder, Work, problem_of, warn_not_recorded
 from sedd.training.loading import MicroStep
 from sedd.training.setup import may_skip_parameters
 
@@ -142,10 +141,12 @@ class RecordedPasses:
                 repeat()
                 problem = self._difference(recording, alone, parts)
             except Exception as error:  # of the device's libraries, which fail in many ways
-                problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                problem = problem_of(error)
             recording.repeat = repeat if problem is None else None
             if problem is not None:
-                self._give_up(problem)
+                self.recorder = None
+                self._recordings.clear()
+                warn_not_recorded(problem)
         torch._foreach_copy_(self._gradients, torch._foreach_add(before, alone))
         recording.parts.copy_(parts)
 
@@ -158,16 +159,6 @@ class RecordedPasses:
         if not torch.allclose(recording.parts, parts, rtol=TOLERANCE, atol=TOLERANCE):
             return "what was recorded has another loss"
         return None
-
-    def _give_up(self, problem: str) -> None:
-        self.recorder = None
-        self._recordings.clear()
-        warnings.warn(
-            f"the kernels of a step cannot be recorded here, so they are started one by one, which is slower "
-            f"({problem}). device.graphs=off avoids the attempt",
-            SeddWarning,
-            stacklevel=2,
-        )
 
 
 def choose_recorder(
