@@ -29,7 +29,6 @@ from interleaved import Build, interleaved
 from reference import ChunkedRows, Reference, Shape
 
 import sedd
-from sedd.sampling.generation import Generation
 from sedd.training.compiling import missing_compiler
 from training import make, operations, random_rows
 
@@ -128,11 +127,6 @@ class Table:
     left_out: list[str] = field(default_factory=list)
     _bases: dict[str, float] = field(default_factory=dict)
 
-    def begin(self) -> None:
-        """Print the head."""
-        print("| question | | per second, median (range) | ratio | of measured peak | of nominal peak | GiB |")
-        print("|---|---|---|---|---|---|---|", flush=True)
-
     def has_time(self, name: str) -> bool:
         """Whether something may begin; notes what may not."""
         if time.monotonic() < self.until:
@@ -190,7 +184,6 @@ def steps(table: Table) -> None:
     table.training(small, "reference, float32", (plain, (BATCH,)), asked=1.0)
     table.training(small, f"rows, {WORD}", (library, ("one", BATCH, *FAST, ROWS, OFF)), asked=0.5)
     table.training(small, f"packed, {WORD}, recorded", (library, ("one", BATCH, *FAST, PACKED, RECORDED)), asked=0.5)
-    table.training(small, "rows, eager", (library, ("one", BATCH, *EAGER, ROWS, OFF)), asked=0.5)
 
 
 def untrained(*overrides: str) -> sedd.Trainer:
@@ -220,16 +213,11 @@ def sampling(table: Table) -> None:
         for word, graphs in (("", OFF), (", recorded", "device.graphs=auto")):
             if not table.has_time(f"sampling: {name}{word}"):
                 continue
-            trainer = untrained(graphs)
-            generation = Generation(
-                trainer.config, trainer.ema.network.eval(), trainer.process, trainer.backend, trainer.device,
-                trainer.data.alphabet, trainer.lengths,
-            )  # fmt: skip
+            trainer = untrained(graphs, f"sampling.predictor={name}", f"sampling.batch_size={count}")
             rates = []
             for turn in range(rounds + 1):
                 began = time.perf_counter()
-                options: Any = {"predictor": name, "batch_size": count}
-                generation.texts(generation.sample(count, length=length, seed=turn, **options))
+                trainer.sample(count, length=length, seed=turn)
                 rates.append(count / (time.perf_counter() - began))
             table.row(f"sampling, {length} residues, {count} at a time", f"{name}{word}", rates[1:])
 
@@ -291,8 +279,8 @@ def main() -> None:
         print(f"not compiled: torch needs {missing_compiler(DEVICE)}")
     # The last 40 seconds are for what is begun last, the 100 before for what follows the rows of training.
     table = Table(until - 140.0, top, nominal)
-    print()
-    table.begin()
+    print("\n| question | | per second, median (range) | ratio | of measured peak | of nominal peak | GiB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     steps(table)
     table.until = until - 40.0
     sampling(table)
