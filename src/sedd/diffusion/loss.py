@@ -44,10 +44,6 @@ class CorruptedBatch:
         """A copy on `device`; does not wait for the transfer."""
         return self.copied(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> CorruptedBatch:
-        """A copy in pinned memory, from which a GPU copies without waiting."""
-        return self.copied(Tensor.pin_memory)
-
     def copied(self, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
         """The corrupted batch with `copy` of every tensor."""
         batch, noise = self.batch.copied(copy), self.noise.copied(copy)
@@ -86,12 +82,7 @@ def diffusion_loss(network: Network, batch: Batch, noise: NoiseState, uniforms: 
 
     One `NoiseState` determines the corruption, the conditioning of the network and the weight of the loss.
 
-    Args:
-        network: called as `network(x_t, sigma, mask)`; see `sedd.diffusion.parametrization.Network`.
-        batch: clean tokens (batch, length) and the padding mask.
-        noise: the noise of each sequence, (batch,).
-        uniforms: (batch, length, 2) draws from [0, 1) for the corruption.
-        process: forward process and parametrization.
+    Arguments are those of `corrupt_batch` and `score_entropy_loss`.
     """
     return score_entropy_loss(network, corrupt_batch(batch, noise, uniforms, graph=process.graph), process=process)
 

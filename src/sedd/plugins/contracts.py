@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from sedd.plugins.effects import Effect
 from sedd.plugins.guarding import EXPECTED, guarded
 from sedd.plugins.options import Lora, on_and_off, reject_bools
+from sedd.plugins.recorders import Recorder
 
 if TYPE_CHECKING:
     from sedd.data import Dataset
-    from sedd.plugins.recorders import Recorder
     from sedd.pretrained import Pretrained
 
 Steps = Annotated[int, Interval(ge=0, le=10**9)]

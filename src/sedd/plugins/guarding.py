@@ -17,7 +17,7 @@ EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
     "device": (torch.device, "a torch.device"),
     "fast_bfloat16": (object, "whether it is fast"),
     "fast_packed": (object, "whether packed rows are fast"),
-    "recorder": ((Recorder, NoneType), "a sedd.plugins.recorders.Recorder, or None"),
+    "recorder": ((Recorder, NoneType), "a sedd.results.Recorder, or None"),
     "prepare": (object, "nothing"),
     "autocast": (object, "a context manager"),
     "memory": (Mapping, "a dict of bytes by name"),

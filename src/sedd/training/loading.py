@@ -128,7 +128,7 @@ class Loader:
                 corrupted = pack(corrupted, self.row_shape)
                 keys = per_slot(keys, len(corrupted.residues))
             if self.pin_memory:
-                corrupted, keys = corrupted.pin_memory(), keys.pin_memory()
+                corrupted, keys = corrupted.copied(torch.Tensor.pin_memory), keys.pin_memory()
             seed = seed_for(config.seed, "dropout", int(part.samples.min()))
             micro_steps.append(MicroStep(corrupted, keys, seed, micro_batch))
         rates = noise.mask_rate.double().numpy()
