@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 
 import sedd
 from sedd.model.dropout import Dropout, dropout_bits
@@ -34,10 +33,8 @@ def test_a_compiled_run_has_the_losses_of_an_eager_one(tiny, graph, layout):
         config = tiny(*options, "model.dropout=0.2", "model.n_blocks=2")
         trainer = sedd.Trainer(config)
         names = list(trainer.network.state_dict())
-        reports = [(report.loss, counters["stats"]["unique_graphs"]) for report in trainer.steps()]
-        losses.append([loss for loss, _ in reports])
+        losses.append([report.loss for report in trainer.steps()])
         assert trainer.compiled == (compiled == "on")
-        assert layout == "rows" or reports[-1][1] == reports[0][1]  # packed rows of one shape: one compilation
         assert list(trainer.network.state_dict()) == names
         assert np.isfinite(trainer.evaluate().nats)
     assert np.allclose(*losses, rtol=1e-4)
