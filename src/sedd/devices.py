@@ -35,7 +35,7 @@ def choose(backend: Backend) -> Backend:
     """
     if backend.part_name() == "auto":
         best = max(_available(), key=lambda cls: cls.priority)
-        backend = best(precision=backend.precision, layout=backend.layout)
+        backend = best(precision=backend.precision, layout=backend.layout, graphs=backend.graphs)
     elif not backend.available():
         index = getattr(backend, "index", None)
         name = backend.part_name() if index is None else f"{backend.part_name()}:{index}"

@@ -34,6 +34,7 @@ from sedd.evaluation.quality.novelty import Neighbours
 from sedd.evaluation.quality.packed import PackedSequences
 from sedd.evaluation.variants import VariantScore
 from sedd.plugins.effects import Effect
+from sedd.plugins.recorders import Recorder
 from sedd.runs.checkpoint import Checkpoint
 from sedd.runs.differences import Difference
 from sedd.runs.directory import RunDirectory
@@ -66,7 +67,7 @@ __all__ = [
     "Graph", "History", "LengthDistribution", "Likelihood", "LossProfile", "Measurement", "MetricsRecord",
     "Neighbours", "OwnSymbols", "PackedSequences", "Paired", "PairedDifference", "Parametrization", "Phase",
     "Point", "Predictor", "Process", "Quality", "QualityRow", "RangeAxis", "Ranked", "RateBin", "RecordedBound",
-    "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling", "Schedule",
-    "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "StoppedRecord", "Task", "TrainRecord",
+    "Recorder", "Remedy", "Request", "Rise", "RollbackRecord", "Row", "Rule", "RunDirectory", "Sample", "Sampling",
+    "Schedule", "SequenceBound", "Sequences", "SkippedRecord", "StepSettings", "StoppedRecord", "Task", "TrainRecord",
     "TrainState", "TrainingIndex", "Trial", "ValueAxis", "VariantScore", "Window",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ def test_two_packed_processes_have_the_losses_of_one(strategy, tmp_path):
     options = (*OPTIONS, f"distributed.strategy={strategy}", recompute)
     first, second = train(tmp_path / "run", *options, count=2)
     trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY, *OPTIONS))
-    trainer.loader.packed_multiple = None  # padded rows of the same batches
+    trainer.loader.row_shape = None  # padded rows of the same batches
     losses = [report.loss for report in trainer.steps()]
     assert first["losses"] == second["losses"] == pytest.approx(losses, abs=1e-6)
     newest = checkpoint.latest(tmp_path / "run" / "checkpoints")

@@ -93,7 +93,7 @@ def test_auto_keeps_the_layout_that_the_run_began_with(tiny, tmp_path, monkeypat
     monkeypatch.setattr("sedd.plugins.backends.Cpu.fast_packed", lambda backend: True)
     first = sedd.Trainer(tiny(), run=tmp_path / "run")
     assert first.layout == "packed"
-    assert first.loader.packed_multiple is not None
+    assert first.loader.row_shape is not None
     first.fit(until=2, progress=False)
     monkeypatch.undo()
     assert sedd.Trainer(tiny(), run=tmp_path / "run", resume=True).layout == "packed"
@@ -116,7 +116,7 @@ def test_a_network_that_takes_no_packed_rows_gets_padded_ones(tiny, monkeypatch)
     network: nn.Module = Watched(set())
     network.shapes = []
     trainer = sedd.Trainer(tiny("device.layout=packed"), model=network)
-    assert trainer.loader.packed_multiple is None
+    assert trainer.loader.row_shape is None
     losses = [report.loss for report in trainer.steps()]
     assert np.isfinite(losses).all()
     assert all(rows == 8 for rows, _ in network.shapes)

@@ -20,6 +20,7 @@ from sedd.config.own_parts import OwnOptimizer, OwnSchedule, check_described
 from sedd.config.section import Beta, Count, Decay, Name, Rate, Section
 from sedd.plugins.contracts import Fraction, Steps
 from sedd.plugins.effects import Effect
+from sedd.plugins.options import on_and_off
 
 
 class Residues(Section):
@@ -225,11 +226,7 @@ class Training(Section):
     """Keep only the inputs of each block and recompute its activations in the backward pass: much less memory for
     about a third more time, and equal results."""
 
-    @field_validator("compile", mode="before")
-    @classmethod
-    def _on_and_off(cls, value: object) -> object:
-        """YAML 1.1 reads `on` and `off` as true and false."""
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+    _compile = field_validator("compile", mode="before")(on_and_off)
 
 
 class Distributed(Section):

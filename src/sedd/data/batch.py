@@ -48,13 +48,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy on `device`. The counts are copied too, so that reading them does not wait for the device."""
-        return self._copied(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.copied(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Batch:
-        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
-        return self._copied(Tensor.pin_memory)
-
-    def _copied(self, copy: Callable[[Tensor], Tensor]) -> Batch:
+    def copied(self, copy: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `copy` of every tensor."""
         segments = None if self.segments is None else self.segments.copied(copy)
         copied = Batch(copy(self.tokens), copy(self.mask), copy(self.samples), segments)
         copied.__dict__.update(residues=self.residues, full=self.full)

@@ -83,7 +83,7 @@ class GlobalBatch:
 
     def _cut(self, cuts: tuple[int, ...]) -> list[GlobalBatch]:
         columns = (np.split(column, cuts) for column in (self.samples, self.indices, self.lengths))
-        return [GlobalBatch(*part) for part in zip(*columns, strict=True)]
+        return [type(self)(*part) for part in zip(*columns, strict=True)]
 
 
 class Batches:

@@ -7,6 +7,18 @@ import numpy as np
 from sedd.data.order import Batches, GlobalBatch, Ints
 
 
+class RandomBatch(GlobalBatch):
+    """A batch in random order, which is split into parts of nearly equal numbers of residues."""
+
+    def split(self, most: int) -> list[GlobalBatch]:
+        """At most so many parts: a cut is where the residues before it come closest to their share."""
+        before = np.concatenate([[0], np.cumsum(self.lengths)])
+        shares = np.arange(1, most) * (before[-1] / most)
+        after = np.searchsorted(before, shares)  # the first cut that is not below the share
+        cuts = after - (shares - before[after - 1] < before[after] - shares)
+        return [part for part in self._cut(tuple(cuts.tolist())) if len(part)]
+
+
 class RandomBatches(Batches):
     """The plan of an endless training stream whose batches are consecutive samples of it, without sorting by length.
 
@@ -20,7 +32,7 @@ class RandomBatches(Batches):
         lengths = self._lengths(indices)
         cuts = self._consecutive_cuts(lengths)
         columns = (np.split(column, cuts) for column in (samples, indices, lengths))
-        return [GlobalBatch(*part) for part in zip(*columns, strict=True)]
+        return [RandomBatch(*part) for part in zip(*columns, strict=True)]
 
     def _consecutive_cuts(self, lengths: Ints) -> Ints:
         """Where a window is cut into batches, whose samples keep their order."""

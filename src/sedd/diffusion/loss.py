@@ -35,20 +35,18 @@ class CorruptedBatch:
     changed: Tensor
     """(batch,) int64: residues of each sequence that the noise changed."""
     positions: Tensor
-    """(M,) indices into the flattened tokens, all different: first the `count` positions that contribute to the loss,
-    then others that round M up to one of few sizes."""
+    """(M,) indices into the flattened tokens, all different: first those that contribute to the loss, then others that
+    round M up to one of few sizes."""
     count: int
-    """How many of `positions` contribute to the loss."""
+    """How many of `positions` contribute to the loss; M in a packed row, where the device tells them apart."""
 
     def to(self, device: torch.device) -> CorruptedBatch:
         """A copy on `device`; does not wait for the transfer."""
-        return self._copied(self.batch.to(device), self.noise.to(device), lambda x: x.to(device, non_blocking=True))
+        return self.copied(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> CorruptedBatch:
-        """A copy in pinned memory, from which a GPU copies without waiting."""
-        return self._copied(self.batch.pin_memory(), self.noise.pin_memory(), Tensor.pin_memory)
-
-    def _copied(self, batch: Batch, noise: NoiseState, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
+    def copied(self, copy: Callable[[Tensor], Tensor]) -> CorruptedBatch:
+        """The corrupted batch with `copy` of every tensor."""
+        batch, noise = self.batch.copied(copy), self.noise.copied(copy)
         x_t, residues, changed, positions = map(copy, (self.x_t, self.residues, self.changed, self.positions))
         return CorruptedBatch(batch, x_t, noise, residues, changed, positions, self.count)
 
@@ -84,12 +82,7 @@ def diffusion_loss(network: Network, batch: Batch, noise: NoiseState, uniforms: 
 
     One `NoiseState` determines the corruption, the conditioning of the network and the weight of the loss.
 
-    Args:
-        network: called as `network(x_t, sigma, mask)`; see `sedd.diffusion.parametrization.Network`.
-        batch: clean tokens (batch, length) and the padding mask.
-        noise: the noise of each sequence, (batch,).
-        uniforms: (batch, length, 2) draws from [0, 1) for the corruption.
-        process: forward process and parametrization.
+    Arguments are those of `corrupt_batch` and `score_entropy_loss`.
     """
     return score_entropy_loss(network, corrupt_batch(batch, noise, uniforms, graph=process.graph), process=process)
 
@@ -125,12 +118,16 @@ def score_entropy_loss(
         output = network(corrupted.x_t, noise.sigma, mask)
         process.parametrization.check_output(output, corrupted.x_t, process.graph)
         output = output.flatten(0, 1)[positions]
-    # Each contributing position is scored as a sequence of length 1.
+    # Each position is scored as a sequence of length 1.
     rows = batch.sequence_of(positions)
     x_t, x0 = (tokens.flatten()[positions, None] for tokens in (corrupted.x_t, batch.tokens))
-    sigma = noise.sigma[rows]
+    sigma, weight = noise.sigma[rows], noise.dsigma[rows]
+    if batch.segments is not None:
+        # Not by `count`: nothing that differs from step to step is a number of the host.
+        contributes = process.graph.contributes(x_t) & batch.mask.flatten()[positions, None]
+        output, weight = torch.where(contributes, output, 0.0), weight * contributes[:, 0]
     scores = process.log_score(output[:, None], x_t, sigma)
-    entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * noise.dsigma[rows]
+    entropy = process.graph.score_entropy(scores, sigma, x_t, x0)[:, 0] * weight
     per_sequence = torch.zeros_like(noise.sigma).index_add(0, rows, entropy)
     drawn = process.graph.mask_rate_drawn(corrupted.changed, corrupted.residues, noise.sigma) * noise.dsigma
     return Loss(per_sequence.sum(), torch.stack([per_sequence.detach(), drawn, corrupted.changed.to(drawn)]))

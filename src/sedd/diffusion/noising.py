@@ -15,6 +15,7 @@ contains the importance weight of such a t; it is at most 1/d times the derivati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,13 +37,9 @@ class NoiseState:
     sigma: Tensor
     dsigma: Tensor
 
-    def to(self, device: torch.device) -> NoiseState:
-        """A copy on `device`; does not wait for the transfer."""
-        return NoiseState(*(tensor.to(device, non_blocking=True) for tensor in (self.sigma, self.dsigma)))
-
-    def pin_memory(self) -> NoiseState:
-        """A copy in pinned memory, from which a GPU copies without waiting."""
-        return NoiseState(self.sigma.pin_memory(), self.dsigma.pin_memory())
+    def copied(self, copy: Callable[[Tensor], Tensor]) -> NoiseState:
+        """The noise with `copy` of both tensors."""
+        return NoiseState(copy(self.sigma), copy(self.dsigma))
 
     def __getitem__(self, rows: slice) -> NoiseState:
         """The noise of some sequences of the batch."""

@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 
 
-def positions_first(contributes: Tensor) -> tuple[Tensor, int]:
-    """`CorruptedBatch.positions` and `count`, from (positions,) bool: whether each contributes to the loss."""
-    count = int(contributes.sum())
+def positions_first(contributes: Tensor, multiple: int | None = None) -> tuple[Tensor, int]:
+    """`CorruptedBatch.positions` and `count`, from (positions,) bool: whether each contributes to the loss.
+
+    Their number is rounded up to a `multiple`, by default to one of `bucketed_length`.
+    """
+    count, total = int(contributes.sum()), len(contributes)
+    chosen = bucketed_length(count, total) if multiple is None else min(total, max(1, -(-count // multiple)) * multiple)
     # A stable sort puts the contributing positions first and keeps their order; no position comes twice.
-    return torch.argsort(~contributes, stable=True)[: bucketed_length(count, len(contributes))], count
+    return torch.argsort(~contributes, stable=True)[:chosen], count
 
 
 def bucketed_length(count: int, positions: int) -> int:

@@ -15,11 +15,15 @@ from torch import Tensor
 from sedd.data import Sequences, lengths_of
 from sedd.data.batch import Batch, load
 from sedd.data.order import GlobalBatch
+from sedd.data.random_batches import filled
 from sedd.diffusion.graphs import SIGMA_END, BoundIntegrand
 from sedd.diffusion.loss_profile import BINS
+from sedd.diffusion.packing import RowShape, packs
 from sedd.diffusion.parametrization import Network
 from sedd.diffusion.process import Process
+from sedd.diffusion.recorded_network import recorder_of
 from sedd.evaluation.bound import MOST_BY_SEQUENCE, Bound, Contributions
+from sedd.evaluation.packed_network import PackedNetwork
 from sedd.evaluation.statistics import BoundStatistics
 from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
@@ -106,7 +110,10 @@ class Estimator:
         levels = [self._levels(ranks, level) for level in range(self.masks)]
         residues, values, trained = np.zeros(n), np.zeros((n, self.masks)), np.zeros(n)
         by_bin, drawn = np.zeros((n, BINS)), np.zeros((n, BINS))
-        for batch, batch_ranks in self._batches(chosen, ranks):
+        packed = packs(network) and self.backend.layout != "rows" and self.backend.fast_packed()
+        if packed:
+            network = PackedNetwork(network, self._row_shape(chosen[ranks]), recorder_of(self.backend, self.device))
+        for batch, batch_ranks in self._batches(chosen, ranks, packed=packed):
             rows = batch_ranks - first
             residues[rows] = batch.mask.sum(1).cpu().double().numpy()
             for level in range(self.masks):
@@ -126,19 +133,33 @@ class Estimator:
         return chosen_items(len(self.data), count=self.count, seed=self.seed)
 
     def _batches(
-        self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None
+        self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None, *, packed: bool = False
     ) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Batches of sequences of similar length, and the rank of each sequence among the chosen ones."""
+        """Batches of sequences of similar length, or that fill a packed row, and the rank of each sequence among the
+        chosen ones."""
         chosen = self.chosen() if chosen is None else chosen
         ranks = np.arange(len(chosen)) if ranks is None else ranks
-        lengths = np.minimum(lengths_of(self.data, chosen[ranks]), self.max_length)
-        by_length = np.argsort(lengths, kind="stable")
-        for first in range(0, len(ranks), self.batch_size):
-            rows = by_length[first : first + self.batch_size]
+        lengths = self._lengths(chosen[ranks])
+        order = np.arange(len(ranks)) if packed else np.argsort(lengths, kind="stable")
+        cuts = self._row_cuts(lengths) if packed else np.arange(self.batch_size, len(ranks), self.batch_size)
+        for rows in np.split(order, cuts):
             items = chosen[ranks[rows]]
             plan = GlobalBatch(samples=items, indices=items, lengths=lengths[rows])
             batch = load(self.data, plan, seed=self.seed, max_length=self.max_length)
             yield batch.to(self.device), ranks[rows]
+
+    def _lengths(self, items: np.ndarray) -> np.ndarray:
+        return np.minimum(lengths_of(self.data, items), self.max_length)
+
+    def _row_cuts(self, lengths: np.ndarray) -> np.ndarray:
+        """Where sequences of these lengths are cut into packed rows."""
+        return filled(lengths, max(int(lengths.max()), round(self.batch_size * float(lengths.mean()))))
+
+    def _row_shape(self, items: np.ndarray) -> RowShape:
+        """The shape of the packed rows that hold these items."""
+        lengths = self._lengths(items)
+        rows = np.split(lengths, self._row_cuts(lengths))
+        return RowShape.of(max(row.sum() for row in rows), max(map(len, rows)), longest=self.max_length)
 
     def _levels(self, ranks: np.ndarray, level: int) -> np.ndarray:
         """Stratified noise levels in [0, 1), (sequences,).

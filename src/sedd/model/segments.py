@@ -19,7 +19,10 @@ class Segments(NamedTuple):
     """Where the sequences of a packed row of N tokens are.
 
     Padding ends the row. It is cut into segments of its own, no longer than the longest sequence, so that no residue
-    attends to it. What is read per sequence is read there from the last sequence, and contributes to nothing.
+    attends to it. What is read per sequence is read there from the last one, and contributes to nothing.
+
+    So that rows of different sequences have tensors of equal shapes, there may be more sequences than are needed: those
+    in between are empty, the last one is the padding, and empty segments end `cu_seqlens`.
     """
 
     sequence: Tensor
@@ -31,28 +34,34 @@ class Segments(NamedTuple):
     starts: Tensor
     """(sequences + 1,) int64: where each sequence begins, and N."""
     cu_seqlens: Tensor
-    """(segments + 1,) int32: where each segment begins, those of padding included, and N."""
+    """(segments + 1,) int32: where each segment begins, those of padding included, and N; repeated by empty ones."""
     longest: int
     """No segment has more tokens."""
 
     @staticmethod
-    def of(lengths: Tensor, total: int, *, longest: int) -> Segments:
+    def of(lengths: Tensor, total: int, *, longest: int, slots: int | None = None) -> Segments:
         """The segments of sequences in a row.
 
         Args:
             lengths: (sequences,) int64 on the host, each at least 1.
             total: N, at least the sum of `lengths`; what is left is padding.
             longest: at least the largest of `lengths`.
+            slots: number of sequences that the tensors have room for, the padding included; None: those of `lengths`,
+                and as many segments as there are.
         """
-        spare = total - int(lengths.sum())
+        count, residues = len(lengths), int(lengths.sum())
+        spare = total - residues
         padding = torch.tensor([min(longest, spare - first) for first in range(0, spare, longest)], dtype=torch.int64)
         sizes = torch.cat([lengths, padding])
+        if slots is not None:  # as many segments as the padding of an empty row would need
+            sizes = torch.cat([sizes, sizes.new_zeros(slots - -(-total // -longest) - len(sizes))])
         ends = torch.cumsum(sizes, 0)
         segment = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         position = torch.arange(total) - (ends - sizes)[segment]
-        starts = torch.cat([(ends - sizes)[: len(lengths)], torch.tensor([total])])
+        last = (count if slots is None else slots) - 1
+        starts = torch.cat([(ends - sizes)[:count], torch.full((last + 1 - count,), residues), torch.tensor([total])])
         cu_seqlens = torch.cat([torch.zeros(1, dtype=torch.int64), ends]).int()
-        sequence = segment.clamp(max=len(lengths) - 1)
+        sequence = torch.where(segment < count, segment, last)
         return Segments(sequence, position, segment * longest + position, starts, cu_seqlens, longest)
 
     def copied(self, copy: Callable[[Tensor], Tensor]) -> Segments:
@@ -71,8 +80,9 @@ class Segments(NamedTuple):
         return gather_rows(rows.flatten(2), self.slot).view(1, len(self.slot), *rows.shape[2:])
 
     def row_mask(self) -> Tensor:
-        """(segments, longest) bool: where the rows of `to_rows` have tokens."""
-        sizes = self.cu_seqlens[1:] - self.cu_seqlens[:-1]
+        """(segments, longest) bool: where the rows of `to_rows` have tokens; one position of an empty segment, so that
+        its attention is a number."""
+        sizes = (self.cu_seqlens[1:] - self.cu_seqlens[:-1]).clamp(min=1)
         return torch.arange(self.longest, device=sizes.device) < sizes[:, None]
 
     def per_token(self, x: Tensor) -> Tensor:

@@ -183,7 +183,7 @@ class Transformer(nn.Module):
     selective: ClassVar[bool] = True
     """`forward` accepts `positions` and `keys`; see `sedd.diffusion.loss.is_selective`."""
     packs: ClassVar[bool] = True
-    """`forward` accepts `segments`; see `sedd.training.layout.packs`."""
+    """`forward` accepts `segments`; see `sedd.diffusion.packing.packs`."""
 
     def __init__(self, config: Ddit, *, states: int, outputs: int) -> None:
         super().__init__()

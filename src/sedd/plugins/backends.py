@@ -14,6 +14,7 @@ from sedd.errors import DeviceError
 from sedd.model.varlen import has_varlen, varlen_works
 from sedd.plugins.contracts import Backend
 from sedd.plugins.hookspecs import hookimpl
+from sedd.plugins.recorders import CudaGraphs, Recorder
 
 
 class Auto(Backend):
@@ -107,6 +108,9 @@ class Cuda(Numbered):
     def fast_packed(self) -> bool:
         device = torch.device("cuda" if self.index is None else f"cuda:{self.index}")  # the current one, or that one
         return self.precision == "bfloat16" and has_varlen(device) and varlen_works(device)
+
+    def recorder(self, device: torch.device) -> Recorder | None:
+        return None if torch.version.hip is not None else CudaGraphs(device)
 
     def memory(self) -> dict[str, int]:
         return {

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator, model_validator
 from torch import Tensor, nn
 
 from sedd.plugins.effects import Effect
 from sedd.plugins.guarding import EXPECTED, guarded
-from sedd.plugins.options import Lora, reject_bools
+from sedd.plugins.options import Lora, on_and_off, reject_bools
+from sedd.plugins.recorders import Recorder
 
 if TYPE_CHECKING:
     from sedd.data import Dataset
@@ -205,7 +206,11 @@ class Backend(Part):
     """The batches of training. `rows`: sequences of similar length in padded rows; `packed`: random sequences one after
     the other in a single row, without padding between them; `auto`: what is faster on the device, kept when a run goes
     on."""
+    graphs: Annotated[Literal["auto", "on", "off"], Effect.ROUNDING] = "auto"
+    """Record the kernels of a training step once and start them together from then on (CUDA graphs): for packed rows,
+    one process, and without `training.activation_checkpointing`. `auto`: where the device can."""
 
+    _graphs = field_validator("graphs", mode="before")(on_and_off)
     priority: ClassVar[int] = 0
     """`device: auto` takes the available backend of the highest priority."""
 
@@ -234,6 +239,10 @@ class Backend(Part):
     def fast_packed(self) -> bool:
         """Whether attention over sequences of any lengths in one row is fast here, in this precision."""
         return False
+
+    def recorder(self, device: torch.device) -> Recorder | None:
+        """What records the kernels that are started on `device`, a device of this backend; None if nothing can."""
+        return None
 
     def prepare(self) -> None:
         """Set up the process for training on this device; called once before it begins."""

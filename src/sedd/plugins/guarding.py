@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import NoneType
 from typing import Any
 
 import torch
 
 from sedd.errors import PluginError, SeddError
+from sedd.plugins.recorders import Recorder
 
 EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
     "available": (object, "whether the device is available"),
     "device": (torch.device, "a torch.device"),
     "fast_bfloat16": (object, "whether it is fast"),
     "fast_packed": (object, "whether packed rows are fast"),
+    "recorder": ((Recorder, NoneType), "a sedd.results.Recorder, or None"),
     "prepare": (object, "nothing"),
     "autocast": (object, "a context manager"),
     "memory": (Mapping, "a dict of bytes by name"),

@@ -24,6 +24,11 @@ def reject_bools(cls: type[BaseModel], data: Any) -> Any:
     return data
 
 
+def on_and_off(value: object) -> object:
+    """YAML 1.1 reads `on` and `off` as true and false. A validator of fields that have these values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class Lora(BaseModel):
     """Low-rank adaptation (Hu et al. 2021): the weights of `training.init_from` stay as they are, and low-rank changes
     of linear layers are trained."""

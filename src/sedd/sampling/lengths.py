@@ -35,6 +35,11 @@ class LengthDistribution:
         """Mean length in residues."""
         return float(np.mean(self.quantiles))
 
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the length in residues."""
+        return float(np.std(self.quantiles))
+
     def of_samples(self, count: int, length: int | None, *, seed: int) -> np.ndarray:
         """Lengths of `count` samples, (count,): `length` for all, or drawn for None; a SamplingError if `count` < 0."""
         if count < 0:

@@ -14,8 +14,10 @@ import torch
 
 from sedd.config.sections import Sampling
 from sedd.data import Sequences
+from sedd.diffusion.loss import is_selective
 from sedd.diffusion.parametrization import Network
 from sedd.diffusion.process import Process
+from sedd.diffusion.recorded_network import RecordedNetwork, recorder_of
 from sedd.errors import SamplingError
 from sedd.plugins.contracts import Backend
 from sedd.randomness import generator
@@ -79,6 +81,9 @@ class Sampler:
     def _batches(
         self, network: Network, templates: Sequences, seed: int, first: int, report: Report
     ) -> Iterator[Sample]:
+        recorder = recorder_of(self.backend, self.device) if is_selective(network) else None
+        if recorder is not None:
+            network = RecordedNetwork(network, recorder)
         size = self.options.batch_size
         for start in range(first // size * size, len(templates), size):
             chunk = [np.asarray(templates[index]) for index in range(start, min(start + size, len(templates)))]

@@ -65,9 +65,9 @@ class DistributedEstimator(Estimator):
     world: World = SINGLE_PROCESS
 
     def _batches(
-        self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None
+        self, chosen: np.ndarray | None = None, ranks: np.ndarray | None = None, *, packed: bool = False
     ) -> Iterator[tuple[Batch, np.ndarray]]:
-        return islice(super()._batches(chosen, ranks), self.world.rank, None, self.world.size)
+        return islice(super()._batches(chosen, ranks, packed=packed), self.world.rank, None, self.world.size)
 
     def _contributions(self, network: Network, chosen: np.ndarray, ranks: np.ndarray) -> Contributions:
         own = super()._contributions

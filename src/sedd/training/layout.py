@@ -6,21 +6,21 @@ more by the many small passes that rows of few lengths need.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from sedd.diffusion.packing import quantum
+from sedd.data import Batches
+from sedd.diffusion.packing import RowShape, packs
 from sedd.plugins.contracts import Backend, Layout
+from sedd.sampling.lengths import LengthDistribution
 
 if TYPE_CHECKING:
     from sedd.training.numerics import Numerics
 
-
-def packs(network: nn.Module) -> bool:
-    """Whether a network has `packs = True` and `selective = True`: its forward accepts `segments`, `positions` and
-    `keys` as `Transformer.forward` does."""
-    return bool(getattr(network, "packs", False) and getattr(network, "selective", False))
+MORE_SEQUENCES = 1.25
+"""Room for sequences, as a factor of their mean number in so many residues."""
 
 
 def choose_layout(backend: Backend, network: nn.Module, began: Numerics | None) -> Layout:
@@ -38,14 +38,34 @@ def choose_layout(backend: Backend, network: nn.Module, began: Numerics | None) 
     return "packed" if packs(network) and backend.fast_packed() else "rows"
 
 
-def packed_multiple(layout: Layout, network: nn.Module, residues: float) -> int | None:
-    """The multiple to which packed rows are filled up, see `Loader`; None where the network gets padded rows.
+def row_shape(
+    layout: Layout, network: nn.Module, batches: Batches, lengths: LengthDistribution, *, parts: int
+) -> RowShape | None:
+    """The shape of packed rows, see `Loader`; None where the network gets padded rows.
+
+    The residues of a step are `training.batch_residues`. A given number of sequences has other numbers of residues each
+    time: then the row has room for two standard deviations more than the mean. A step is cut between sequences, so
+    that a part of it may have more than its share, by about a sequence.
 
     A network that does not take packed rows gets the same random batches in padded rows.
 
     Args:
         layout: `rows` or `packed`.
         network: the network to train.
-        residues: expected in each micro-batch.
+        batches: of the run.
+        lengths: of the training sequences.
+        parts: micro-batches of a step, over all processes.
     """
-    return quantum(residues) if layout == "packed" and packs(network) else None
+    if layout != "packed" or not packs(network):
+        return None
+    count, longest = batches.batch_sequences, batches.max_length
+    residues: float
+    if batches.batch_residues is not None:
+        residues = batches.batch_residues
+        count = math.ceil(MORE_SEQUENCES * count)
+    else:
+        residues = min(count * lengths.mean + 2.0 * lengths.deviation * math.sqrt(count), count * longest)
+    if parts > 1:
+        residues = residues / parts + lengths.mean
+        count = math.ceil(MORE_SEQUENCES * count / parts)
+    return RowShape.of(residues, count, longest=longest)

@@ -18,7 +18,7 @@ from sedd.data.micro_batches import MicroBatch, micro_batches
 from sedd.diffusion.graphs import Graph
 from sedd.diffusion.loss import CorruptedBatch, corrupt_batch
 from sedd.diffusion.noising import corruption_uniforms, dropout_keys, noise_state, path_positions
-from sedd.diffusion.packing import pack
+from sedd.diffusion.packing import RowShape, pack, per_slot
 from sedd.diffusion.schedule import Schedule
 from sedd.distributed.group import SINGLE_PROCESS, World
 from sedd.errors import DataError, PluginError
@@ -36,7 +36,7 @@ class MicroStep:
     corrupted: CorruptedBatch
     """In host memory."""
     dropout_keys: torch.Tensor
-    """(batch,) keys of each sequence's dropout."""
+    """Keys of each sequence's dropout."""
     seed: int
     """For networks that draw their dropout from torch's generator."""
     micro_batch: MicroBatch
@@ -69,7 +69,7 @@ class Loader:
         batches: the order of its sequences.
         graph: the forward process.
         pin_memory: whether to copy batches to page-locked memory, from which CUDA copies asynchronously.
-        packed_multiple: pack each micro-batch into a row of a multiple of so many tokens; None for padded rows.
+        row_shape: pack each micro-batch into a row of this shape; None for padded rows.
         world: the processes that share a step.
     """
 
@@ -81,11 +81,11 @@ class Loader:
         graph: Graph,
         *,
         pin_memory: bool,
-        packed_multiple: int | None = None,
+        row_shape: RowShape | None = None,
         world: World = SINGLE_PROCESS,
     ) -> None:
         self.config, self.data, self.batches, self.graph = config, data, batches, graph
-        self.pin_memory, self.packed_multiple, self.world = pin_memory, packed_multiple, world
+        self.pin_memory, self.row_shape, self.world = pin_memory, row_shape, world
         self._thread = single_threaded_executor()
         self._prefetched: tuple[int, Cursor, Future[StepInputs]] | None = None
 
@@ -123,11 +123,12 @@ class Loader:
                 counts += torch.bincount(batch.tokens[batch.mask], minlength=len(counts))
             uniforms = corruption_uniforms(config.seed, part.samples, part.lengths, batch.tokens.shape[1])
             corrupted = corrupt_batch(batch, noise[micro_batch.positions], uniforms, graph=self.graph)
-            if self.packed_multiple is not None:
-                corrupted = pack(corrupted, multiple=self.packed_multiple)
             keys = dropout_keys(config.seed, part.samples)
+            if self.row_shape is not None:
+                corrupted = pack(corrupted, self.row_shape)
+                keys = per_slot(keys, len(corrupted.residues))
             if self.pin_memory:
-                corrupted, keys = corrupted.pin_memory(), keys.pin_memory()
+                corrupted, keys = corrupted.copied(torch.Tensor.pin_memory), keys.pin_memory()
             seed = seed_for(config.seed, "dropout", int(part.samples.min()))
             micro_steps.append(MicroStep(corrupted, keys, seed, micro_batch))
         rates = noise.mask_rate.double().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sedd.config.config import Config
 from sedd.data import Cursor
 from sedd.devices import seed_generators
-from sedd.diffusion.loss import is_selective, score_entropy_loss
+from sedd.diffusion.loss import CorruptedBatch, is_selective, score_entropy_loss
 from sedd.diffusion.loss_profile import BINS, LossProfile, bin_of, widths
 from sedd.diffusion.process import Process
 from sedd.diffusion.schedule import Schedule, StepSettings
@@ -21,6 +21,7 @@ from sedd.distributed.parallel import SingleProcess
 from sedd.errors import TrainingError
 from sedd.plugins.checked import broken
 from sedd.plugins.contracts import Backend
+from sedd.plugins.recorders import Recorder
 from sedd.runs.state import TrainState
 from sedd.runs.step_report import StepReport
 from sedd.training.collectives import all_reduce_parts
@@ -30,6 +31,7 @@ from sedd.training.host_copy import HostCopy
 from sedd.training.loading import StepInputs
 from sedd.training.optimizer import LR_FACTOR
 from sedd.training.own_parts import PEAK, OwnParts
+from sedd.training.recorded_passes import RecordedPasses
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,7 @@ class TrainStep:
         compiled: whether the network is compiled; becomes False if torch fails to compile it.
         own: the optimizer and the schedule that a user gave.
         skips_on_device: whether the device decides if a step is skipped, as fused AdamW can; else the host reads it.
+        recorder: records the forward and backward passes; None: their kernels are started one by one.
     """
 
     config: Config
@@ -85,6 +88,8 @@ class TrainStep:
     compiled: bool
     own: OwnParts = field(default_factory=OwnParts)
     skips_on_device: bool = False
+    recorder: InitVar[Recorder | None] = None
+    recorded: RecordedPasses | None = field(default=None, init=False)
     torn: bool = field(default=False, init=False)
     """Whether weights, moments and average may be of different steps; set while they change."""
     _begun: bool = field(default=False, init=False)
@@ -93,7 +98,9 @@ class TrainStep:
     _buffers_before: list[Tensor] = field(default_factory=list, init=False)
     """Copies of the buffers before the step: the forward pass of a user's network may change them."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, recorder: Recorder | None) -> None:
+        if recorder is not None:
+            self.recorded = RecordedPasses(recorder, self.network, self.device, self._pass)
         self._buffers = list(self.network.buffers())
         self._buffers_before = [buffer.clone() for buffer in self._buffers]
 
@@ -193,26 +200,36 @@ class TrainStep:
         """Accumulate the gradient of the mean loss per residue; returns this rank's `Loss.parts`, (3, sequences)."""
         parts = []
         self.network.train()
-        selective = is_selective(self.network)
+        if self.recorded is not None:
+            self.recorded.begin()
         for micro_step in inputs.micro_steps:
             micro_batch = micro_step.micro_batch
             seed_generators(self.backend, micro_step.seed)
+            scale = (not micro_batch.is_padding) * self.parallel.loss_scale
             with self.parallel.gradient_sync(enabled=micro_batch.last):
-                with self.backend.autocast():
-                    loss = score_entropy_loss(
-                        self.parallel.forward,
-                        micro_step.corrupted.to(self.device),
-                        process=self.process,
-                        selective=selective,
-                        keys=micro_step.dropout_keys.to(self.device, non_blocking=True),
-                        # On GPUs attention without a mask is faster: worth a second compilation.
-                        always_mask=self.compiled and self.device.type == "cpu",
-                    )
-                scale = (not micro_batch.is_padding) * self.parallel.loss_scale
-                scaled = loss.total * scale / inputs.residues
-                scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            parts.append(loss.parts)
+                if self.recorded is not None:
+                    found = self.recorded(micro_step, scale, inputs.residues)
+                else:
+                    keys = micro_step.dropout_keys.to(self.device, non_blocking=True)
+                    found = self._pass(micro_step.corrupted.to(self.device), keys, scale, inputs.residues)
+            parts.append(found[:, : len(micro_batch.batch)])  # packed rows have room for more sequences
         return torch.cat(parts, 1)
+
+    def _pass(self, corrupted: CorruptedBatch, keys: Tensor, scale: Tensor | float, residues: Tensor | int) -> Tensor:
+        """Add the gradient of the loss of a micro-batch, times `scale` over `residues`; returns its `Loss.parts`."""
+        with self.backend.autocast():
+            loss = score_entropy_loss(
+                self.parallel.forward,
+                corrupted,
+                process=self.process,
+                selective=is_selective(self.network),
+                keys=keys,
+                # On GPUs attention without a mask is faster: worth a second compilation.
+                always_mask=self.compiled and self.device.type == "cpu",
+            )
+        scaled = loss.total * scale / residues
+        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return loss.parts
 
     def _compiled_gradient(self, inputs: StepInputs) -> Tensor:
         """`_gradient` of a compiled network, or without compilation from now on if torch fails to compile it."""

@@ -46,13 +46,14 @@ from sedd.training.evaluating import Evaluator
 from sedd.training.fitting import OnStep, fit
 from sedd.training.in_flight import Flights, one_step
 from sedd.training.initialising import initialise
-from sedd.training.layout import choose_layout, packed_multiple
+from sedd.training.layout import choose_layout, row_shape
 from sedd.training.live_run import LiveRun, own_loop
 from sedd.training.loading import Loader
 from sedd.training.numerics import Numerics, keep_precision
 from sedd.training.optimizer_state import OptimizerSnapshot
 from sedd.training.own_parts import LrFactor, OptimizerGiven, OwnParts
 from sedd.training.pending import unrecorded_steps
+from sedd.training.recorded_passes import choose_recorder
 from sedd.training.setup import make_batches, make_network, may_skip_parameters, open_dataset
 from sedd.training.step import TrainStep, skips_on_device
 
@@ -149,15 +150,19 @@ class Trainer:
             config, self.network, residues=residues, backend=self.backend, device=self.device, world=self.world,
             began=began.compiled if began else None,
         )  # fmt: skip
+        shape = row_shape(
+            self.layout, self.network, self.batches, self.lengths, parts=config.training.accum * self.world.size
+        )
         self.train_step = TrainStep(
             config, self.process, self.network, self.ema, self.parallel, made, self.backend, self.device, self.world,
             compiled=compiles, own=own, skips_on_device=skips_on_device(made, self.device),
+            recorder=choose_recorder(config, self.backend, self.network, shape, self.device, self.world),
         )  # fmt: skip
         self.flights = Flights()
         self.loader = Loader(
             config, self.data, self.batches, self.process.graph,
             pin_memory=self.device.type == "cuda", world=self.world,
-            packed_multiple=packed_multiple(self.layout, self.network, residues / config.training.accum),
+            row_shape=shape,
         )  # fmt: skip
         self.state = TrainState()
         self.saved: Saved | None = None  # the checkpoint that was written or loaded last
