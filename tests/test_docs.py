@@ -81,7 +81,7 @@ def pages_of_python() -> Iterator[Any]:
             yield pytest.param(page, marks=[] if page == ROOT / "README.md" else pytest.mark.long, id=name_of(page))
 
 
-@pytest.mark.parametrize("page", pages_of_python())
+@pytest.mark.parametrize("page", list(pages_of_python()))
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
