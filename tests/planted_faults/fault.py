@@ -11,7 +11,7 @@ class PlantingError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake that somebody could make."""
+    """A mistake that anyone could make."""
 
     name: str
     """Unique among all faults."""

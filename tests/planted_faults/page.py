@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "planted-faults.md"
 TEXT = """\
 # Planted faults
 
-Do the tests notice a mistake? Each row below is one that somebody could make: a sign, a missing factor, an index off by
+Do the tests notice a mistake? Each row below is one that anyone could make: a sign, a missing factor, an index off by
 one, a wrong axis, two arguments swapped, a stale cache. `make faults` plants them one at a time in a copy of the tree,
 runs the tests of `make test` that are about the room until one fails, and writes this page; do not edit it.
 
