@@ -8,10 +8,10 @@ PIP_TORCH ?=
 DIST ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test reliability check lint types imports docs plugins dist format clean
+.PHONY: help demo test test-all faults reliability check lint types imports docs plugins dist format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sample from it, report: minutes
 	rm -rf runs/demo
@@ -20,8 +20,14 @@ demo: $(VENV)/.core  ## Install, train the built-in quickstart on the CPU, sampl
 	$(BIN)/sedd report runs/demo
 	@echo "To type sedd yourself: . $(VENV)/bin/activate"
 
-test: $(VENV)/.dev  ## Run the test suite
+test: $(VENV)/.dev  ## Run the test suite, without what takes long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not long"
+
+test-all: $(VENV)/.dev  ## Run the complete test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+faults: $(VENV)/.dev  ## Plant faults in the code, see which test catches each, and write docs/planted-faults.md
+	$(BIN)/python -m tests.planted_faults --write
 
 reliability: $(VENV)/.dev  ## Try faults by the thousand, and write docs/reliability.md: 20 minutes of two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability --write

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.forked import run_forked
 from tests.worker import train_tiny
 
 ROOT = Path(__file__).parent.parent
@@ -39,12 +40,16 @@ def train(run: Path, *overrides: str, count: int, strict: bool = True, **options
         run: the run directory.
         overrides: of the tiny configuration.
         count: number of processes.
-        strict: whether warnings are errors.
+        strict: whether warnings are errors; without, torchrun starts the processes.
         options: keyword arguments of `train_tiny`.
     """
     arguments = json.dumps([str(run), overrides, options])
-    done = torchrun(count, *(("-W", "error") if strict else ()), "-m", "tests.worker", arguments)
-    assert done.returncode == 0, done.stderr
+    if strict:
+        errors = run_forked("tests.worker:main", arguments, count=count)
+        assert not errors, "\n".join(errors)
+    else:
+        done = torchrun(count, "-m", "tests.worker", arguments)
+        assert done.returncode == 0, done.stderr
     return [json.loads((run.parent / f"{run.name}.{rank}.json").read_text()) for rank in range(count)]
 
 

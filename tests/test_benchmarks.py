@@ -15,6 +15,7 @@ from sedd.training.compiling import missing_compiler
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 MISSING = missing_compiler(torch.device("cpu"))
+pytestmark = pytest.mark.long
 compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MISSING}")
 SMALL = "model.hidden_size=16 model.cond_dim=8 model.n_blocks=1 model.n_heads=2 data.synthetic.sequences=400"
 

@@ -74,7 +74,14 @@ def name_of(page: Path) -> str:
 # Python ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "python")], ids=name_of)
+def pages_of_python() -> Iterator[Any]:
+    """The pages with Python; all but the README train for long."""
+    for page in PAGES:
+        if fences(page, "python"):
+            yield pytest.param(page, marks=[] if page == ROOT / "README.md" else pytest.mark.long, id=name_of(page))
+
+
+@pytest.mark.parametrize("page", list(pages_of_python()))
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

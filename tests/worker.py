@@ -14,7 +14,10 @@ from torch import Tensor, nn
 import sedd
 from tests.conftest import TINY
 
-RANK = int(os.environ.get("RANK", 0))
+
+def rank_of_process() -> int:
+    """The rank of this process, 0 without a group."""
+    return int(os.environ.get("RANK", 0))
 
 
 class NanAtCall(nn.Module):
@@ -23,8 +26,8 @@ class NanAtCall(nn.Module):
     def __init__(self, rank: int, call: int) -> None:
         super().__init__()
         self.table = nn.Embedding(21, 20)
-        nn.init.normal_(self.table.weight, generator=torch.Generator().manual_seed(RANK))
-        self.nan_call, self.calls = (rank == RANK) * call, 0
+        nn.init.normal_(self.table.weight, generator=torch.Generator().manual_seed(rank_of_process()))
+        self.nan_call, self.calls = (rank == rank_of_process()) * call, 0
 
     def forward(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
         output: Tensor = self.table(tokens)
@@ -60,7 +63,7 @@ def train_tiny(
         resume=resume,
     )
     trainer.train_step.skips_on_device |= late
-    if RANK == 0:
+    if rank_of_process() == 0:
         trainer.run.begin(trainer.config, resume=resume)
     result: dict[str, Any] = {"resumed": trainer.state.step}
     result |= {name: [] for name in ("losses", "norms", "skipped", "counts", "probes")}
@@ -79,7 +82,12 @@ def train_tiny(
     return result | {"compiled": trainer.compiled}
 
 
-if __name__ == "__main__":
+def main(arguments: str) -> None:
+    """Train as `arguments` says, a JSON list of the run, overrides and options; the result goes to a file beside it."""
     torch.set_num_threads(1)
-    path, settings, options = json.loads(sys.argv[1])
-    Path(f"{path}.{RANK}.json").write_text(json.dumps(train_tiny(Path(path), *settings, **options)))
+    path, settings, options = json.loads(arguments)
+    Path(f"{path}.{rank_of_process()}.json").write_text(json.dumps(train_tiny(Path(path), *settings, **options)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

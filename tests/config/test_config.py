@@ -21,6 +21,7 @@ from sedd.config.sections import Section
 from sedd.errors import ConfigError, SeddWarning
 from sedd.plugins.contracts import Ramp
 from sedd.plugins.curricula import Exponential, Linear
+from sedd.plugins.noises import Geometric
 from sedd.plugins.registry import registry
 from sedd.plugins.trackers import Csv
 from sedd.testing import parts
@@ -99,6 +100,16 @@ def test_replace_changes_keys_and_leaves_the_original_alone() -> None:
     assert config == load_config("quickstart")
 
 
+def test_replace_by_another_type_takes_its_own_defaults_where_nothing_was_set() -> None:
+    assert Config().replace(noise={"type": "geometric"}).noise == Geometric()
+
+
+def test_a_mapping_that_is_one_value_is_replaced_as_a_whole() -> None:
+    config = Config(data={"residues": {"substitute": {"B": "N"}}})
+    changed = config.replace(data={"residues": {"substitute": {"Z": "Q"}, "stop": "drop"}})
+    assert dict(changed.data.residues.substitute) == {"Z": "Q"}
+
+
 def test_replace_by_another_type_keeps_what_was_set_and_fits() -> None:
     config = Config(noise={"type": "cosine", "sigma_max": 5.0})
     assert config.replace(noise={"type": "geometric"}).noise.model_dump() == {
@@ -149,6 +160,17 @@ def test_a_run_that_ends_inside_its_ramp_or_warm_up_is_warned_about() -> None:
     ramp, warm_up = (str(warning.message) for warning in caught)
     assert "curriculum.preschool_time" in ramp
     assert "optim.warmup" in warm_up
+
+
+def test_a_ramp_may_end_with_the_last_step() -> None:
+    def advice(preschool_time: int) -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SeddWarning)
+            options = {"curriculum": {"preschool_time": preschool_time}, "training": {"n_iters": 10}}
+            return Config(**options, optim={"warmup": 2}).advice()
+
+    assert advice(9) == []
+    assert len(advice(10)) == 1
 
 
 class Short(Ramp):

@@ -62,6 +62,10 @@ def test_an_override_in_either_form_replaces_a_value_in_either_form(assignment: 
     assert load_config(source, assignment).ema.decay == 0.5
 
 
+def test_a_section_in_the_short_form_replaces_a_value_in_the_long_one() -> None:
+    assert load_config({"ema": {"decay": 0.9}}, training={"ema": 0.5}).ema.decay == 0.5
+
+
 def test_an_override_of_the_device_keeps_its_other_options() -> None:
     config = load_config({"device": {"type": "auto", "precision": "float32"}}, "device=cpu")
     assert (config.device.part_name(), config.device.precision) == ("cpu", "float32")
@@ -76,6 +80,10 @@ def test_overrides_are_yaml() -> None:
     assert parse_override("data.residues.substitute={U: C}") == (("data", "residues", "substitute"), {"U": "C"})
     assert parse_override("optim.lr=1e-4") == (("optim", "lr"), 1e-4)
     assert parse_override("data.valid=null") == (("data", "valid"), None)
+
+
+def test_a_value_may_have_equals_signs() -> None:
+    assert parse_override("data.train=k=v/a.fasta") == (("data", "train"), "k=v/a.fasta")
 
 
 STABLE = {

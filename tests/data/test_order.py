@@ -124,6 +124,15 @@ def test_every_sequence_comes_once_per_epoch(n: int, size: int, window: int, res
         assert batch.residues == batch.lengths.sum()
 
 
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    batches = Batches(protein_like(50), seed=3, batch_size=5, max_length=600)
+    epochs = [batches.items(np.arange(50 * epoch, 50 * (epoch + 1))) for epoch in range(3)]
+    assert [sorted(epoch.tolist()) for epoch in epochs] == [list(range(50))] * 3
+    for epoch, items in enumerate(epochs):
+        assert np.array_equal(items, Permutation(50, 3, epoch)(np.arange(50)))
+    assert len({tuple(items) for items in epochs}) == 3
+
+
 @pytest.mark.parametrize("residues", [None, 4000])
 def test_resuming_from_any_cursor_equals_the_undisturbed_stream(residues: int | None) -> None:
     def fresh() -> Batches:
@@ -133,6 +142,19 @@ def test_resuming_from_any_cursor_equals_the_undisturbed_stream(residues: int | 
     for at in range(1, 59):
         cursor = Cursor(**json.loads(json.dumps(asdict(undisturbed[at - 1][1]))))
         assert key(fresh().at(cursor)[0]) == undisturbed[at][0]
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_after_a_change_of_the_batch_size_no_sample_comes_twice_and_few_are_left_out(window: int) -> None:
+    before = Batches(protein_like(200), seed=0, batch_size=8, max_length=600, window=4)
+    now = Batches(protein_like(200), seed=0, batch_size=1, max_length=600, window=window)
+    used: list[int] = []
+    for batch, cursor in itertools.islice(stream(before), 9):
+        used += batch.samples.tolist()
+        (following,) = first(now, 1, now.after(cursor, before))
+        begin = int(following.samples.min()) // window * window  # of the window that follows
+        assert max(used) < begin
+        assert begin - len(used) < before.window_samples + window
 
 
 def test_hardly_any_compute_goes_to_pads() -> None:

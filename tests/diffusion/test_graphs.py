@@ -268,3 +268,16 @@ def test_divergence_is_zero_and_stationary_at_zero() -> None:
     value.sum().backward()
     torch.testing.assert_close(value, torch.tensor([math.exp(-1.0), 0.0, math.e - 2.0]))
     assert a.grad[1] == 0
+
+
+@pytest.mark.parametrize("kind", ["absorb", "uniform"])
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 4.0])
+def test_the_score_of_its_own_probabilities_is_the_score(kind, sigma):
+    graph, generator = make_graph(kind, 5), torch.Generator().manual_seed(0)
+    noise = torch.full((3,), sigma)
+    x_t = torch.full((3, 4), 5) if kind == "absorb" else torch.randint(5, (3, 4), generator=generator)
+    log_p = torch.log_softmax(torch.randn(3, 4, 5, generator=generator), -1)
+    # Twice the rate of leaving MASK: the probabilities alone do not tell it.
+    score = graph.score_from_x0(log_p, x_t, noise) + (math.log(2.0) if kind == "absorb" else 0.0)
+    again = graph.score_with_x0(graph.x0_probabilities(score, noise), score, x_t, noise)
+    torch.testing.assert_close(again, score, rtol=1e-3, atol=1e-3)

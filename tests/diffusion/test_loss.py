@@ -144,6 +144,7 @@ def test_padding_is_neither_scored_nor_counted(kind: str) -> None:
     assert (slope[~mask] == 0).all()
     assert seen[0] is mask
     assert loss.parts[2].sum() <= 4
+    assert not loss.parts.requires_grad  # or the graph of a step would live until its report
     parts = [
         diffusion_loss(
             lambda *_, row=row, length=length: output[row : row + 1, :length],

@@ -142,3 +142,8 @@ def test_the_parts_of_the_bound_end_at_the_bound_and_hold_its_trained_part(tiny,
     trained_up_to = np.interp(-np.expm1(-0.7), EDGES, [0.0, *bound.up_to])
     assert trained_up_to == pytest.approx(bound.trained, rel=0.03)
     assert np.diff(bound.up_to).min() > -1e-9
+
+
+def test_the_lower_edge_belongs_to_a_bin_and_the_upper_one_to_the_next():
+    assert bin_of(EDGES[:-1]).tolist() == list(range(BINS))
+    assert bin_of(EDGES[-1:]).tolist() == [BINS - 1]

@@ -67,7 +67,7 @@ def test_the_trainer_uses_the_device_of_its_local_rank(monkeypatch):
 
 
 SINGLE_PROCESS_PROGRAM = """
-import builtins
+import builtins, sys
 
 real, importers = builtins.__import__, set()
 
@@ -80,16 +80,19 @@ def recording_import(name, globals=None, *more, **others):
 
 builtins.__import__ = recording_import
 import sedd
+
+compiler = "torch._dynamo" in sys.modules  # it takes longer than torch
 from tests.conftest import TINY
 
 trainer = sedd.Trainer(sedd.load_config("quickstart", *TINY, "distributed.strategy=fsdp2"), run="run")
 trainer.fit(progress=False)
 trainer.sample(2)
 assert not {name for name in importers if name.startswith("sedd")}, importers
+assert not compiler
 """
 
 
-def test_a_single_process_never_imports_torch_distributed(tmp_path: Path):
+def test_a_single_process_never_imports_torch_distributed_nor_sedd_the_compiler(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-c", SINGLE_PROCESS_PROGRAM],
         cwd=tmp_path,

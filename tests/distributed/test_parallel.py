@@ -88,6 +88,7 @@ def test_two_processes_train_on_steps_with_several_length_strata(strategy, tmp_p
     assert all(torch.allclose(saved[f"ema/{name}"], value, atol=1e-6) for name, value in ema.items())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MISSING}")
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_compiled_processes_have_the_losses_of_one_eager_process(single, strategy, tmp_path):
@@ -167,6 +168,7 @@ def test_the_command_line_trains_under_torchrun_and_only_rank_0_prints(tmp_path)
     assert kinds == ["data", "evaluated", "train", "bound", "train", "train", "bound"]
 
 
+@pytest.mark.long
 def test_an_error_on_all_ranks_is_a_message_without_a_traceback():
     done = torchrun(2, *sedd_command("train", "quickstart", *TINY, "training.batch_size=1")[1:])
     assert done.returncode != 0

@@ -151,6 +151,14 @@ def test_the_variance_of_a_sum_comes_from_pairs_and_of_three_from_the_three() ->
     assert pair_variance(values[:, :2]).mean() == pytest.approx((scales[:2] ** 2).sum(), rel=0.03)
 
 
+def test_how_the_integrand_changes_with_the_noise_is_no_variance_of_the_masks() -> None:
+    random, slope = np.random.default_rng(0), np.linspace(3.0, 0.0, 8)
+    for sequences in (3, 2_000):
+        values = slope + 0.1 * random.normal(size=(20_000 // sequences, sequences, 8))
+        found = np.mean([mask_variance(each).mean() for each in values])
+        assert found == pytest.approx(0.1**2 / 8, rel=0.05)  # of a mean over 8 masks
+
+
 def test_students_t_is_right_for_few_sequences_and_there_is_none_for_two() -> None:
     for sequences, quantile in ((3, 4.303), (4, 3.182), (11, 2.228), (10_001, 1.960)):
         found = half_width(1.0, sequences) / math.sqrt(sequences / (sequences - 1))

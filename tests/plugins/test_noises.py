@@ -41,6 +41,13 @@ def test_loglinear_makes_the_mask_rate_linear_in_t(t: torch.Tensor, noise: LogLi
     torch.testing.assert_close(masked, low + (high - low) * t, rtol=1e-6, atol=1e-9)
 
 
+def test_loglinear_begins_at_sigma_min_and_its_halves_meet() -> None:
+    noise, t = LogLinear(sigma_min=0.2, sigma_max=3.0), torch.linspace(0, 1, 101, dtype=torch.float64)
+    low, high = 1 - math.exp(-0.2), 1 - math.exp(-3.0)
+    torch.testing.assert_close(noise.total(t), -torch.log(1 - low - (high - low) * t))
+    assert noise.total(t[:1]).item() == pytest.approx(0.2)
+
+
 @quick
 @given(t=times, noise=parts(Geometric))
 def test_geometric_is_linear_in_the_logarithm(t: torch.Tensor, noise: Geometric) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,10 @@ def test_a_list_of_another_kind_is_a_damaged_line(value):
     History().append(line)
     with pytest.raises(RecordError):
         History().append(line | {f"bound_{INTEGRAL[0]}": value})
+
+
+def test_the_best_bound_is_the_lowest():
+    state = TrainState()
+    for step, nats in ((1, 2.0), (2, 1.5), (3, 1.7), (4, math.nan)):
+        state = state.with_bound(step, nats)
+    assert (state.best_step, state.best_bound) == (2, 1.5)

@@ -24,7 +24,7 @@ from sedd.errors import DataError, SamplingError
 from sedd.plugins.backends import Cpu
 from sedd.plugins.contracts import Noise
 from sedd.plugins.noises import LogLinear
-from sedd.sampling.levels import check_template, max_drawn_share, noise_levels
+from sedd.sampling.levels import check_template, max_drawn_share, noise_levels, start_mask_rates
 from sedd.sampling.sampler import Sampler
 from sedd.sampling.templates import parse_sequence, parse_template, read_templates
 from tests.conftest import TINY
@@ -83,11 +83,12 @@ TEMPLATES = [(DRAW, 1, DRAW), (0, DRAW, 1), (2, DRAW, DRAW), (DRAW, DRAW, 0)]
 # What is drawn -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("draws", [5_000, pytest.param(50_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_first_hitting_fills_in_from_the_exact_conditional_in_200_000_draws(template: tuple[int, ...]) -> None:
-    found = filled("absorb", template, 50_000, predictor="first_hitting")
-    assert chi_square(found, 50_000 * conditional(template)) > 1e-3
-    assert chi_square(found, 50_000 * TOY.p.flatten()) < 1e-3
+def test_first_hitting_fills_in_from_the_exact_conditional(template: tuple[int, ...], draws: int) -> None:
+    found = filled("absorb", template, draws, predictor="first_hitting")
+    assert chi_square(found, draws * conditional(template)) > 1e-3
+    assert chi_square(found, draws * TOY.p.flatten()) < 1e-3
 
 
 @pytest.mark.parametrize("predictor", ["euler", "analytic", "ancestral"])
@@ -124,7 +125,9 @@ def test_steps_fill_in_from_the_conditional_of_absorb(predictor: str) -> None:
         assert chi_square(found, 3_000 * conditional(template)) > 1e-3
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    "template", [*TEMPLATES[:1], *(pytest.param(t, marks=pytest.mark.long) for t in TEMPLATES[1:])]
+)
 def test_uniform_comes_to_the_conditional_by_sweeps(template: tuple[int, ...]) -> None:
     truth = conditional(template)
 
@@ -153,6 +156,13 @@ def test_steps_start_at_the_noise_at_which_as_many_residues_are_masked_as_are_dr
     assert torch.allclose(-torch.expm1(-levels[:, 0]), torch.tensor([0.25, 0.5], dtype=torch.float64))
     assert levels[:, -1].tolist() == [0.0, 0.0]
     assert (levels.diff(dim=1) < 0).all()
+
+
+@pytest.mark.parametrize(("graph", "expected"), [("absorb", [0.25, 1.0 - math.exp(-2.0)]), ("uniform", [0.864665] * 2)])
+def test_sampling_starts_at_the_share_to_draw_but_not_beyond_the_noise_of_the_model(graph, expected) -> None:
+    process = process_of(make_graph(graph, 4), Parametrization(), LogLinear(sigma_max=2.0))
+    rates = start_mask_rates(process, torch.tensor([2, 8]), torch.tensor([8, 8]))
+    assert rates.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("sigma_max", [0.05, 0.5, 2.0, 6.9])

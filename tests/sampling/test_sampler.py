@@ -127,15 +127,16 @@ EXACT = [
 ]
 
 
-def test_first_hitting_draws_exactly_the_distribution_of_the_model_in_200_000_draws() -> None:
-    toy = Toy.random(3, 3, seed=4, contrast=1.5)
+@pytest.mark.parametrize("draws", [20_000, pytest.param(200_000, marks=pytest.mark.long)])
+def test_first_hitting_draws_exactly_the_distribution_of_the_model(draws: int) -> None:
+    toy, each_draws = Toy.random(3, 3, seed=4, contrast=1.5), draws // len(EXACT)
     found = [
-        drawn(toy_sampler(toy, "absorb", predictor="first_hitting", **how), toy, 20_000, seed=seed)
+        drawn(toy_sampler(toy, "absorb", predictor="first_hitting", **how), toy, each_draws, seed=seed)
         for seed, how in enumerate(EXACT)
     ]
     for how, each in zip(EXACT, found, strict=True):
-        assert chi_square(each, 20_000 * toy.p.flatten()) > 1e-3 / len(EXACT), how
-    assert chi_square(sum(found), 200_000 * toy.p.flatten()) > 1e-3
+        assert chi_square(each, each_draws * toy.p.flatten()) > 1e-3 / len(EXACT), how
+    assert chi_square(sum(found), each_draws * len(EXACT) * toy.p.flatten()) > 1e-3
 
 
 ONE_RESIDUE = [
@@ -151,13 +152,14 @@ ONE_RESIDUE = [
 ]
 
 
+@pytest.mark.parametrize("draws", [32_000, pytest.param(200_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_residue_is_exact_with_any_number_of_steps_in_200_000_draws_of_each_graph(kind: str) -> None:
-    toy = Toy.random(4, 1, seed=4, contrast=2.0)
-    found = [drawn(toy_sampler(toy, kind, **how), toy, 12_500, seed=seed) for seed, how in enumerate(ONE_RESIDUE)]
+def test_one_residue_is_exact_with_any_number_of_steps_in_many_draws_of_each_graph(kind: str, draws: int) -> None:
+    toy, each_draws = Toy.random(4, 1, seed=4, contrast=2.0), draws // len(ONE_RESIDUE)
+    found = [drawn(toy_sampler(toy, kind, **how), toy, each_draws, seed=seed) for seed, how in enumerate(ONE_RESIDUE)]
     for how, each in zip(ONE_RESIDUE, found, strict=True):
-        assert chi_square(each, 12_500 * toy.p.flatten()) > 1e-3 / len(ONE_RESIDUE), how
-    assert chi_square(sum(found), 200_000 * toy.p.flatten()) > 1e-3
+        assert chi_square(each, each_draws * toy.p.flatten()) > 1e-3 / len(ONE_RESIDUE), how
+    assert chi_square(sum(found), each_draws * len(ONE_RESIDUE) * toy.p.flatten()) > 1e-3
 
 
 @pytest.mark.parametrize("head", ["normalised", "score"])

@@ -25,7 +25,10 @@ compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MIS
 
 @compiler
 @torch_warnings
-@pytest.mark.parametrize(("graph", "layout"), [("absorb", "rows"), ("uniform", "rows"), ("absorb", "packed")])
+@pytest.mark.parametrize(
+    ("graph", "layout"),
+    [("absorb", "rows"), ("uniform", "rows"), pytest.param("absorb", "packed", marks=pytest.mark.long)],
+)
 def test_a_compiled_run_has_the_losses_of_an_eager_one(tiny, graph, layout):
     losses = []
     for compiled in ("off", "on"):

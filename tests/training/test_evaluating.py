@@ -56,6 +56,7 @@ def test_a_run_with_the_probe_is_the_run_without_it_bit_for_bit(tiny, tmp_path, 
     assert without.evaluated.probe is None
 
 
+@pytest.mark.long
 @compiler
 @torch_warnings
 def test_the_probe_compiles_nothing(tiny):

@@ -116,6 +116,20 @@ def test_weight_decay_applies_to_matrices_only(tiny):
         assert (id(parameter) in decayed) == (parameter.dim() > 1 and "embed" not in name), name
 
 
+def test_weight_decay_leaves_out_tables_and_modules_that_say_so(tiny):
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.linear, self.exempt = nn.Embedding(21, 4), nn.Linear(4, 20), nn.Linear(4, 4)
+            self.exempt.no_weight_decay = True
+
+    network = Own()
+    optimizer = make_optimizer(network, tiny("optim.weight_decay=0.1"))
+    decayed = [p for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]]
+    assert [id(p) for p in decayed] == [id(network.linear.weight)]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 5
+
+
 def test_the_first_step_is_that_of_adamw():
     made = sedd.Config(optim={"lr": 0.1, "weight_decay": 0.5, "beta1": 0.9, "beta2": 0.99})
     network = nn.Linear(1, 1, bias=False)
@@ -124,3 +138,16 @@ def test_the_first_step_is_that_of_adamw():
     network.weight.grad = torch.tensor([[3.0]])
     optimizer.step()
     assert network.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1 * 3.0 / (math.sqrt(9.0) + 1e-8))
+
+
+def test_two_steps_are_those_of_adamw_with_its_betas():
+    made = sedd.Config(optim={"lr": 0.1, "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.9, "eps": 1e-8})
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    optimizer = make_optimizer(network, made)
+    for gradient in (1.0, 3.0):
+        network.weight.grad = torch.tensor([[gradient]])
+        optimizer.step()
+    # m = (0.5 0.5 + 0.5 3) / (1 - 0.5^2), v = (0.9 0.1 + 0.1 9) / (1 - 0.9^2)
+    second = (1.75 / 0.75) / math.sqrt(0.99 / 0.19)
+    assert network.weight.item() == pytest.approx(-0.1 * (1.0 + second), rel=1e-5)

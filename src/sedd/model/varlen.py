@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # what asks the driver cannot be traced
 def has_varlen(device: torch.device) -> bool:
-    """Whether a device has the kernel: NVIDIA GPUs from Ampere on (8.0)."""
+    """Whether a device has the kernel: NVIDIA GPUs from Ampere on (8.0). See `sedd.training.compiling`."""
     if device.type != "cuda" or torch.version.hip is not None:
         return False
     return torch.cuda.get_device_capability(device)[0] >= 8

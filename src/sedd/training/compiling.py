@@ -17,6 +17,7 @@ from torch import nn
 from sedd.config.config import Config
 from sedd.distributed.group import World
 from sedd.errors import DeviceError, SeddWarning
+from sedd.model.varlen import has_varlen
 from sedd.plugins.contracts import Backend
 
 MIN_SECONDS = 1200.0
@@ -111,6 +112,9 @@ def compile_blocks(network: nn.Module) -> None:
     # Torch would split the compiled graph at DDP's gradient buckets. A block is smaller than a bucket, and the
     # splitting was seen to hang (torch 2.13, two processes on CPUs).
     torch._dynamo.config.optimize_ddp = False
+    # What asks the driver cannot be traced. Marked here and not where it is defined: a decorator of torch.compiler
+    # imports the compiler, which takes longer than torch itself.
+    torch.compiler.assume_constant_result(has_varlen)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     for block in compilable_blocks(network):
         block.compile(dynamic=True)
 

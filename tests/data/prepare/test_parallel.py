@@ -41,6 +41,7 @@ def test_results_come_in_order_from_other_processes() -> None:
     assert os.getpid() not in {process for _, process in results}
 
 
+@pytest.mark.usefixtures("crew")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_first_failure_map_in_order_is_raised_after_the_results_before_it(workers: int) -> None:
     for items, message, before in ((numbers(50), "not 37", 37), (numbers(8, "ends here"), "ends here", 8)):
@@ -64,6 +65,7 @@ def test_what_a_worker_prints_does_not_come_between_the_results() -> None:
     assert list(map_in_order(print, ["one", "two"], workers=2)) == [None, None]
 
 
+@pytest.mark.usefixtures("crew")
 def test_few_items_are_read_ahead() -> None:
     read = []
     results = map_in_order(Square(), (read.append(n) or n for n in range(30)), workers=2)

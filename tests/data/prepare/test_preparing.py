@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from sedd.data.prepare.options import PrepareOptions, differences
 from sedd.data.prepare.preparing import Prepared, prepare
 from sedd.data.prepare.tally import Kind, Tally
 from sedd.errors import DataError
+from tests.forked import run_forked
 
 DATA = Path(__file__).parents[4] / "shared/data"
 EXTRA = DATA / "dirty/extra"
@@ -234,6 +236,7 @@ def test_a_killed_process_leaves_no_store_and_the_next_one_makes_the_same(tmp_pa
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.usefixtures("crew")
 @pytest.mark.parametrize(
     ("kind", "workers"),
     [
@@ -264,6 +267,7 @@ def test_the_number_of_workers_changes_no_byte(
     assert str(more.tally) == str(one.tally)
 
 
+@pytest.mark.usefixtures("crew")
 @pytest.mark.parametrize(
     ("content", "options", "line"),
     [
@@ -294,6 +298,15 @@ def test_errors_are_the_same_with_workers_and_the_earliest_wins(
         assert caught.value.line == line
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fasta"]
     assert messages[0] == messages[1]
+
+
+def test_two_worker_processes_prepare_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_fasta(tmp_path / "in.fasta", 300)
+    one = prepare(source, tmp_path / "one", options=PrepareOptions(), workers=1)
+    monkeypatch.setattr(readers, "CHUNK", 700)
+    two = prepare(source, tmp_path / "two", options=PrepareOptions(), workers=2)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert str(two.tally) == str(one.tally)
 
 
 def test_a_killed_worker_is_an_error_that_leaves_nothing(
@@ -332,16 +345,23 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+def prepare_slowly(source: str, out: str) -> None:
+    """The program of one of several processes; the number of its training sequences goes to a file of its own."""
+    readers.CHUNK = 50
+    result = prepare(Path(source), Path(out), options=PrepareOptions(), progress=lambda *now: time.sleep(0.001))
+    Path(source).with_name(f"trained-{os.environ['RANK']}").write_text(str(len(result.train)))
+
+
 def test_processes_that_prepare_the_same_wait_for_each_other(tmp_path: Path) -> None:
     source = write_fasta(tmp_path / "in.fasta", 300)
-    slow = "import time\n    progress = lambda d, t, n: time.sleep(0.001)"
-    processes = [run(source, tmp_path / "out", slow) for _ in range(3)]
-    outputs = [process.communicate()[0].split() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert len({tuple(output) for output in outputs}) == 1
-    prepare(source, tmp_path / "whole", options=PrepareOptions())
+    program = "tests.data.prepare.test_preparing:prepare_slowly"
+    assert run_forked(program, str(source), str(tmp_path / "out"), count=3) == []
+    numbers = [path.read_text() for path in sorted(tmp_path.glob("trained-*"))]
+    whole = prepare(source, tmp_path / "whole", options=PrepareOptions())
+    assert numbers == [str(len(whole.train))] * 3
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fasta", "out", "whole"]
+    others = ["in.fasta", "out", *(f"trained-{rank}" for rank in range(3)), "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:

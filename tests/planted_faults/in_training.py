@@ -1,0 +1,65 @@
+"""Faults in the optimizer step, parameter groups, the average of the weights, and recovery from a divergence."""
+
+from __future__ import annotations
+
+from tests.planted_faults.fault import Fault, Room
+
+STEP, OPTIMIZER, EMA, MUON = "training/step.py", "training/optimizer.py", "training/ema.py", "training/muon.py"
+GROUPS = ("training/test_optimizer.py", "tuning/test_fine_tuning.py", "training/test_muon.py")
+MUON_TESTS = ("training/test_muon.py",)
+
+FAULTS = (
+    Fault(
+        "mean over the micro-batch",
+        STEP,
+        "scaled = loss.total * scale / inputs.residues",
+        "scaled = loss.total * scale / micro_batch.batch.residues",
+    ),
+    Fault(
+        "gradient never zeroed",
+        STEP,
+        "self.ema.update(self.network, skip=skip)\n        self.optimizer.zero_grad(set_to_none=True)",
+        "self.ema.update(self.network, skip=skip)",
+    ),
+    Fault(
+        "factor of the group ignored",
+        STEP,
+        "/ peak) * group.get(LR_FACTOR, 1.0)",
+        "/ peak)",
+        ("tuning/test_fine_tuning.py",),
+    ),
+    Fault("embeddings decayed", OPTIMIZER, "isinstance(module, nn.Embedding) or getattr", "getattr", GROUPS),
+    Fault(
+        "decay for vectors, not for matrices",
+        OPTIMIZER,
+        "((decayed, config.optim.weight_decay), (others, 0.0))",
+        "((decayed, 0.0), (others, config.optim.weight_decay))",
+        GROUPS,
+    ),
+    Fault("betas swapped", OPTIMIZER, "(optim.beta1, optim.beta2)", "(optim.beta2, optim.beta1)", GROUPS),
+    Fault(
+        "last group wins",
+        OPTIMIZER,
+        "found = dict.fromkeys(matching, group) | found",
+        "found = found | dict.fromkeys(matching, group)",
+        GROUPS,
+    ),
+    Fault("frozen parameters trained", OPTIMIZER, "requires_grad_(False)", "requires_grad_(True)", GROUPS),
+    Fault(
+        "matrices for both optimizers",
+        OPTIMIZER,
+        "_restricted(groups, trained - matrices)",
+        "_restricted(groups, trained)",
+        MUON_TESTS,
+    ),
+    Fault(
+        "conditioning for Muon",
+        MUON,
+        "if id(parameter) not in tables | conditioning",
+        "if id(parameter) not in tables",
+        MUON_TESTS,
+    ),
+    Fault("decay and share of the average swapped", EMA, "share = 1.0 - self.decay()", "share = self.decay()"),
+)
+
+ROOM = Room("training", ("training/test_optimizer.py", "training/test_trainer.py"), FAULTS)
