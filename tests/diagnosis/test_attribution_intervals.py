@@ -10,7 +10,7 @@ import pytest
 
 from sedd.diagnosis.attribution import Attribution, attribute, between
 from sedd.diagnosis.cumulative import cumulative
-from sedd.diagnosis.scatter import Lines
+from sedd.diagnosis.scatter import FEWEST, Lines, _variance
 from sedd.diagnosis.unmeasured import fill
 from sedd.diffusion.loss_profile import BINS, EDGES, LossProfile, bin_of, widths
 from sedd.runs.metrics import TrainRecord
@@ -236,3 +236,14 @@ def test_bins_that_both_times_lack_have_the_shape_of_the_run():
     filled = fill(earlier, later, np.zeros(BINS), np.zeros(BINS), level)
     assert (np.diff(filled.values) < 0).all()
     assert (filled.stderr[30:] > 0).all()
+
+
+def test_lines_of_one_bin_each_have_no_known_variance_and_no_warning():
+    one = np.zeros(BINS)
+    one[7] = 1.0
+    lines = np.tile(one, (8, 1))
+    with np.errstate(all="raise"):
+        variance, drift, squares = _variance(2.0 * lines, lines, 30.0 * lines, np.arange(8.0))
+    assert squares < FEWEST
+    assert np.isnan(variance).all()
+    assert np.isfinite(drift).all()

@@ -114,6 +114,7 @@ def _variance(loss: Array, drawn: Array, sizes: Array, middle: Array) -> tuple[A
         squares = both * (difference - change[:, None]) ** 2 / (unit * np.maximum(lost, 0.05))
         squares[lost < 0.05] = 0.0
         spread = _smooth(squares.sum(0), both.sum(0).astype(np.float64))
+        spread = np.where(spread > 0, spread, 1.0)  # few lines of one bin each: nothing is left beside the change
     squares = np.minimum(squares, CAP * _typical(squares, both, spread))
     near = _smooth(_rolling(squares), _rolling(both.astype(np.float64))) * inverse
     near *= _overdispersion(relative, near)
