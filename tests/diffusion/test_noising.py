@@ -81,7 +81,7 @@ def test_difficulty_zero_is_no_noise_and_no_error(noise: Noise, mode: Mode) -> N
 def test_the_mask_rate_is_one_minus_what_is_kept() -> None:
     state = NoiseState(torch.tensor([0.0, 1e-6, math.log(2.0), 20.0]), torch.ones(4))
     torch.testing.assert_close(state.mask_rate, torch.tensor([0.0, 1e-6, 0.5, 1.0]), rtol=1e-5, atol=0.0)
-    assert state.to(torch.device("cpu")).dsigma is state.dsigma
+    assert state.copied(lambda tensor: tensor).dsigma is state.dsigma
 
 
 def test_path_positions_fill_every_stratum_once() -> None:

@@ -75,7 +75,7 @@ FAULTS = (
     ),
     Fault("wrong power of the density", UNIFORM, "sigma ** (2 / 3)", "sigma ** (1 / 3)", BOUND),
     Fault("divergence without its 1", BASE, "torch.expm1(log_ratio) - log_ratio", "torch.exp(log_ratio) - log_ratio"),
-    Fault("loss without its weight", LOSS, "x_t, x0)[:, 0] * noise.dsigma[rows]", "x_t, x0)[:, 0]"),
+    Fault("loss without its weight", LOSS, "x_t, x0)[:, 0] * weight", "x_t, x0)[:, 0]"),
     Fault("pads contribute", LOSS, "(graph.contributes(x_t) & batch.mask)", "graph.contributes(x_t)"),
     Fault("pads count as changed", LOSS, "((x_t != batch.tokens) & batch.mask).sum(1)", "(x_t != batch.tokens).sum(1)"),
     Fault("a forgotten detach", LOSS, "per_sequence.detach(), drawn", "per_sequence, drawn"),

@@ -12,8 +12,8 @@ FAULTS = (
     Fault(
         "mean over the micro-batch",
         STEP,
-        "scaled = loss.total * scale / inputs.residues",
-        "scaled = loss.total * scale / micro_batch.batch.residues",
+        "keys, scale, inputs.residues)",
+        "keys, scale, micro_batch.batch.residues)",
     ),
     Fault(
         "gradient never zeroed",
