@@ -21,6 +21,7 @@ from tests.reliability import (
     resuming,
     signalling,
     soaking,
+    sweeping,
 )
 from tests.reliability.result import Result
 
@@ -64,6 +65,7 @@ ROWS = (
     Row("out-of-memory", memory.out_of_memory, 150.0),
     Row("data-once", ordering.data_exactly_once, 40.0),
     Row("two-ranks", ranks.killed_ranks, 120.0),
+    Row("sweeps", sweeping.disturbed_sweeps, 150.0),
     Row("malicious-inputs", malicious.malicious_inputs, 300.0),
     Row("fuzz-fasta", fuzzing.fuzzed_fasta, 20.0),
     Row("fuzz-configurations", fuzzing.fuzzed_configurations, 60.0),

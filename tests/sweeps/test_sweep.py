@@ -149,6 +149,16 @@ def test_a_trial_that_ends_with_an_error_says_why(base: sedd.Config, tmp_path: P
     assert found.verdict
 
 
+def test_a_trial_without_an_intact_checkpoint_is_set_aside_and_begun_again(base: sedd.Config, tmp_path: Path) -> None:
+    setup, task = Setup(base, 1000.0, (0.0, 1.0), tmp_path / "runs", 16.0), Task(0, {}, 0, 0)
+    first = carry_out(setup, task)
+    for file in (setup.runs / task.run / "checkpoints").glob("step-*/*"):
+        file.write_bytes(b"")
+    again = carry_out(setup, task)
+    assert (again.nats, again.stderr) == (first.nats, first.stderr)
+    assert sorted(path.name for path in setup.runs.iterdir()) == [task.run, f"{task.run}-damaged-1"]
+
+
 def test_trials_of_other_noise_are_compared_over_the_mask_rates_that_all_have(
     base: sedd.Config, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sedd.diffusion.schedule import Schedule
 from sedd.errors import CheckpointError, DiskError, OutOfMemoryError, SeddError, SeddWarning
 from sedd.evaluation.bound import Contributions
 from sedd.evaluation.statistics import mean_over_residues
+from sedd.runs import checkpoint
 from sedd.runs.directory import RunDirectory
 from sedd.runs.metrics import BoundRecord
 from sedd.sweeps.space import changed
@@ -113,7 +115,7 @@ def carry_out(setup: Setup, task: Task) -> Measurement:
         warnings.simplefilter("ignore", SeddWarning)  # the run file was warned about once
         try:
             config = setup.config(task)
-            trainer = Trainer(config, run=setup.runs / task.run, resume=True)
+            trainer = _trainer(config, setup.runs / task.run)
             step = rung_steps(config.training.n_iters)[task.rung]
             if trainer.state.step < step:
                 trainer.fit(until=step, progress=False)
@@ -122,6 +124,23 @@ def carry_out(setup: Setup, task: Task) -> Measurement:
             raise
         except SeddError as error:
             return _failed(setup.runs / task.run, str(error))
+
+
+def _trainer(config: Config, path: Path) -> Trainer:
+    """A trainer that goes on from where the run is.
+
+    A run without one intact checkpoint, as a full disk may leave it, is set aside and begun again: the same settings
+    and seed give the same run.
+    """
+    try:
+        return Trainer(config, run=path, resume=True)
+    except CheckpointError:
+        checkpoints = path / "checkpoints"
+        if checkpoint.listing(checkpoints) or not any(checkpoints.glob("damaged-step-*")):
+            raise
+    number = next(n for n in count(1) if not path.with_name(f"{path.name}-damaged-{n}").exists())
+    path.rename(path.with_name(f"{path.name}-damaged-{number}"))
+    return Trainer(config, run=path, resume=True)
 
 
 def _measured(setup: Setup, trainer: Trainer) -> Measurement:

@@ -23,7 +23,7 @@ from sedd.diagnosis.verdict import Kind
 
 Array = NDArray[np.float64]
 
-SMOOTHED = 0.7
+SMOOTHED = 0.45
 """Factor on the exponent of the evidence where a log was smoothed: the kind and strength of smoothing are a guess."""
 COMMON = ("level", "linear", "easing")
 """The usual forms of a disturbance: a jump, and a loss that grows evenly."""
