@@ -35,12 +35,14 @@ def claimed(directory: Path, plan: Plan) -> Iterator[None]:
         raise CheckpointError("this is a file; choose a directory for the sweep", file=directory)
     if not file.exists() and directory.exists() and any(path.name != LOCK for path in directory.iterdir()):
         raise CheckpointError("neither empty nor a sweep; choose another directory with --run", file=directory)
-    (directory / MEASUREMENTS).mkdir(parents=True, exist_ok=True)
-    (directory / RUNS).mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     try:
         with locked(directory / LOCK, wait=False):
             _check_same(file, wanted)
+            # First of all: a directory that a full disk left without it could not be told from a foreign one.
             write_json(file, wanted)
+            for name in (MEASUREMENTS, RUNS):
+                (directory / name).mkdir(exist_ok=True)
             yield
     except LockHeld:
         raise CheckpointError("another process works in this sweep; wait for it or stop it", file=directory) from None
