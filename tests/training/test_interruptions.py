@@ -191,10 +191,15 @@ def test_ctrl_c_during_an_update_waits_for_its_end(tiny, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         update(network, **options)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer.ema, "update", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            next(trainer.steps())
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(trainer.ema, "update", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(trainer.steps())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert trainer.state.step == 1
     assert not trainer.train_step.torn
     assert trainer.ema.updates == 1
