@@ -8,6 +8,7 @@ import numpy as np
 
 from sedd.diagnosis.bayes import Measured, log_bayes_factor
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
+from sedd.diagnosis.evidence.data_onset import began
 from sedd.diagnosis.levels import MIN_LINES, NORMAL
 
 WINDOW = 3
@@ -53,7 +54,9 @@ def data_change(facts: RunFacts) -> Evidence | None:
         begin -= 1
     while begin < len(logs) - 1 and logs[begin] <= limit:
         begin += 1
-    since = (int(steps[begin]), int(steps[begin + 1]))
-    ends = next((int(steps[i]) for i in range(begin + 1, len(logs)) if logs[i] <= limit), math.nan)
+    stop = next((i for i in range(begin + 1, len(logs)) if logs[i] <= limit), len(logs))
+    changed = np.arange(stop) >= begin
+    since = began(steps[: stop + 1], logs[:stop], usual, scatter, changed)
+    ends = int(steps[stop]) if stop < len(logs) else math.nan
     numbers = {"shift": shift, "usual": math.exp(float(usual)), "ended": float(ends)}
     return Evidence(factor, effect, since, numbers)
