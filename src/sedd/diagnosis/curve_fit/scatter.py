@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedd.diagnosis.curve_fit.series import Series
+from sedd.diagnosis.curve_fit.spikes import Spikes, spikes
 
 Array = NDArray[np.float64]
 Sign = str
@@ -21,18 +22,8 @@ LEAST_WAVE = 0.03
 """Amplitude of an oscillation, relative to the loss, below which it harms nothing."""
 LEAST_SIDE = 6
 """Lines on each side of a step from which on the scatter grows."""
-MOST_SPIKE = 8.0
-"""Height of the highest spikes, as a factor on the loss."""
-SPIKE_RATE = 0.04
-"""Share of the lines that are spikes in an unstable run."""
-LEAST_SPIKE = math.log(1.1)
-"""Height of a spike in the logarithm of the loss."""
-SPIKE_SCALES = 5.0
-"""Height of a spike in scales of the scatter."""
 MOST_ROUNDING = 0.3
 """Share of the scatter of a line that the rounding of the log may be."""
-LEAST_LINES = 20
-"""Lines below which a spike cannot be told from scatter."""
 POWERS = (0.0, -0.25, -0.5)
 """Powers of the expected loss that the scatter of one line may have."""
 PERIODS = 48
@@ -68,47 +59,32 @@ def scatter(series: Series, residuals: Array, expected_ratio: float) -> Scatter:
         residuals: (points,) distance of each log loss from the fit.
         expected_ratio: growth of the scatter over the ramp that the schedule predicts.
     """
-    spikes = _spikes(series)
+    found = spikes(series)
     count = len(series.logs)
-    signs: list[_Found] = [_many_spikes(series, spikes)]
+    signs: list[_Found] = [_many_spikes(series, found)]
     # Where undoing a filter makes scatter of the rounding of the log, scatter says nothing of the training.
     readable = float(np.max(series.rounded / series.scale, initial=0.0)) < MOST_ROUNDING
     if not readable and series.filter.words:
-        return Scatter("", NEVER, None, 0.0, spikes)
+        return Scatter("", NEVER, None, 0.0, found.steps)
     if count >= 3 * LEAST_SIDE:
         signs += [_growth(series, expected_ratio), _oscillation(series, residuals)]
     sign, gain, since, size = max(signs, key=lambda entry: entry[1])
     if sign == "oscillation" and signs[1][1] > CLEAR:  # where the scatter began to grow is sharper
         since = signs[1][2]
     if gain <= NEVER:
-        return Scatter("", NEVER, None, 0.0, spikes)
-    return Scatter(sign, gain, since, size, spikes)
+        return Scatter("", NEVER, None, 0.0, found.steps)
+    return Scatter(sign, gain, since, size, found.steps)
 
 
 _Found = tuple[str, float, tuple[int, int] | None, float]
 
 
-def _many_spikes(series: Series, spikes: NDArray[np.int64]) -> _Found:
-    """More lines stand high above their neighbours than heavy tails explain, which are alike on both sides.
-
-    Of each line the log of  1 - rate + rate (density of spikes) / (density of Student's t)  is summed; the two largest
-    are left out, since a spike or two is no instability.
-    """
-    # Spikes widen the scatter of their own neighbourhood.
-    scale = np.minimum(series.scale, np.median(series.scale))
-    away = (series.logs - series.slow) / scale
-    height = math.log(MOST_SPIKE) / scale
-    tails = 0.375 * (1.0 + away**2 / 4.0) ** -2.5
-    each = np.log1p(-SPIKE_RATE + SPIKE_RATE / height / tails) * (np.abs(series.logs - series.slow) > LEAST_SPIKE)
-    up = np.where(away > 0, each, 0.0)
-    # The slow curve is too high beside a spike.
-    beside = np.convolve(up > 1.0, np.ones(9), "same")[: len(up)] > 0
-    down = np.where((away < 0) & ~beside, each, 0.0)
-    gain = float(np.sort(up)[:-2].sum() - 1.5 * np.maximum(down, 0.0).sum()) - PENALTY
-    if not len(spikes):
+def _many_spikes(series: Series, found: Spikes) -> _Found:
+    """More lines stand high above their neighbours than the scatter explains."""
+    if not len(found.steps):
         return "spikes", NEVER, None, 0.0
-    first = int(np.searchsorted(series.steps, spikes[0]))
-    return "spikes", max(gain, NEVER), _between(series, first), float(len(spikes))
+    first = int(np.searchsorted(series.steps, found.steps[0]))
+    return "spikes", max(found.log_bayes_factor, NEVER), _between(series, first), float(len(found.steps))
 
 
 def _growth(series: Series, expected_ratio: float) -> _Found:
@@ -214,12 +190,3 @@ class _Sums:
 def _between(series: Series, row: int) -> tuple[int, int]:
     """The interval between the line before a line and that line."""
     return int(series.steps[max(row - 1, 0)]), int(series.steps[row])
-
-
-def _spikes(series: Series) -> NDArray[np.int64]:
-    """Steps of lines that stand far above their neighbours; lines next to each other count once."""
-    if len(series.logs) < LEAST_LINES:
-        return np.zeros(0, np.int64)
-    high = (series.away > SPIKE_SCALES) & (series.logs - series.slow > LEAST_SPIKE)
-    first = high & ~np.concatenate([[False], high[:-1]])
-    return np.asarray(series.steps[first].astype(np.int64))
