@@ -16,7 +16,7 @@ from sedd.diagnosis.curve_fit.judging import MOST_EVIDENCE, TEMPER, reweigh
 from sedd.diagnosis.curve_fit.points import Point
 from sedd.diagnosis.curve_fit.points import point as likeliest_point
 from sedd.diagnosis.curve_fit.recovery import Recovered, as_instability, recovered
-from sedd.diagnosis.curve_fit.shapes import LASTING, disturbances
+from sedd.diagnosis.curve_fit.shapes import EXPLOSIONS, LASTING, disturbances
 from sedd.diagnosis.curve_fit.ways import Found, Key, Way, log_sum, prior_of, state_prior
 from sedd.diagnosis.hypotheses import DECISIVE, HYPOTHESES, Decision, decide
 from sedd.diagnosis.verdict import Kind
@@ -27,9 +27,11 @@ SMOOTHED = 0.45
 """Factor on the exponent of the evidence where a log was smoothed: the kind and strength of smoothing are a guess."""
 COMMON = ("level", "linear", "easing")
 """The usual forms of a disturbance: a jump, and a loss that grows evenly."""
-USUAL, RARE = 0.25, 0.05
+USUAL, RARE = 0.25, 0.0125
 """Prior weights of a usual form and of another one, for the step at which a disturbance began."""
-ONSET_TEMPER = 0.4
+BEGINNING = (*LASTING, *EXPLOSIONS)
+"""The forms that are compared for that step."""
+ONSET_TEMPER = 0.8
 """Exponent of the likelihood of the step at which a disturbance began."""
 MAY_HAVE_GROWN = 0.03
 """Probability of a divergence from which the step of its beginning is of interest where a run broke later."""
@@ -187,16 +189,16 @@ def _onset(found: Found, key: Key) -> tuple[tuple[int, int], int]:
     series, way = found.series, found.ways[key]
     starts, logs = found.onset[key]
     coarse = int(np.flatnonzero(found.white.disturbances.among(LASTING))[int(logs.argmax())])
-    fine = disturbances(series.at, series.at[1:], LASTING)
+    fine = disturbances(series.at, series.at[1:], BEGINNING)
     white = evidence.whiten(series, [way.setting], found.learning, fine)
     cells = evidence.cells(white, way.unit, found.case.floor, found.case.frequencies)
     values = np.logaddexp(*cells.disturbed[:2, :, 0])
     if not np.isfinite(values).any():
         step = int(starts[int(logs.argmax())])
         return (step, step), coarse
-    by_step = values.reshape(-1, len(LASTING)) + np.log([USUAL if kind in COMMON else RARE for kind in LASTING])
-    by_step = np.logaddexp.reduce(by_step, axis=1)
-    weights = np.exp(ONSET_TEMPER * (by_step - by_step.max()))
+    prior = np.log([USUAL if kind in COMMON else RARE for kind in BEGINNING])
+    by_step = np.logaddexp.reduce(ONSET_TEMPER * values.reshape(-1, len(BEGINNING)) + prior, axis=1)
+    weights = np.exp(by_step - by_step.max())
     reach = np.cumsum(weights) / weights.sum()
     low, high = np.searchsorted(reach, [0.025, 0.975])
     at = series.at

@@ -26,6 +26,12 @@ VARIES = 0.02
 LASTING = ("level", "linear", "easing", "slowing", "speeding", "exploding", "stopping early", "stopping late")
 """Forms of a disturbance that stays: at once, or a growth of the log loss that is even, eases (the loss itself grows
 evenly), slows down, speeds up, explodes, or stops after 15 % or 40 % of what remains."""
+EXPLOSIONS: dict[str, tuple[float, float]] = {
+    "exploding slowly": (3.0, 1.0), "exploding fast": (12.0, 1.0), "exploding far": (4.0, 20.0),
+    "exploding fast and far": (9.0, 20.0),
+}  # fmt: skip
+"""Further forms of an exponential growth of the loss: e-folds in what remains, and the growth at the end. They begin
+unseen, so that they matter for the step at which a growth began, not for whether there is one."""
 DECAYS: dict[str, float] = {
     "sharp bump": 0.004, "bump": 0.01, "long bump": 0.025, "slow bump": 0.06, "slowest bump": 0.14,
 }  # fmt: skip
@@ -179,6 +185,9 @@ def _form(kind: str, x: Array, passed: Array) -> Array:
             return np.minimum(1.0, x / 0.15)
         case "stopping late":
             return np.minimum(1.0, x / 0.4)
+        case _ if kind in EXPLOSIONS:
+            rate, far = EXPLOSIONS[kind]
+            return np.asarray(np.log1p(far * np.expm1(rate * x) / np.expm1(rate)) / np.log1p(far))
         case _ if kind in DECAYS:
             return np.asarray(np.exp(-passed / DECAYS[kind]))
         case "short stretch":
