@@ -54,6 +54,22 @@ def distance(ratio: Array, sd: Array, effective: Array) -> float:
     return float(np.linalg.norm((ratio - best_healthy(ratio, sd, effective[finite])) / sd))
 
 
+def distance_of_shifts(shifts: Array, tails: float) -> float:
+    """z of lines that are shifted by `shifts`, (points,), in scales of their noise.
+
+    Twice the expected log-likelihood ratio of the noise and the shifted noise; with `tails` degrees of freedom a line
+    far away says less than in a Gaussian.
+    """
+    if np.isinf(tails):
+        return float(np.linalg.norm(shifts))
+    noise = np.linspace(-200.0, 200.0, 40_001)
+    density = (1.0 + noise**2 / tails) ** (-(tails + 1.0) / 2.0)
+    grid = np.concatenate([np.linspace(0.0, 10.0, 101), np.geomspace(10.5, 500.0, 60)])
+    ratio = [np.log((tails + (noise - shift) ** 2) / (tails + noise**2)) for shift in grid]
+    twice = (tails + 1.0) * np.average(ratio, axis=1, weights=density)
+    return float(np.sqrt(np.interp(np.abs(shifts), grid, twice).sum()))
+
+
 def distance_of_scatter(factor: Array) -> float:
     """z of a change of scatter by `factor`, (points,): twice the expected log-likelihood ratio of two Gaussians."""
     return float(np.sqrt(np.sum(factor**2 - 1.0 - 2.0 * np.log(factor))))

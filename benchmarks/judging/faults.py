@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from judging.draft import Draft
-from judging.evidence import distance_of_scatter
+from judging.evidence import distance_of_scatter, distance_of_shifts
 from judging.expected import Array
 from judging.setting import log_uniform
 from judging.truth import FINE
@@ -156,7 +156,7 @@ def many_spikes(draft: Draft) -> None:
     clean = draft.mean
     count = int(draft.random.integers(5, 6 + max(1, draft.points // 15)))
     size = _spikes(draft, count, draft.random.uniform(0.0, 0.6))
-    draft.z = float(np.linalg.norm(np.log(draft.mean / clean) / draft.sd))
+    draft.z = distance_of_shifts(np.log(draft.mean / clean) / draft.sd, draft.tails)
     mark(draft, ("instability",), severity=size)
 
 
@@ -187,7 +187,7 @@ def oscillate(draft: Draft) -> None:
     wave = np.sign(np.cos(phase + 0.01)) if draft.random.random() < 0.5 else np.cos(phase)
     swing = np.where(np.arange(draft.points) >= k, size * wave, 0.0)
     draft.mean = draft.mean * np.maximum(1.0 + swing, 0.05)
-    draft.z = float(np.linalg.norm(np.log1p(np.maximum(swing, -0.95)) / draft.sd))
+    draft.z = distance_of_shifts(np.log1p(np.maximum(swing, -0.95)) / draft.sd, draft.tails)
     mark(draft, ("instability",), severity=size)
 
 

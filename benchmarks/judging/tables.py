@@ -143,9 +143,12 @@ def calibration(answers: Sequence[Answer]) -> str:
 
 
 def change_points(answers: Sequence[Answer]) -> str:
-    """How often the stated interval of the beginning has the true one, where the fault is named right."""
+    """How often the stated interval of the beginning has the true one, where the fault itself is named right.
+
+    A model that also stands still may be called so, and has stood still from another step on.
+    """
     begun = [a for a in answers if a.truth.onset is not None and not a.truth.faultless and a.truth.decides]
-    named = [a for a in begun if a.named_right]
+    named = [a for a in begun if a.named_right and (a.kind != "plateau" or a.truth.wanted == "plateau")]
     stated = [(a.since, a.truth.onset) for a in named if a.since is not None and a.truth.onset is not None]
     hits = sum(low <= end and begin <= high for (low, high), (begin, end) in stated)
     widths = [high - low for (low, high), _ in stated]
