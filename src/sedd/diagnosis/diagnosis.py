@@ -113,7 +113,8 @@ class Diagnosis:
         log = f"Losses: {fit.unit_words}, each of one step or the mean of the steps just before it."
         if fit.curve.unit is None:
             log += " The unit was inferred; name it with unit (--unit) to hold it fixed."
-        assumptions += [f"Trainer: {trainers.WORDS[fit.trainer]}.", log, *fit.notes]
+        unigram = "Unigram: a model that knows the token frequencies and nothing else."
+        assumptions += [unigram, f"Trainer: {trainers.WORDS[fit.trainer]}.", log, *fit.notes]
         if fit.changes:
             changed = ", ".join(f"{key}={value}" for key, value in fit.changes.items())
             assumptions.append(f"Settings: the curve fits {changed} better than what the configuration has.")
@@ -158,7 +159,10 @@ class Diagnosis:
     def _blocks(self) -> Iterator[Iterable[str]]:
         yield from self._answer()
         if self.alarms:
-            yield ["Alarms", *_alarm_lines(self.alarms)]
+            yield [
+                "Notes" if not any(a.severity != "info" for a in self.alarms) else "Alarms",
+                *_alarm_lines(self.alarms),
+            ]
         if self.external_curve is not None:
             yield _curve_table(self.external_curve)
         change, climb = self.overall, self.steepest
@@ -207,7 +211,7 @@ def _alarm_lines(alarms: Sequence[Alarm]) -> Iterator[str]:
         times = f", {len(group)} times" if len(group) > 1 else ""
         yield f"  {in_words(group[0].rule)}: {severity}, cause {group[0].cause}{times}"
         for alarm in group if len(group) == 1 else (group[0], group[-1]):
-            yield f"    step {alarm.step:,}: {alarm.message}"
+            yield f"    noticed at step {alarm.step:,}: {alarm.message}"
         yield from (f"    - {remedy}" for remedy in group[-1].remedies)
 
 
@@ -222,12 +226,12 @@ def mask_rate_lines(split: Attribution) -> Iterator[str]:
 
 
 def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
-    yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'ratio':>6} {'unigram':>9} {'ratio':>6}"
+    yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'loss/it':>7} {'unigram':>9} {'loss/it':>7}"
     for i in evenly_spaced(len(fit.curve), SHOWN):
         yield (
             f"  {fit.curve.steps[i]:>9,} {fit.difficulty[i]:>10.3f} {fit.curve.losses[i]:>9.4f} "
-            f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>6.2f} {fit.unigram[i]:>9.4f} "
-            f"{fit.over_unigram[i]:>6.2f}"
+            f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>7.2f} {fit.unigram[i]:>9.4f} "
+            f"{fit.over_unigram[i]:>7.2f}"
         )
 
 

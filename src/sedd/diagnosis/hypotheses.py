@@ -150,13 +150,22 @@ _WORDS: dict[Kind, str] = {
 }
 
 
+_AS_GIVEN: dict[Kind, str] = {
+    "config": "the configuration is right", "unit": "the losses are nats per residue of a weighted loss"
+}  # fmt: skip
+"""What holds besides where nothing is wrong, against a verdict that questions it."""
+
+
 def certainty(decision: Decision) -> str:
     """The probability of the answer and of the runner-up, in one plain sentence or two."""
     sure = f"Probability that {_WORDS[HYPOTHESES[decision.likeliest].kind]}: {in_percent(decision.probability)}."
     if decision.runner_up is None:
         return sure
     second = in_percent(decision.probabilities[decision.runner_up])
-    return f"{sure} What else it could be: {_WORDS[decision.runner_up]} ({second})."
+    other = _WORDS[decision.runner_up]
+    if HYPOTHESES[decision.likeliest].kind in _AS_GIVEN and decision.runner_up in ("healthy", "curriculum"):
+        other = f"{_AS_GIVEN[HYPOTHESES[decision.likeliest].kind]}, and {other}"
+    return f"{sure} What else it could be: {other} ({second})."
 
 
 def in_percent(probability: float) -> str:

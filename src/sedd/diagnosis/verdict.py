@@ -39,7 +39,7 @@ class Remedy:
     """Whether this run has shown that the value works; None where there is no value."""
 
     def __str__(self) -> str:
-        note = {None: "", True: "this run has used the value", False: "not tried in this run"}[self.tried]
+        note = {None: "", True: "this run has used it", False: "a guess: this run has not tried it"}[self.tried]
         further = "; ".join(part for part in (self.effect, note) if part)
         return f"{self.text} ({further})" if further else self.text
 

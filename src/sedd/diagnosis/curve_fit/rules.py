@@ -46,10 +46,15 @@ def _climbs(fit: ExternalCurveFit, forecast: Forecast, cause: Cause | None) -> l
         f"the loss climbs by more than {limit:.3g} {unit} per 1,000 steps in {len(over)} stretches, at most by "
         f"{per_1000:.2f} (steps {first:,} to {last:,}), where that of an untrained model climbs by {expected:.2f}"
     )
-    rise = remedies.of_rise(forecast.config, forecast.preschool_time) if cause is None else ()
+    rise = remedies.of_rise(forecast.config, _within(fit, forecast.preschool_time)) if cause is None else ()
     advice = tuple(str(remedy) for remedy in rise)
     numbers = {"per_1000": per_1000, "expected": expected}
     return [Alarm(over[0][1], "max_rise", cause or "curriculum", severity, message, numbers, advice)]
+
+
+def _within(fit: ExternalCurveFit, step: int | None) -> int | None:
+    """A step that the log reaches; longer runs than this one are not advised."""
+    return step if step is not None and step <= fit.curve.steps[-1] else None
 
 
 def _limit(fit: ExternalCurveFit, forecast: Forecast, cause: Cause | None) -> list[Alarm]:

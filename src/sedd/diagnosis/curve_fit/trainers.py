@@ -31,8 +31,8 @@ Trainer = Literal[
 """How a trainer turns corrupted sequences into a loss; see the table of the module."""
 
 WORDS: dict[Trainer, str] = {
-    "consistent": "a trainer that corrupts, conditions and weights with one and the same noise",
-    "mismatched": "a trainer that corrupts with d·σ but weights and conditions with σ",
+    "consistent": "a trainer with the same noise in its masks, in the network's input and in the weight of the loss",
+    "mismatched": "a trainer that masks with d·σ, and gives the network and the weight of the loss σ",
     "unweighted": "a trainer that reports the plain cross-entropy of masked residues, without weights",
     "unweighted mean": "a trainer that reports the plain cross-entropy of masked residues, divided by all residues",
     "twice": "a trainer that applies the weight dσ/dt twice",

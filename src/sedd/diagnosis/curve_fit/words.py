@@ -43,8 +43,9 @@ def numbers(context: Context) -> str:
     fit = context.fit
     ratio = fit.over_untrained[np.isfinite(fit.over_untrained)]
     text = (
-        f"Compared with {trainers.WORDS[fit.trainer]}, the losses are {ratio.min():.2f} to {ratio.max():.2f} times "
-        f"those of an untrained model; one line scatters by about {fit.scatter:.0%}."
+        f"Of all {len(ratio):,} lines of the log, the lowest is {ratio.min():.2f} and the highest {ratio.max():.2f} "
+        f"times the loss of an untrained model in {trainers.WORDS[fit.trainer]}; one line scatters by about "
+        f"{fit.scatter:.0%}."
     )
     return " ".join((text, *fit.notes))
 
@@ -140,7 +141,18 @@ def _fine(kind: Kind, context: Context) -> Words:
     elif context.fit.factor > 1.06:
         notes = f" A constant factor of about {context.fit.factor:.2f} remains; a new network may begin like this."
     reason = f"{task(context)} {learning_sentence(context)}{notes}".strip()
-    return Words(answer, reason, "Go on, and judge the model by its held-out loss at full difficulty.")
+    return Words(answer, reason, _until(context))
+
+
+def _until(context: Context) -> str:
+    """What to do while nothing is wrong, and from when on to worry."""
+    advice = "Go on, and judge the model by its held-out loss at full difficulty."
+    if learnt(context.fit) == "more":
+        return advice
+    return (
+        f"{advice} Worry if after twice as many steps it is still at {context.forecast.full.unigram:.2f} nats per "
+        "residue, what token frequencies alone give."
+    )
 
 
 def _plateau(context: Context) -> Words:
