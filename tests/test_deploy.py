@@ -50,6 +50,7 @@ def requeued(cluster: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
+@pytest.mark.long
 def test_a_job_trains_with_torchrun(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(cluster / "bin" / "torchrun", f'exec "{sys.executable}" -m torch.distributed.run "$@"')
     with socket.socket() as free:

@@ -40,6 +40,7 @@ def test_there_are_two_notebooks() -> None:
     assert [file.stem for file in NOTEBOOKS] == ["from-fasta-to-designs", "train-and-diagnose"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_runs(
     file: Path, make_notebooks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

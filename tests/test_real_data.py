@@ -18,6 +18,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_stable_preset_trains_on_proteins_and_resumes_after_a_kill(real_data, tmp_path):
     options = (
         *SMALL, f"data.train={real_data / 'uniref_10k.fasta.gz'}",

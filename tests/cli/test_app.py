@@ -53,7 +53,7 @@ def test_quiet_leaves_results_and_warnings(tmp_path: Path) -> None:
         err.quiet = False
 
 
-@pytest.mark.parametrize("streams", [">&- 2>&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("streams", [">&- 2>&-", pytest.param(">/dev/full 2>/dev/full", marks=pytest.mark.long)])
 def test_a_run_is_saved_whatever_happens_to_its_output(streams: str, tmp_path: Path) -> None:
     words = ["train", "quickstart", *TINY, "training.log_every=1", "--run", str(tmp_path / "run"), "--samples", "0"]
     command = " ".join([sys.executable, "-m", "sedd", *words, streams])

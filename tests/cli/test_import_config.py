@@ -134,8 +134,10 @@ def test_a_real_file_imports(name, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "curve"), [
-    ("pls_uniref50_stable.yaml", "user_collapse.csv"), ("pls_uniref50_stable.yaml", "user_diverged.csv"),
-    ("pls_uniref50.yaml", "user_masked.csv"), ("pls_proteins.yaml", "user_masked.csv"),
+    ("pls_uniref50_stable.yaml", "user_collapse.csv"),
+    pytest.param("pls_uniref50_stable.yaml", "user_diverged.csv", marks=pytest.mark.long),
+    ("pls_uniref50.yaml", "user_masked.csv"),
+    pytest.param("pls_proteins.yaml", "user_masked.csv", marks=pytest.mark.long),
 ])  # fmt: skip
 def test_a_diagnosis_answers_with_a_real_file_as_it_is(name, curve):
     file: Path = shared(name)

@@ -244,7 +244,9 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(name, marks=() if name in ("truncate", "stages") else pytest.mark.long) for name in CASES]
+)
 def test_the_parts_equal_what_evaluating_both_networks_at_both_difficulties_gives(tiny, case):
     config = tiny(
         "curriculum.preschool_time=600", "curriculum.min_difficulty=0.2", "training.n_iters=100000",

@@ -278,7 +278,10 @@ def test_smoothing_is_recognised_and_undone(stable, name):
     assert recognised(losses, expected).filter == Filter("none")
 
 
-@pytest.mark.parametrize("name", ["exponential", "running mean", "cumulative mean"])
+@pytest.mark.parametrize(
+    "name",
+    ["exponential", *(pytest.param(name, marks=pytest.mark.long) for name in ("running mean", "cumulative mean"))],
+)
 def test_a_divergence_does_not_hide_in_a_smoothed_log_and_a_healthy_one_stays_healthy(stable, name):
     losses = healthy(stable, seed=2120)
     fit, verdict = diagnosed(smoothed(losses, name), stable)
@@ -376,7 +379,7 @@ def test_held_out_losses_tell_overfitting_a_leak_other_data_and_averages_apart(s
     assert with_held_out(partly, frequencies, stable, 6).kind in ("leak", "overfitting", "inconclusive")
 
 
-@pytest.mark.parametrize("seed", range(2150, 2154))
+@pytest.mark.parametrize("seed", [2150, *(pytest.param(s, marks=pytest.mark.long) for s in range(2151, 2154))])
 def test_a_leak_opens_a_gap_from_the_first_step_on_and_memorising_one_from_a_later_step_on(stable, seed):
     clean = healthy(stable, seed=0, learnt=0.2, noise=0.0)
     train = healthy(stable, seed=seed, learnt=0.2)
@@ -395,6 +398,7 @@ def test_held_out_losses_under_a_guessed_ramp_say_nothing_of_the_configured_one(
     assert with_held_out(bent, clean, stable, seed).kind == "leak"
 
 
+@pytest.mark.long
 def test_held_out_losses_tell_other_training_data_from_a_model_that_got_worse(stable):
     clean = healthy(stable, seed=0, noise=0.0)
     jump = np.where(STEPS >= 25_000, 1.25, 1.0)

@@ -149,7 +149,7 @@ def test_noise_is_no_divergence(seed):
     assert not verdict.went_wrong
 
 
-@pytest.mark.parametrize("rate", [1.5, 5.0])
+@pytest.mark.parametrize("rate", [1.5, pytest.param(5.0, marks=pytest.mark.long)])
 def test_the_shape_of_an_exponential_ramp_is_found_where_the_configuration_leaves_it_open(rate):
     open_ = sedd.load_config("uniref50_aggressive")
     # The preset as it would be without a rate.

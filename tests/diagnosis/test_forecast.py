@@ -133,7 +133,13 @@ def proteins(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.mark.parametrize(
     ("graph", "mode", "difficulty"),
-    [("absorb", "truncate", 0.2), ("absorb", "scale", 0.6), ("absorb", "truncate", 1.0), ("uniform", "truncate", 0.6)],
+    [
+        ("absorb", "truncate", 0.2),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("absorb", "scale", 0.6), ("absorb", "truncate", 1.0), ("uniform", "truncate", 0.6))
+        ),
+    ],
 )
 def test_training_on_real_proteins_begins_at_the_forecast(proteins, graph, mode, difficulty):
     config = sedd.load_config(

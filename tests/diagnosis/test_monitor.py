@@ -391,6 +391,7 @@ def test_rollback_goes_back_with_a_lower_learning_rate_and_ends_well(short, tmp_
     assert lrs[event["step"]] == pytest.approx(0.01)
 
 
+@pytest.mark.long
 def test_a_run_that_went_back_resumes_like_one_that_never_stopped(short, tmp_path):
     config = short("monitoring.on_divergence=rollback")
     ends = []

@@ -66,7 +66,8 @@ def wait_for_checkpoint(run: Path, after: str | None) -> str | None:
     return newest(run)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [1, 2])
 def test_a_group_whose_processes_are_killed_ends_with_the_weights_of_an_undisturbed_run(
     make_supervisor, tmp_path, kills
 ):
@@ -94,6 +95,7 @@ def test_a_group_whose_processes_are_killed_ends_with_the_weights_of_an_undistur
         assert all(torch.equal(saved.tensors[name][key], value) for key, value in weights.state_dict().items())
 
 
+@pytest.mark.long
 def test_a_signal_to_one_process_saves_a_checkpoint_and_stops_all(make_supervisor, tmp_path):
     supervisor = make_supervisor("training.n_iters=100000", "checkpoint.every=5", "training.eval_every=100000")
 

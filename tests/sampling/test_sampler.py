@@ -162,7 +162,7 @@ def test_one_residue_is_exact_with_any_number_of_steps_in_many_draws_of_each_gra
     assert chi_square(sum(found), each_draws * len(ONE_RESIDUE) * toy.p.flatten()) > 1e-3
 
 
-@pytest.mark.parametrize("head", ["normalised", "score"])
+@pytest.mark.parametrize("head", ["normalised", pytest.param("score", marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ancestral_samples_of_an_exact_model_follow_its_distribution(kind: str, head: str) -> None:
     toy = Toy.random(3, 3, seed=4, contrast=1.5)

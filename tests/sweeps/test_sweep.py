@@ -112,9 +112,8 @@ sweep(base, VARY, **FEW, run=sys.argv[1], jobs=int(sys.argv[2]), done=lambda tas
 """
 
 
-@pytest.mark.parametrize(
-    ("jobs", "kills"), [(1, 1), *(pytest.param(*case, marks=pytest.mark.long) for case in ((1, 2), (2, 1)))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("jobs", "kills"), [(1, 1), (1, 2), (2, 1)])
 def test_a_sweep_killed_at_random_moments_has_the_same_final_table(
     finished: Finished, tmp_path: Path, jobs: int, kills: int
 ) -> None:

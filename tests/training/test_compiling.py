@@ -27,7 +27,7 @@ compiler = pytest.mark.skipif(MISSING is not None, reason=f"compiling needs {MIS
 @torch_warnings
 @pytest.mark.parametrize(
     ("graph", "layout"),
-    [("absorb", "rows"), ("uniform", "rows"), pytest.param("absorb", "packed", marks=pytest.mark.long)],
+    [("uniform", "rows"), *(pytest.param("absorb", name, marks=pytest.mark.long) for name in ("rows", "packed"))],
 )
 def test_a_compiled_run_has_the_losses_of_an_eager_one(tiny, graph, layout):
     losses = []

@@ -128,7 +128,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("call", [2, 6])
+@pytest.mark.parametrize("call", [2, pytest.param(6, marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(straight, tmp_path, monkeypatch, place, call, after):
     for name in ("again", "resumed"):

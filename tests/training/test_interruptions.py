@@ -92,7 +92,14 @@ def configuration() -> sedd.Config:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("place", "call"), WHERE.values(), ids=WHERE)
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        pytest.param(*where, marks=pytest.mark.long if "after a checkpoint" in name else ())
+        for name, where in WHERE.items()
+    ],
+    ids=WHERE,
+)
 def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(straight, tmp_path, monkeypatch, place, call, after):
     """Both in the same trainer, and in a new one that resumes."""
     for name in ("again", "resumed"):

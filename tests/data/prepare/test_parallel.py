@@ -74,6 +74,7 @@ def test_few_items_are_read_ahead() -> None:
     results.close()
 
 
+@pytest.mark.long
 def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
