@@ -147,12 +147,12 @@ def _fine(kind: Kind, context: Context) -> Words:
 def _until(context: Context) -> str:
     """What to do while nothing is wrong, and from when on to worry."""
     advice = "Go on, and judge the model by its held-out loss at full difficulty."
-    if learnt(context.fit) == "more":
+    fit = context.fit
+    if learnt(fit) == "more":
         return advice
-    return (
-        f"{advice} Worry if after twice as many steps it is still at {context.forecast.full.unigram:.2f} nats per "
-        "residue, what token frequencies alone give."
-    )
+    full = fit.difficulty[-1] > 0.999  # where the last line shows the unit of the log at full difficulty
+    value = f", {fit.unigram[-1]:.3g} {fit.unit_words}" if full else ""
+    return f"{advice} Worry if after twice as many steps it is no better than token frequencies alone{value}."
 
 
 def _plateau(context: Context) -> Words:
