@@ -226,12 +226,13 @@ def mask_rate_lines(split: Attribution) -> Iterator[str]:
 
 
 def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
-    yield f"  {'step':>9} {'difficulty':>10} {'loss':>9} {'untrained':>9} {'loss/it':>7} {'unigram':>9} {'loss/it':>7}"
+    header = ("step", "difficulty", "loss", "untrained", "loss/untrained", "unigram", "loss/unigram")
+    yield "  " + " ".join(f"{name:>9}" for name in header)
     for i in evenly_spaced(len(fit.curve), SHOWN):
         yield (
             f"  {fit.curve.steps[i]:>9,} {fit.difficulty[i]:>10.3f} {fit.curve.losses[i]:>9.4f} "
-            f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>7.2f} {fit.unigram[i]:>9.4f} "
-            f"{fit.over_unigram[i]:>7.2f}"
+            f"{fit.untrained[i]:>9.4f} {fit.over_untrained[i]:>14.2f} {fit.unigram[i]:>9.4f} "
+            f"{fit.over_unigram[i]:>12.2f}"
         )
 
 

@@ -36,7 +36,7 @@ def go_back(step: int | None) -> Remedy:
 def of_rise(config: Config, needed: int | None) -> tuple[Remedy, ...]:
     """The curriculum climbs faster than a rule allows; `needed` is the `preschool_time` that would not."""
     limit, preschool = config.monitoring.max_rise, config.curriculum.preschool_time
-    remedies = [Remedy("nothing has to be done: the held-out bound does not depend on the curriculum")]
+    remedies = [Remedy("nothing has to be done: held-out sequences are evaluated without the curriculum")]
     if needed is not None and preschool < needed <= config.training.n_iters:
         remedies.append(
             Remedy(

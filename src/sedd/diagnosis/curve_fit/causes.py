@@ -32,8 +32,12 @@ def too_good(kind: Kind, context: Context) -> Words:
         answer = "The model memorises its training data."
         first = "stop at the least held-out loss, or train on more sequences"
         if held is None:
+            first = "log the loss of held-out sequences; where it rises, stop at its least value or train on more data"
             answer = "The training loss is too good to be true: the model probably memorises its training data."
-            gap = " A training loss that sees its targets looks the same where the log has no held-out losses."
+            gap = (
+                " A leak, by which the network sees the answers, gives the same curve; this log has no held-out "
+                "losses, which would tell the two apart."
+            )
         elif held.rise > 0.0:
             first = f"go back to the least held-out loss, at about step {held.best_step:,}"
     below = max(fit.learnt, 0.0)
@@ -101,7 +105,10 @@ def configuration(context: Context) -> Words:
         "The configuration does not fit the curve: the run was probably trained with other settings.",
         f"With {changed} the curve is explained; with what was given, {given}, it is not.",
         f"Check the settings of that run, and diagnose again with {changed}.",
-        tuple(Remedy(f"{key}={value}", "if that is what the run had") for key, value in setting.changes.items()),
+        (
+            Remedy(f"diagnose again with {changed}", "if that is what the run had"),
+            Remedy(f"if it had {given}, look at how its trainer uses it: which steps it counts, also after a resume"),
+        ),
     )
 
 
@@ -115,7 +122,7 @@ def unit(context: Context) -> Words:
     """Another unit, or losses that are not those of a bound."""
     fit, setting = context.fit, context.judged.way.setting
     if setting.trainer not in ("consistent", "mismatched"):
-        answer = "These are not the weighted losses of a bound: " + _masked(setting.trainer)
+        answer = "The log has another unit than the weighted loss of SEDD: " + _masked(setting.trainer)
         reason = f"The curve fits {trainers.WORDS[setting.trainer]}."
     else:
         answer = f"The losses are probably {fit.unit_words}, not nats per residue."
@@ -136,5 +143,5 @@ def unit(context: Context) -> Words:
 
 def _masked(trainer: trainers.Trainer) -> str:
     if trainer == "unweighted":
-        return "they count nats per masked residue, which do not change with the difficulty of the curriculum."
-    return "they count nats per masked residue." if trainer in MASKED else "they have another weight."
+        return "nats per masked residue, which do not change with the difficulty of the curriculum."
+    return "nats per masked residue." if trainer in MASKED else "its losses are weighted in another way."

@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 
-from sedd.diagnosis.curve_fit import causes, trainers
+from sedd.diagnosis.curve_fit import causes
 from sedd.diagnosis.curve_fit.context import Context, Words, middle
 from sedd.diagnosis.curve_fit.result import Z95, learnt, percent_below
 from sedd.diagnosis.remedies import LR_FACTOR, two_digits
 from sedd.diagnosis.verdict import Kind, Remedy
 from sedd.diffusion.loss_profile import mask_range
+
+MORE = "if a lower learning rate is not enough"
+"""When the second change of a setting is due: one at a time."""
 
 
 def sentences(kind: Kind, context: Context) -> Words:
@@ -44,8 +47,7 @@ def numbers(context: Context) -> str:
     ratio = fit.over_untrained[np.isfinite(fit.over_untrained)]
     text = (
         f"Of all {len(ratio):,} lines of the log, the lowest is {ratio.min():.2f} and the highest {ratio.max():.2f} "
-        f"times the loss of an untrained model in {trainers.WORDS[fit.trainer]}; one line scatters by about "
-        f"{fit.scatter:.0%}."
+        f"times the loss of an untrained model; one line scatters by about {fit.scatter:.0%}."
     )
     return " ".join((text, *fit.notes))
 
@@ -63,7 +65,7 @@ def task(context: Context) -> str:
     grew = f"{change:.1f} times as large" if change > 1 else f"smaller, {change:.2f} times what it was"
     return (
         f"At step {first:,.0f} at most {low:.0%} of the residues are masked, at step {until:,.0f} {high:.0%}: the "
-        f"task became {grew}."
+        f"loss of an untrained model became {grew}."
     )
 
 
@@ -73,7 +75,8 @@ def learning_sentence(context: Context) -> str:
     low, high = (percent_below(x) for x in fit.learnt_interval)
     text = (
         f"At equal difficulty the last losses are {percent_below(fit.learnt)} below those of an untrained model (95 % "
-        f"interval {low} to {high}); token frequencies alone give {percent_below(fit.frequencies)}. "
+        f"interval {low} to {high}); a model that knows only the token frequencies is "
+        f"{percent_below(fit.frequencies)} below. "
     )
     match learnt(fit):
         case "more":
@@ -109,9 +112,11 @@ def _go_back(context: Context) -> tuple[str, tuple[Remedy, ...]]:
         else "Start over with a lower learning rate: the trouble began before any checkpoint that is known to be good."
     )
     clip = (
-        Remedy("optim.grad_clip=1", "now off; one batch can no longer throw the weights far", tried=False)
+        Remedy("optim.grad_clip=1", f"now off; {MORE}", tried=False)
         if not optim.grad_clip
-        else Remedy(f"optim.grad_clip={two_digits(optim.grad_clip / 2):g}", f"now {optim.grad_clip:g}", tried=False)
+        else Remedy(
+            f"optim.grad_clip={two_digits(optim.grad_clip / 2):g}", f"now {optim.grad_clip:g}; {MORE}", tried=False
+        )
     )
     rate = Remedy(f"optim.lr={lower:g}", f"now {lr:.2g}; smaller updates are the usual cure", tried=False)
     return advice, (back, rate, clip)
@@ -152,7 +157,7 @@ def _until(context: Context) -> str:
         return advice
     full = fit.difficulty[-1] > 0.999  # where the last line shows the unit of the log at full difficulty
     value = f", {fit.unigram[-1]:.3g} {fit.unit_words}" if full else ""
-    return f"{advice} Worry if after twice as many steps it is no better than token frequencies alone{value}."
+    return f"{advice} Worry if at step {2 * context.last:,} it is no better than token frequencies alone{value}."
 
 
 def _plateau(context: Context) -> Words:
@@ -195,7 +200,8 @@ def _divergence(context: Context) -> Words:
         low, high = (math.exp(judged.change + side * Z95 * judged.change_error) for side in (-1, 1))
         reason = (
             f"At step {last:,} the loss is {math.exp(judged.change):.2f} times (95 % interval {low:.2f} to {high:.2f}) "
-            "what it would be if training had gone on as before; the curriculum that is configured does not explain it."
+            "what it would be if training had gone on as before (the table compares with an untrained model); the "
+            "curriculum that is configured does not explain it."
         )
     else:
         reason = "Its losses move in a way that neither learning nor a curriculum explains."
