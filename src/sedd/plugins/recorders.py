@@ -57,8 +57,8 @@ class CudaGraphs(Recorder):
 
 @cache
 def recording_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream of all rehearsals and recordings of a device: autograd and libraries keep state by stream, such as 32
-    MiB for the matrix products of a Hopper GPU."""
+    """The stream of all rehearsals and recordings of a device: autograd and libraries keep state, such as memory for
+    matrix products, by stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
