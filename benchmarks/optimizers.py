@@ -5,7 +5,8 @@
 Sources are the built-in one of the quickstart, and the files that are named. The learning rate of each optimizer is
 chosen by its bound with seed 0, and compared with the other seeds. A seed draws initial weights, order and noise, and
 of the built-in source the sequences. The time of a step is measured first, in CPU seconds, both optimizers in turns; at
-equal time AdamW has as many more steps. `--variants` adds other settings, at the best rate of their optimizer.
+equal time AdamW has as many more steps. `--variants` adds other settings, at the best rate of their optimizer. `--rate`
+is used instead of choosing one; then only the variants are measured, at equal steps.
 
 Prints bounds of the averaged weights, nats per residue, on held-out sequences in float32, and differences to AdamW that
 are paired by sequence and mask: of each seed with ± over its sequences, and their mean with ± over the seeds (halves of
@@ -197,9 +198,26 @@ def row(comparison: str, differences: list[Paired]) -> str:
     return f"| {comparison} | {each} | {plus_minus(statistics.mean(values), half)} |"
 
 
+def compare_variants(
+    results: Results, name: str, source: tuple[str, ...], rates: dict[str, float], lines: list[str]
+) -> None:
+    """Print the table of differences: rows so far, and one for each variant."""
+    options = results.options
+    for variant in options.variants:
+        rate = rates["Muon" if variant.startswith("Muon") else "AdamW"]
+        found = list(pairs(results, name, source, variant, (rates["AdamW"], rate), options.steps))
+        lines = [*lines, row(f"{variant} - AdamW, equal steps", found)]
+    print(f"| | seeds {', '.join(map(str, options.seeds))} | mean |\n|---|---|---|")
+    print("\n".join(lines), flush=True)
+
+
 def compare(results: Results, name: str, source: tuple[str, ...]) -> None:
     """Measure one source, and print its tables."""
     options = results.options
+    if options.rate is not None:
+        print(f"\n## {name}\n\nLearning rate {options.rate:g}, {options.steps} steps.\n")
+        compare_variants(results, name, source, dict.fromkeys(METHODS, options.rate), [])
+        return
     ratio = results.ratio(name, source)
     longer = round(options.steps * max(1.0, ratio["ratio"]))
     rates = {method: best_rate(results, name, source, method) for method in METHODS}
@@ -219,14 +237,7 @@ def compare(results: Results, name: str, source: tuple[str, ...]) -> None:
     lines = [
         row("Muon - AdamW, equal steps", equal), row(f"Muon - AdamW with {longer} steps, equal time", longer_pairs)
     ]  # fmt: skip
-    for variant in options.variants:
-        rate = muon if variant.startswith("Muon") else adamw
-        lines.append(
-            row(f"{variant} - AdamW, equal steps",
-                list(pairs(results, name, source, variant, (adamw, rate), options.steps)))
-        )  # fmt: skip
-    print(f"| | seeds {', '.join(map(str, options.seeds))} | mean |\n|---|---|---|")
-    print("\n".join(lines), flush=True)
+    compare_variants(results, name, source, {"AdamW": adamw, "Muon": muon}, lines)
 
 
 def main() -> None:
@@ -239,6 +250,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after this time")
     parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), help="also these")
+    parser.add_argument("--rate", type=float, help="the learning rate of all")
     parser.add_argument("--toy", action="store_true")
     options = parser.parse_args()
     if options.toy:

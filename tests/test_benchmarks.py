@@ -25,7 +25,7 @@ COMMANDS = [
     "training.py parts --toy",
     "training.py scaling --toy",
     "training.py memory --toy",
-    "time_to_quality.py proteins FASTA --toy --seconds 1 --factor 2 --set model.gate_init=0",
+    "time_to_quality.py proteins FASTA --toy --rates 1e-3 2e-3 --cpu-seconds --set model.gate_init=0",
     "data.py --toy",
     "startup.py --toy",
     "numerics.py --toy --graphs absorb --heads normalised",

@@ -53,6 +53,15 @@ class Broken(Tape):
         raise RuntimeError("operation not permitted when stream is capturing")
 
 
+class Full(Tape):
+    """Has no memory for a pass that is not recorded while there is a recording, and notices it within the pass."""
+
+    def rehearse(self, work: Work) -> None:
+        super().rehearse(work)
+        if self.recorded:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 @pytest.fixture
 def using(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recorder], Recorder]:
     """Makes a recorder that of the CPU."""
@@ -157,6 +166,25 @@ def test_more_shapes_than_are_recorded_are_computed_as_they_are(tiny, using, mon
     tape = using(Tape())
     assert_equal_runs(plain, sedd.Trainer(tiny(*PACKED, "training.accum=3")))
     assert tape.recorded in (1, 2)
+
+
+def test_recordings_whose_memory_another_shape_needs_are_dropped(tiny, using):
+    plain = sedd.Trainer(tiny(*PACKED, "training.accum=2", "device.graphs=off"))
+    tape = using(Full())
+    recorded = sedd.Trainer(tiny(*PACKED, "training.accum=2"))
+    with pytest.warns(SeddWarning, match="out of memory") as warned:
+        assert_equal_runs(plain, recorded)
+    assert len(warned) == 1
+    assert tape.recorded == 1
+    assert recorded.train_step.recorded is not None
+    assert not recorded.train_step.recorded._recordings
+
+
+def test_memory_that_does_not_suffice_without_recordings_is_an_error(tiny, using):
+    tape = using(Full())
+    tape.recorded = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        list(sedd.Trainer(tiny(*PACKED)).steps())
 
 
 @pytest.mark.parametrize(

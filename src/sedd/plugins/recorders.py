@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -36,8 +37,7 @@ class CudaGraphs(Recorder):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # The same stream for rehearsals and recordings: autograd and libraries keep state by stream.
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.stream = recording_stream(device)
         self.pool = torch.cuda.graph_pool_handle()
 
     def rehearse(self, work: Work) -> None:
@@ -53,6 +53,13 @@ class CudaGraphs(Recorder):
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
+
+
+@cache
+def recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all rehearsals and recordings of a device: autograd and libraries keep state, such as memory for
+    matrix products, by stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def problem_of(error: Exception) -> str:

@@ -104,19 +104,43 @@ class RecordedPasses:
             factor: of the loss.
             residues: of the step, by which the loss is divided.
         """
+        if self.recorder is None:
+            return self._alone(micro_step, factor, residues)
         recording = self._recording(micro_step)
-        if recording is None or self.recorder is None:
-            keys = micro_step.dropout_keys.to(self.device, non_blocking=True)
-            return self.compute(micro_step.corrupted.to(self.device), keys, factor, residues)
-        recording.read(micro_step, factor, residues)
-        if recording.repeat is not None:
+        if recording is not None and recording.repeat is not None:
+            recording.read(micro_step, factor, residues)
             recording.repeat()
-        elif recording.rehearsals < REHEARSALS:
-            self.recorder.rehearse(partial(recording.work, self.compute))
-            recording.rehearsals += 1
-        else:
-            self._record(recording, self.recorder)
-        return recording.parts.clone()
+            return recording.parts.clone()
+        before = [gradient.clone() for gradient in self._gradients]
+        try:
+            if recording is None:
+                return self._alone(micro_step, factor, residues)
+            recording.read(micro_step, factor, residues)
+            if recording.rehearsals < REHEARSALS:
+                self.recorder.rehearse(partial(recording.work, self.compute))
+                recording.rehearsals += 1
+            else:
+                self._record(recording, self.recorder, before)
+            return recording.parts.clone()
+        except torch.OutOfMemoryError as error:
+            if all(other.repeat is None for other in self._recordings.values()):
+                raise
+            problem = problem_of(error)
+        # A recording keeps the memory that its pass needs, and a pass that is not recorded needs as much once more.
+        self._give_up(problem)
+        torch._foreach_copy_(self._gradients, before)
+        return self._alone(micro_step, factor, residues)
+
+    def _alone(self, micro_step: MicroStep, factor: float, residues: int) -> Tensor:
+        """The pass, its kernels started one by one."""
+        keys = micro_step.dropout_keys.to(self.device, non_blocking=True)
+        return self.compute(micro_step.corrupted.to(self.device), keys, factor, residues)
+
+    def _give_up(self, problem: str) -> None:
+        """Record nothing any more, and free what was recorded."""
+        self.recorder = None
+        self._recordings.clear()
+        warn_not_recorded(problem)
 
     def _recording(self, micro_step: MicroStep) -> Recording | None:
         """That of the shapes of a pass; None where there are too many shapes."""
@@ -126,9 +150,8 @@ class RecordedPasses:
             self._recordings[shape] = Recording.like(micro_step, self.device)
         return self._recordings.get(shape)
 
-    def _record(self, recording: Recording, recorder: Recorder) -> None:
-        """Do the pass, record it, and keep what was recorded if it does the same."""
-        before = [gradient.clone() for gradient in self._gradients]
+    def _record(self, recording: Recording, recorder: Recorder, before: list[Tensor]) -> None:
+        """Do the pass, record it, and keep what was recorded if it does the same. `before`: the gradients until now."""
         work = partial(recording.work, self.compute)
         torch._foreach_zero_(self._gradients)
         recorder.rehearse(work)
@@ -144,9 +167,7 @@ class RecordedPasses:
                 problem = problem_of(error)
             recording.repeat = repeat if problem is None else None
             if problem is not None:
-                self.recorder = None
-                self._recordings.clear()
-                warn_not_recorded(problem)
+                self._give_up(problem)
         torch._foreach_copy_(self._gradients, torch._foreach_add(before, alone))
         recording.parts.copy_(parts)
 
