@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 import sedd
 from sedd import cli
+from sedd.cli import console
+from sedd.cli.sweep import show
 from sedd.report.sweep_page import write_sweep_page
 from sedd.report.sweep_plot import axes_of, bound_of, drawn, error_of, marginal_effects, place, with_value
 from sedd.sweeps.rows import heads, row
@@ -59,6 +61,20 @@ def test_a_row_has_the_value_of_every_key_and_the_difference_to_the_run_file(fou
     contrast = found.to_baseline[found.leader.number]
     assert row(found, found.leader)[5].startswith(f"{contrast.nats:+.2f}"[:4])
     assert all(len(row(found, trial)) == len(heads(found)) for trial in found.trials)
+
+
+@pytest.mark.parametrize("columns", [70, 100, 160])
+def test_no_word_of_the_ranked_table_is_broken(
+    found: Sweep, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console.out, "width", columns)
+    show(found)
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith("│")]
+    assert len(found.trials) <= len(rows)
+    assert max(map(len, rows)) <= columns
+    words = {word for line in rows for word in re.split(r"[│,\s]+", line)}
+    assert {"complete", "truncate", f"{found.leader.nats:.4f}"} <= words
 
 
 def test_trials_that_reached_the_end_are_drawn_with_the_bound_of_one_seed(found: Sweep) -> None:
