@@ -36,6 +36,7 @@ COMMANDS = [
     "stopping.py --phase evaluation",
     "sampling.py --toy --graph uniform 2 1",
     "users_table.py FASTA --seeds 2 --steps 8",
+    "best_rate.py --toy --trials 1 --grid-seeds 2 --seeds 2 --sweeps 1 --jobs 1",
     "attribution.py --toy",
     "verdicts.py curves --toy",
     "verdicts.py runs --toy --out runs",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sedd.diffusion.noising import Mode, NoiseState, corruption_uniforms, noise_state, path_positions
+from sedd.diffusion.noising import Mode, NoiseState, corruption_uniforms, dropout_keys, noise_state, path_positions
 from sedd.plugins.contracts import Noise
 from sedd.plugins.noises import Cosine, Geometric, Linear, LogLinear
 from tests.toys import chi_square, gauss
@@ -119,3 +119,11 @@ def test_corruption_draws_are_uniform() -> None:
     for part in range(2):
         found = torch.bincount((drawn[..., part].flatten() * 20).long(), minlength=20)
         assert chi_square(found, torch.full((20,), 500.0)) > 1e-3
+
+
+def test_dropout_keys_depend_on_the_seed_and_the_sequence_alone() -> None:
+    keys = dropout_keys(0, np.array([3, 8, 5]))
+    assert len(set(keys.tolist())) == 3
+    assert bool(((keys >= 0) & (keys < 2**31)).all())
+    assert torch.equal(dropout_keys(0, np.array([5])), keys[2:])
+    assert not torch.equal(dropout_keys(1, np.array([5])), keys[2:])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tests.planted_faults.fault import Fault, Room
 
 LOADING, FILES, MANIFEST = "training/checkpointing.py", "runs/checkpoint.py", "runs/manifest.py"
-INPUTS = "training/loading.py"
+INPUTS, METRICS = "training/loading.py", "runs/metrics.py"
 RESUME = ("training/test_trainer.py", "training/test_interruptions.py")
 
 FAULTS = (
+    Fault("average resumed from the weights", LOADING, 'saved.tensors["ema"])', 'saved.tensors["model"])', RESUME),
     Fault(
         "updates of the average forgotten",
         LOADING,
@@ -68,6 +69,13 @@ FAULTS = (
         "self._prefetched[:2] != (step, cursor)",
         "self._prefetched is None",
         ("training/test_loading.py",),
+    ),
+    Fault(
+        "residues since the beginning",
+        METRICS,
+        "(previous.residues if previous else 0)",
+        "0",
+        ("runs/test_metrics.py", "runs/test_directory.py"),
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.planted_faults.fault import Fault, Room
 
-ORDER, PERMUTATION, BATCH = "data/order.py", "data/permutation.py", "data/batch.py"
+ORDER, PERMUTATION, BATCH, MICRO = "data/order.py", "data/permutation.py", "data/batch.py", "data/micro_batches.py"
 
 FAULTS = (
     Fault(
@@ -64,6 +64,34 @@ FAULTS = (
         BATCH,
         "width = min(max_length, -(-longest // pad_to) * pad_to)",
         "width = max_length",
+    ),
+    Fault(
+        "noise of the part before",
+        MICRO,
+        "end = len(part) if is_padding else ends[number]",
+        "end = len(part) if is_padding else ends[number - 1]",
+        ("training/test_loading.py", "training/test_trainer.py"),
+    ),
+    Fault(
+        "padding counts",
+        MICRO,
+        "is_padding = number >= len(parts)",
+        "is_padding = number > len(parts)",
+        ("training/test_loading.py", "distributed/test_parallel.py"),
+    ),
+    Fault(
+        "gradients reduced never",
+        MICRO,
+        "last=turn + 1 == rounds",
+        "last=turn == rounds",
+        ("training/test_loading.py", "distributed/test_parallel.py"),
+    ),
+    Fault(
+        "parts in the order of the rank",
+        "training/collectives.py",
+        "first = columns.stop",
+        "first = columns.start",
+        ("distributed/test_parallel.py",),
     ),
 )
 

@@ -74,6 +74,25 @@ FAULTS = (
         "others of the prior not summed", UNIFORM, "others = moved * (self.n - 1) / self.n", "others = moved / self.n"
     ),
     Fault("wrong power of the density", UNIFORM, "sigma ** (2 / 3)", "sigma ** (1 / 3)", BOUND),
+    Fault("pads in the bound", UNIFORM, "x_t, x0).masked_fill(~mask, 0.0)", "x_t, x0)", BOUND),
+    Fault(
+        "sign of the likelihood",
+        UNIFORM,
+        "* one_hot(x_t, self.n) - torch.expm1(-step)",
+        "* one_hot(x_t, self.n) + torch.expm1(-step)",
+        SAMPLER,
+    ),
+    Fault(
+        "noise undone twice", UNIFORM, "(torch.exp(step) * marginal - ", "(torch.exp(2 * step) * marginal - ", SAMPLER
+    ),
+    Fault(
+        "jumps not divided by n",
+        UNIFORM,
+        "dsigma[:, None, None] / self.n * (1.0 - current)",
+        "dsigma[:, None, None] * (1.0 - current)",
+        SAMPLER,
+    ),
+    Fault("sign inside log1p", BASE, "torch.log1p(-torch.exp(-sigma))", "torch.log1p(torch.exp(-sigma))"),
     Fault("divergence without its 1", BASE, "torch.expm1(log_ratio) - log_ratio", "torch.exp(log_ratio) - log_ratio"),
     Fault("loss without its weight", LOSS, "x_t, x0)[:, 0] * weight", "x_t, x0)[:, 0]"),
     Fault("pads contribute", LOSS, "(graph.contributes(x_t) & batch.mask)", "graph.contributes(x_t)"),
@@ -93,7 +112,20 @@ FAULTS = (
     ),
     Fault("bias without the chain rule", NOISING, "checked_rate(noise, t) * power * u", "checked_rate(noise, t) * u"),
     Fault(
+        "strata forgotten",
+        NOISING,
+        "(random.permutation(len(samples)) + random.random(len(samples)))",
+        "random.random(len(samples)) * len(samples)",
+    ),
+    Fault(
         "noise keyed by the row", NOISING, 'generator(seed, "corrupt", int(sample))', 'generator(seed, "corrupt", row)'
+    ),
+    Fault(
+        "dropout keyed by the run",
+        NOISING,
+        'generator(seed, "dropout", int(sample))',
+        'generator(seed, "dropout")',
+        ("model/test_dropout.py", "diffusion/test_noising.py", "training/test_loading.py"),
     ),
     Fault(
         "contributing positions last",
@@ -102,10 +134,32 @@ FAULTS = (
         "torch.argsort(contributes, stable=True)",
     ),
     Fault(
+        "packed with the pads",
+        "diffusion/packing.py",
+        "= tensor[rows.mask]",
+        "= tensor.flatten()[: rows.residues]",
+        ("training/test_packed.py",),
+    ),
+    Fault("edges belong to the bin below", PROFILE, 'side="right"', 'side="left"'),
+    Fault(
         "decay and share swapped",
         PROFILE,
         "self.scaled(1.0 - 1.0 / horizon) + other",
         "self.scaled(1.0 / horizon) + other",
+    ),
+    Fault("horizon longer at first", PROFILE, "min(HORIZON, max(1.0, step / 4))", "max(HORIZON, max(1.0, step / 4))"),
+    Fault(
+        "overlap not cut at 0",
+        PROFILE,
+        "np.clip(np.minimum(EDGES[1:], high) - np.maximum(EDGES[:-1], low), 0.0, None)",
+        "np.abs(np.minimum(EDGES[1:], high) - np.maximum(EDGES[:-1], low))",
+    ),
+    Fault(
+        "output of the score head normalised",
+        "diffusion/parametrization.py",
+        'if self.head == "score":',
+        'if self.head == "scores":',
+        ("diffusion/test_parametrization.py", "diffusion/test_loss.py"),
     ),
 )
 

@@ -109,6 +109,20 @@ FAULTS = (
         "return self.nats",
         ERRORS,
     ),
+    Fault(
+        "other probe at each evaluation",
+        "evaluation/probe.py",
+        "replace=False, shuffle=False)",
+        "replace=True, shuffle=False)",
+        ("training/test_evaluating.py", "evaluation/test_bound.py"),
+    ),
+    Fault(
+        "bits for nats",
+        "evaluation/bound.py",
+        "return self.nats / math.log(2.0)",
+        "return self.nats * math.log(2.0)",
+        ERRORS,
+    ),
 )
 
 ROOM = Room("evaluation", ("evaluation/test_bound.py", "test_bounds.py", "evaluation/test_likelihood.py"), FAULTS)

@@ -49,6 +49,12 @@ FAULTS = (
         INFILL,
     ),
     Fault(
+        "stale scores of changed tokens",
+        CACHE,
+        "needed = batch.tokens_changed | (batch.output_sigma != sigma_seen).numpy()",
+        "needed = (batch.output_sigma != sigma_seen).numpy()",
+    ),
+    Fault(
         "stale scores of another sigma",
         CACHE,
         "sigma.float() if self.process.parametrization.time_conditioning else torch.zeros(len(batch))",

@@ -107,6 +107,13 @@ FAULTS = (
         LR_TESTS,
     ),
     Fault(
+        "end step ignored",
+        SCHEDULE,
+        "schedule.end_step or self.config.training.n_iters",
+        "self.config.training.n_iters",
+        LR_TESTS,
+    ),
+    Fault(
         "decay from update 1",
         AVERAGING,
         "min(ema.decay, (1 + update) / (10 + update))",

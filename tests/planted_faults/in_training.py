@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.planted_faults.fault import Fault, Room
 
 STEP, OPTIMIZER, EMA, MUON = "training/step.py", "training/optimizer.py", "training/ema.py", "training/muon.py"
+EVALUATING = "training/evaluating.py"
 GROUPS = ("training/test_optimizer.py", "tuning/test_fine_tuning.py", "training/test_muon.py")
 MUON_TESTS = ("training/test_muon.py",)
 
@@ -21,6 +22,7 @@ FAULTS = (
         "self.ema.update(self.network, skip=skip)\n        self.optimizer.zero_grad(set_to_none=True)",
         "self.ema.update(self.network, skip=skip)",
     ),
+    Fault("trained without dropout", STEP, "self.network.train()", "self.network.eval()"),
     Fault(
         "factor of the group ignored",
         STEP,
@@ -59,7 +61,22 @@ FAULTS = (
         "if id(parameter) not in tables",
         MUON_TESTS,
     ),
+    Fault(
+        "a skipped step of Muon is done",
+        MUON,
+        "torch.where(found_inf > 0.0, before, tensor)",
+        "torch.where(found_inf > 0.0, tensor, before)",
+        ("training/test_in_flight.py", "training/test_muon.py"),
+    ),
     Fault("decay and share of the average swapped", EMA, "share = 1.0 - self.decay()", "share = self.decay()"),
+    Fault("averaged although skipped", EMA, "share * (skip == 0.0)", "share", ("training/test_in_flight.py",)),
+    Fault(
+        "probe of the averaged weights twice",
+        EVALUATING,
+        "with self.parallel.full_trained() as network:",
+        "with self.parallel.full_ema() as network:",
+        ("training/test_evaluating.py",),
+    ),
 )
 
 ROOM = Room("training", ("training/test_optimizer.py", "training/test_trainer.py"), FAULTS)

@@ -98,6 +98,9 @@ def test_a_train_record_sums_up_the_window():
     assert sum(written(record)["by_mask_rate_loss"]) == pytest.approx(record.loss, rel=1e-6)
     alone = TrainRecord.from_dict(written(record) | {"residues": 200}, None)
     np.testing.assert_allclose(alone.bins.loss, 2 * bins.loss, rtol=1e-6)
+    later = TrainRecord.from_dict(written(record) | {"residues": 350}, alone)
+    assert later.bins.residues == 150
+    np.testing.assert_allclose(later.bins.loss, 1.5 * bins.loss, rtol=1e-6)
 
 
 def test_a_bound_that_is_not_finite_is_left_out_of_its_line():

@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 import sedd
 from sedd import cli
+from sedd.cli import console
+from sedd.cli.sweep import show
 from sedd.report.sweep_page import write_sweep_page
-from sedd.report.sweep_plot import bound_of, drawn, error_of, place
+from sedd.report.sweep_plot import axes_of, bound_of, drawn, error_of, marginal_effects, place, with_value
 from sedd.sweeps.rows import heads, row
 from sedd.sweeps.search import search
 from sedd.sweeps.space import RangeAxis, ValueAxis
@@ -61,6 +63,20 @@ def test_a_row_has_the_value_of_every_key_and_the_difference_to_the_run_file(fou
     assert all(len(row(found, trial)) == len(heads(found)) for trial in found.trials)
 
 
+@pytest.mark.parametrize("columns", [70, 100, 160])
+def test_no_word_of_the_ranked_table_is_broken(
+    found: Sweep, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console.out, "width", columns)
+    show(found)
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith("│")]
+    assert len(found.trials) <= len(rows)
+    assert max(map(len, rows)) <= columns
+    words = {word for line in rows for word in re.split(r"[│,\s]+", line)}
+    assert {"complete", "truncate", f"{found.leader.nats:.4f}"} <= words
+
+
 def test_trials_that_reached_the_end_are_drawn_with_the_bound_of_one_seed(found: Sweep) -> None:
     trials = drawn(found)
     assert trials[-1] is found.leader
@@ -72,6 +88,32 @@ def test_trials_that_reached_the_end_are_drawn_with_the_bound_of_one_seed(found:
     assert place(log, 1e-3) == pytest.approx(0.5)
     assert place(log, 1.0) is None
     assert [place(values, value) for value in ("truncate", "bias", "scale")] == [0.0, 1.0, None]
+
+
+def test_single_changes_are_drawn_beside_the_value_of_the_run_file() -> None:
+    single = search(plan("optim.lr=1e-3,4e-3", "ema.decay=0.9", single_changes=True, seeds=2), Simulated())
+    rates, decays = axes_of(single)
+    assert isinstance(rates, ValueAxis)
+    assert isinstance(decays, ValueAxis)
+    assert (rates.values, decays.values) == ((1e-3, 2e-3, 4e-3), (0.9, 0.99))
+    panels = [axes for axes in marginal_effects(single).axes if axes.get_visible()]
+    found = [
+        sorted(
+            (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if line.get_marker() in "so"
+        )
+        for axes in panels
+    ]
+    base = single.baseline.nats
+    others = [single.trial(number).nats for number in (1, 2, 3)]
+    assert found == [[(0.0, others[0]), (0.5, base), (1.0, others[1])], [(0.0, others[2]), (1.0, base)]]
+
+
+def test_an_axis_is_widened_to_a_value_that_has_a_place_on_it() -> None:
+    log, words = RangeAxis("optim.lr", 1e-4, 1e-2, log=True), ValueAxis("curriculum.mode", ("bias", "scale"))
+    assert with_value(log, 1e-5) == RangeAxis("optim.lr", 1e-5, 1e-2, log=True)
+    assert with_value(log, 1e-3) == with_value(log, 0.0) == with_value(log, None) == log
+    assert with_value(words, "truncate") == ValueAxis("curriculum.mode", ("truncate", "bias", "scale"))
+    assert with_value(ValueAxis("noise.tied", (False,)), True) == ValueAxis("noise.tied", (True, False))
 
 
 def test_the_command_writes_everything_and_goes_on_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

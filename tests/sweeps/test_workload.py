@@ -22,9 +22,10 @@ def test_what_is_left_is_the_rest_of_the_search_and_the_seeds_of_the_finalists()
     clock = Clock()
     workload = Workload(plan(trials=12, finalists=3, seeds=2), clock)  # compared at a quarter, half and all of the run
     assert workload.left == 0.0
+    assert "21 runs of 800 steps" in workload.announcement
     first = [Task(number, {}, 0, 0) for number in range(11)]
     workload.begin(first, done=0)
-    assert workload.left == 11 + 2 + 4 * 2
+    assert workload.left == workload.most == 11 + 2 + 4 * 2
     clock.now = 10.0
     assert workload.finished(first[0]) is None  # nothing is said within half a minute
     clock.now = 40.0
@@ -50,6 +51,7 @@ def test_at_the_end_the_runs_of_the_finalists_are_left() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_sweep_of_single_changes_counts_whole_runs(seed: int) -> None:
     workload = Workload(plan("optim.lr=1e-3,4e-3", single_changes=True, seeds=2, seed=0))
+    assert workload.most == 3 * 2
     workload.begin([Task(number, {}, seed, 2) for number in range(3)], done=0)
     workload.finished(Task(0, {}, seed, 2))
     assert workload.left == 2

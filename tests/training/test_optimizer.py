@@ -34,6 +34,12 @@ def test_the_learning_rate_warms_up_linearly_then_decays_along_a_cosine():
     assert Schedule(made.replace(lr_schedule={"type": "constant"})).learning_rate(99) == 1.0
 
 
+def test_a_schedule_that_ends_before_the_run_keeps_its_floor_from_there():
+    early = Schedule(config().replace(lr_schedule={"end_step": 50}))
+    assert early.learning_rate(30) == pytest.approx(0.55)
+    assert [early.learning_rate(step) for step in (50, 99)] == pytest.approx([0.1, 0.1])
+
+
 def test_the_stable_learning_rate_decays_over_the_last_share_of_the_steps():
     wsd = config().replace(lr_schedule={"type": "wsd", "decay_share": 0.4, "min_ratio": 0.2})
     assert Schedule(wsd).learning_rate(0) == pytest.approx(0.1)

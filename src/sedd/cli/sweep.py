@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from sedd.cli.app import AsJson, app, config_names
 from sedd.cli.console import err, out, print_json, print_saved, print_table, table
@@ -97,19 +98,46 @@ def show(found: Sweep) -> None:
     out.print(found.sentence, markup=False)
     for step in found.next_steps:
         out.print(f"  - {step}", markup=False)
-    low, high = found.mask_rates
-    made = table(
-        f"Bound over mask rates {low:.1%} to {high:.1%}, nats per residue, after {found.residues:,.0f} residues",
-        *heads(found, short=True),
-    )
-    for trial in found.trials:
-        made.add_row(*map(escape, row(found, trial, short=True)))
-    print_table(made)
+    made = _ranking(found)
+    print_table(made if _width(made) <= out.width else _narrow_ranking(found))
     out.print(
         "± is half of a 95 % interval: of the first seed over held-out sequences alone; of a difference over seeds and "
         "sequences, corrected for the number of settings.",
         markup=False,
     )
+
+
+def _title(found: Sweep) -> str:
+    low, high = found.mask_rates
+    return f"Bound over mask rates {low:.1%} to {high:.1%}, nats per residue, after {found.residues:,.0f} residues"
+
+
+def _width(made: Table) -> int:
+    """Characters that a table needs if no cell is wrapped."""
+    return out.measure(made, options=out.options.update(width=10_000)).maximum
+
+
+def _ranking(found: Sweep) -> Table:
+    """The ranked table, with a column for each key."""
+    made = table(_title(found), *heads(found, short=True))
+    for trial in found.trials:
+        made.add_row(*map(escape, row(found, trial, short=True)))
+    return made
+
+
+def _narrow_ranking(found: Sweep) -> Table:
+    """The ranked table where a column for each key has no room: all values are in the last column, the error of the
+    first seed is left out, and a verdict is there only where it is not `healthy`."""
+    last = 1 + len(found.space)
+    titles = heads(found, short=True)
+    made = table(_title(found), "#", *titles[last:-2], "state", ", ".join(titles[1:last]))
+    for trial in found.trials:
+        number, *cells = row(found, trial, short=True)
+        *numbers, state, verdict = cells[last - 1 :]
+        numbers[:-2] = [text.partition(" ")[0] for text in numbers[:-2]]
+        state = state if verdict == "healthy" else f"{state}, {verdict}"
+        made.add_row(*map(escape, (number, *numbers, state, ", ".join(cells[: last - 1]))))
+    return made
 
 
 def _show_measurement(task: Task, one: Measurement) -> None:

@@ -98,6 +98,7 @@ def sweep(
         raise ConfigError("every value to try is that of the run file; nothing would be changed")
     with claimed(directory, plan):
         workload = Workload(plan)
+        say(workload.announcement)
 
         def measured(task: Task, one: Measurement) -> None:
             if done is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from sedd.sweeps.points import single_changes
 from sedd.sweeps.search import Plan
 from sedd.sweeps.tasks import Task
 from sedd.terminal.activity import LINE_SECONDS, time_left
@@ -27,6 +28,22 @@ class Workload:
         self._tasks: Sequence[Task] = ()
         self._done = 0
         self._trained = 0.0  # runs, in this process and those that it has started
+
+    @property
+    def most(self) -> int:
+        """Complete runs of the whole sweep, at most."""
+        plan = self._plan
+        if plan.single_changes:
+            return (1 + len(single_changes(plan.base, plan.space))) * plan.seeds
+        return 1 + plan.trials + (1 + min(plan.finalists, plan.trials)) * plan.seeds
+
+    @property
+    def announcement(self) -> str:
+        """How much work it is, before anything is measured."""
+        return (
+            f"at most {self.most} runs of {self._plan.rungs[-1]:,} steps; a smaller training.n_iters or "
+            "--budget-residues shortens all of them"
+        )
 
     def begin(self, tasks: Sequence[Task], done: int) -> None:
         """A part of the sweep begins, of whose tasks so many were measured before."""
