@@ -19,7 +19,7 @@ from sedd.data.prepare.sources import find
 from sedd.data.statistics import DataStatistics
 from sedd.diagnosis.curve import Unit
 from sedd.diagnosis.curve_fit.verdicts import judge_curve
-from sedd.diagnosis.diagnosis import Diagnosis
+from sedd.diagnosis.diagnosis import Diagnosis, evenly_spaced
 from sedd.diagnosis.forecast import Forecast, make_forecast
 from sedd.diagnosis.foreign import LoadedConfig, load_any, load_recorded, loaded_config
 from sedd.diagnosis.foreign import load_without_advice as load_without_advice
@@ -36,6 +36,8 @@ from sedd.runs.metrics import padded
 
 MOST_LINES = 5_000
 """Train lines of a metrics file that are read; of a longer one, every k-th."""
+ROWS = 1_000
+"""Most rows of the forecast that comes with a curve."""
 _EXPECTED = (
     "give a run directory, its metrics.jsonl, or the log of another program with a configuration (config, --config)"
 )
@@ -295,6 +297,7 @@ def _of_curve(
         )
     loaded = loaded_config(config, clock="theirs")
     curve = read_log(file, loss=loss, unit=unit or loaded.unit)
-    implied = forecast_of(loaded, symbols=symbols, steps=[int(step) for step in curve.steps])
+    steps = curve.steps[evenly_spaced(len(curve), ROWS)].tolist()
+    implied = forecast_of(loaded, symbols=symbols, steps=steps)
     fit, verdict = judge_curve(curve, implied)
     return Diagnosis(source=str(file), config=implied.config, verdict=verdict, forecast=implied, external_curve=fit)

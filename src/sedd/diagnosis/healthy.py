@@ -12,6 +12,8 @@ from sedd.errors import DataError
 from sedd.evaluation.intervals import plus_minus, with_error
 from sedd.runs.history import History
 
+LEAST_RISE = 0.03
+"""Rise of the bound, nats per residue, that is worth a sentence although it was made up later."""
 _BY_CHANCE = "The training loss has moved by no more than its Monte Carlo error."
 
 
@@ -72,11 +74,39 @@ def progress(facts: RunFacts) -> str:
     change = f"from {series.bounds[0].nats:.3f} to {series.bounds[-1].nats:.3f} nats per residue"
     by = f"(by {plus_minus(gain.value, gain.half_width)})"
     if gain.low > 0:
-        return f"The model gets better: on data it never saw it improved {change} {by}. {learnt(facts, series)}".strip()
+        gets = (
+            f"got better until step {series.steps[series.best]:,} and not since" if _stalled(series) else "gets better"
+        )
+        return (
+            f"The model {gets}: on data it never saw it improved {change} {by}.{_came_back(series)} "
+            f"{learnt(facts, series)}"
+        ).strip()
     return (
         f"Whether the model gets better is not clear yet: on data it never saw it went {change}, a difference within "
         f"its error {by}. {learnt(facts, series)}"
     ).strip()
+
+
+def _stalled(series: Series) -> bool:
+    """Whether the best evaluation lies in the first half of the run."""
+    half = series.before(series.steps[-1] / 2)
+    return half is not None and series.best <= half
+
+
+def _came_back(series: Series) -> str:
+    """The largest rise of the bound that was made up later; empty if none has a 95 % interval above `LEAST_RISE`."""
+    found = ""
+    largest = LEAST_RISE
+    for high in range(1, len(series) - 1):
+        low = int(series.nats[:high].argmin())
+        rise = series.minus(high, low)
+        if rise.low > largest and series.minus(high, -1).low > 0:
+            largest = rise.low
+            found = (
+                f" In between, from step {series.steps[low]:,} to step {series.steps[high]:,}, it was worse by "
+                f"{plus_minus(rise.value, rise.half_width)}, and came back."
+            )
+    return found
 
 
 def learnt(facts: RunFacts, series: Series) -> str:
