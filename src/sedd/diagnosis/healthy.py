@@ -6,14 +6,13 @@ import math
 
 from sedd.diagnosis.attribution import Attribution, between
 from sedd.diagnosis.evidence.base import RunFacts
+from sedd.diagnosis.evidence.came_back import largest_rise
 from sedd.diagnosis.evidence.evaluations import Series, held_out
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import DataError
 from sedd.evaluation.intervals import plus_minus, with_error
 from sedd.runs.history import History
 
-LEAST_RISE = 0.03
-"""Rise of the bound, nats per residue, that is worth a sentence although it was made up later."""
 _BY_CHANCE = "The training loss has moved by no more than its Monte Carlo error."
 
 
@@ -94,19 +93,14 @@ def _stalled(series: Series) -> bool:
 
 
 def _came_back(series: Series) -> str:
-    """The largest rise of the bound that was made up later; empty if none has a 95 % interval above `LEAST_RISE`."""
-    found = ""
-    largest = LEAST_RISE
-    for high in range(1, len(series) - 1):
-        low = int(series.nats[:high].argmin())
-        rise = series.minus(high, low)
-        if rise.low > largest and series.minus(high, -1).low > 0:
-            largest = rise.low
-            found = (
-                f" In between, from step {series.steps[low]:,} to step {series.steps[high]:,}, it was worse by "
-                f"{plus_minus(rise.value, rise.half_width)}, and came back."
-            )
-    return found
+    """The largest rise of the bound that was made up later, in words; empty if there is none."""
+    rise = largest_rise(series)
+    if rise is None:
+        return ""
+    return (
+        f" In between, from step {rise.first:,} to step {rise.last:,}, it was worse by "
+        f"{plus_minus(rise.size.value, rise.size.half_width)}, and came back."
+    )
 
 
 def learnt(facts: RunFacts, series: Series) -> str:
