@@ -10,7 +10,7 @@ import pytest
 from sedd.diagnosis.evidence import came_back
 from sedd.diagnosis.evidence.came_back import largest_rise
 from sedd.diagnosis.evidence.evaluations import Series
-from sedd.diagnosis.healthy import _stalled
+from sedd.diagnosis.evidence.plateau import stalled
 from sedd.diagnosis.symptoms import PAST, SYMPTOMS
 from sedd.runs.bound_record import RecordedBound
 
@@ -22,11 +22,11 @@ def series(nats: list[float], stderr: float = 0.005) -> Series:
 
 
 @pytest.mark.parametrize(
-    ("nats", "stalled"),
+    ("nats", "expected"),
     [([3.3, 2.9, 2.8, 2.7, 2.6, 2.5], False), ([3.3, 2.9, 2.51, 2.52, 2.52, 2.53], True), ([3.3, 2.9], False)],
 )
-def test_a_model_whose_best_evaluation_is_in_the_first_half_has_stopped_improving(nats, stalled):
-    assert _stalled(series(nats)) is stalled
+def test_a_model_whose_best_evaluation_is_in_the_first_half_has_stopped_improving(nats, expected):
+    assert stalled(series(nats)) is expected
 
 
 @pytest.mark.parametrize(

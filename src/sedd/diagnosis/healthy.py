@@ -8,6 +8,7 @@ from sedd.diagnosis.attribution import Attribution, between
 from sedd.diagnosis.evidence.base import RunFacts
 from sedd.diagnosis.evidence.came_back import largest_rise
 from sedd.diagnosis.evidence.evaluations import Series, held_out
+from sedd.diagnosis.evidence.plateau import stalled
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import DataError
 from sedd.evaluation.intervals import plus_minus, with_error
@@ -74,7 +75,7 @@ def progress(facts: RunFacts) -> str:
     by = f"(by {plus_minus(gain.value, gain.half_width)})"
     if gain.low > 0:
         gets = (
-            f"got better until step {series.steps[series.best]:,} and not since" if _stalled(series) else "gets better"
+            f"got better until step {series.steps[series.best]:,} and not since" if stalled(series) else "gets better"
         )
         return (
             f"The model {gets}: on data it never saw it improved {change} {by}.{_came_back(series)} "
@@ -84,12 +85,6 @@ def progress(facts: RunFacts) -> str:
         f"Whether the model gets better is not clear yet: on data it never saw it went {change}, a difference within "
         f"its error {by}. {learnt(facts, series)}"
     ).strip()
-
-
-def _stalled(series: Series) -> bool:
-    """Whether the best evaluation lies in the first half of the run."""
-    half = series.before(series.steps[-1] / 2)
-    return half is not None and series.best <= half
 
 
 def _came_back(series: Series) -> str:

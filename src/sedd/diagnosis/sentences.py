@@ -177,7 +177,7 @@ def _unigram_plateau(facts: RunFacts, symptoms: Symptoms) -> Pair:
 
 
 def _late_plateau(facts: RunFacts, symptoms: Symptoms) -> Pair:
-    found = symptoms["late plateau"]
+    found = symptoms["late plateau"] if "late plateau" in symptoms else symptoms["stands still"]
     return (
         "The model has stopped getting better.",
         f"For {found.numbers['waited']:,.0f} steps {nats(found.numbers['best'])} nats per residue on held-out "
