@@ -6,14 +6,14 @@ import math
 
 from sedd.diagnosis.attribution import Attribution, between
 from sedd.diagnosis.evidence.base import RunFacts
+from sedd.diagnosis.evidence.came_back import largest_rise
 from sedd.diagnosis.evidence.evaluations import Series, held_out
+from sedd.diagnosis.evidence.plateau import stalled
 from sedd.diffusion.schedule import Schedule
 from sedd.errors import DataError
 from sedd.evaluation.intervals import plus_minus, with_error
 from sedd.runs.history import History
 
-LEAST_RISE = 0.03
-"""Rise of the bound, nats per residue, that is worth a sentence although it was made up later."""
 _BY_CHANCE = "The training loss has moved by no more than its Monte Carlo error."
 
 
@@ -75,7 +75,7 @@ def progress(facts: RunFacts) -> str:
     by = f"(by {plus_minus(gain.value, gain.half_width)})"
     if gain.low > 0:
         gets = (
-            f"got better until step {series.steps[series.best]:,} and not since" if _stalled(series) else "gets better"
+            f"got better until step {series.steps[series.best]:,} and not since" if stalled(series) else "gets better"
         )
         return (
             f"The model {gets}: on data it never saw it improved {change} {by}.{_came_back(series)} "
@@ -87,26 +87,15 @@ def progress(facts: RunFacts) -> str:
     ).strip()
 
 
-def _stalled(series: Series) -> bool:
-    """Whether the best evaluation lies in the first half of the run."""
-    half = series.before(series.steps[-1] / 2)
-    return half is not None and series.best <= half
-
-
 def _came_back(series: Series) -> str:
-    """The largest rise of the bound that was made up later; empty if none has a 95 % interval above `LEAST_RISE`."""
-    found = ""
-    largest = LEAST_RISE
-    for high in range(1, len(series) - 1):
-        low = int(series.nats[:high].argmin())
-        rise = series.minus(high, low)
-        if rise.low > largest and series.minus(high, -1).low > 0:
-            largest = rise.low
-            found = (
-                f" In between, from step {series.steps[low]:,} to step {series.steps[high]:,}, it was worse by "
-                f"{plus_minus(rise.value, rise.half_width)}, and came back."
-            )
-    return found
+    """The largest rise of the bound that was made up later, in words; empty if there is none."""
+    rise = largest_rise(series)
+    if rise is None:
+        return ""
+    return (
+        f" In between, from step {rise.first:,} to step {rise.last:,}, it was worse by "
+        f"{plus_minus(rise.size.value, rise.size.half_width)}, and came back."
+    )
 
 
 def learnt(facts: RunFacts, series: Series) -> str:

@@ -34,9 +34,9 @@ class Judgement:
         return replace(verdict, alarms=tuple(alarms), log_bayes_factor=self.log_bayes_factor)
 
 
-def judge_run(facts: RunFacts) -> Judgement:
-    """Weigh the hypotheses on a run so far."""
-    symptoms = find_symptoms(facts)
+def judge_run(facts: RunFacts, *, past: bool = False) -> Judgement:
+    """Weigh the hypotheses on a run so far; with `past` a trouble that is over counts, which nothing should act on."""
+    symptoms = find_symptoms(facts, past=past)
     scores = log_likelihoods(symptoms)
     decision = decide(scores)
     if "worse" not in symptoms and decision.kind in ("healthy", "plateau"):
@@ -80,8 +80,10 @@ def advise(facts: RunFacts, symptoms: Symptoms, hypothesis: str) -> tuple[Remedy
         case "divergence":
             return remedies.of_divergence(facts, since)
         case "instability":
-            skips = main_symptom(symptoms, hypothesis) is symptoms["skipped steps"]
-            return remedies.of_instability(facts, since, skips=skips)
+            main = main_symptom(symptoms, hypothesis)
+            if main is symptoms.get("came back"):
+                return remedies.of_past_instability(facts)
+            return remedies.of_instability(facts, since, skips=main is symptoms["skipped steps"])
         case "data change":
             return remedies.of_data(since)
         case "overfitting":

@@ -90,7 +90,7 @@ class Monitor:
 
     def verdict(self) -> Verdict:
         """The verdict on the run so far."""
-        return judge_run(self.facts()).verdict(self.alarms)
+        return judge_run(self.facts(), past=True).verdict(self.alarms)
 
     def facts(self) -> RunFacts:
         """What the lines so far show."""

@@ -91,6 +91,16 @@ def of_instability(facts: RunFacts, since: tuple[int, int] | None, *, skips: boo
     )
 
 
+def of_past_instability(facts: RunFacts) -> tuple[Remedy, ...]:
+    """The bound was worse for a while, and came back."""
+    lr = facts.config.optim.lr
+    return (
+        Remedy("go on: the model has recovered"),
+        Remedy(f"optim.lr={two_digits(LR_FACTOR * lr):g} (now {lr:g})", "if it happens again", tried=False),
+        *_clipping(facts.config, facts.lines),
+    )
+
+
 def of_data(since: tuple[int, int] | None) -> tuple[Remedy, ...]:
     """The token frequencies of the training sequences changed."""
     where = f"from a step between {since[0]:,} and {since[1]:,} on" if since else "of the last steps"

@@ -70,6 +70,13 @@ def _divergence(facts: RunFacts, symptoms: Symptoms) -> Pair:
 def _instability(facts: RunFacts, symptoms: Symptoms) -> Pair:
     skipped, oscillation = symptoms["skipped steps"], symptoms.get("oscillation")
     answer = f"Training is unstable{_not_the_curriculum(facts)}."
+    past = symptoms.get("came back")
+    now = [found.log_bayes_factor for found in (skipped, oscillation) if found is not None]
+    if past is not None and past.since is not None and past.log_bayes_factor > max(now):
+        return f"Training was unstable for a while{_not_the_curriculum(facts)}.", (
+            f"From step {past.since[0]:,} to step {past.since[1]:,} the bound on held-out sequences rose by "
+            f"{measured(past.effect)} nats per residue, and it came back."
+        )
     if oscillation is None or skipped.log_bayes_factor >= oscillation.log_bayes_factor:
         count, share = skipped.numbers["skipped"], skipped.numbers["share"]
         return answer, (
@@ -170,7 +177,7 @@ def _unigram_plateau(facts: RunFacts, symptoms: Symptoms) -> Pair:
 
 
 def _late_plateau(facts: RunFacts, symptoms: Symptoms) -> Pair:
-    found = symptoms["late plateau"]
+    found = symptoms["late plateau"] if "late plateau" in symptoms else symptoms["stands still"]
     return (
         "The model has stopped getting better.",
         f"For {found.numbers['waited']:,.0f} steps {nats(found.numbers['best'])} nats per residue on held-out "

@@ -15,13 +15,14 @@ from sedd.diagnosis.evidence.above_untrained import above_untrained
 from sedd.diagnosis.evidence.averages import averages
 from sedd.diagnosis.evidence.base import Evidence, RunFacts
 from sedd.diagnosis.evidence.batch_mixing import batch_mixing
+from sedd.diagnosis.evidence.came_back import came_back
 from sedd.diagnosis.evidence.data_change import data_change
 from sedd.diagnosis.evidence.divergence import divergence
 from sedd.diagnosis.evidence.held_out_kind import held_out_kind
 from sedd.diagnosis.evidence.instability import oscillation, skipped_steps
 from sedd.diagnosis.evidence.leak import leak
 from sedd.diagnosis.evidence.overfitting import gap_growth, worse_on_held_out, worse_on_seen
-from sedd.diagnosis.evidence.plateau import late_plateau, uniform_plateau, unigram_plateau
+from sedd.diagnosis.evidence.plateau import late_plateau, stands_still, uniform_plateau, unigram_plateau
 
 SYMPTOMS = {
     "worse": divergence,
@@ -41,6 +42,8 @@ SYMPTOMS = {
     "late plateau": late_plateau,
 }
 """Symptom by name: a function of the facts of a run, None where the run cannot show it."""
+PAST = {"came back": came_back, "stands still": stands_still}
+"""Symptoms of what is over, on which a run that goes on must not act."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,32 @@ class Explains:
 
 
 WORSE = ("worse", "above untrained", "worse on seen", "worse on held-out", "gap grows")
-STANDS = ("uniform plateau", "unigram plateau", "late plateau")
+STANDS = ("uniform plateau", "unigram plateau", "late plateau", "stands still")
 EXPLANATIONS: Mapping[str, Explains] = {
     "healthy": Explains(()),
-    "uniform plateau": Explains((("uniform plateau",),), ("unigram plateau", "late plateau")),
-    "unigram plateau": Explains((("unigram plateau",),), ("late plateau",)),
-    "late plateau": Explains((("late plateau",),)),
-    "divergence": Explains((("worse", "above untrained", "worse on seen"),), (*WORSE, *STANDS, "oscillation")),
-    "instability": Explains((("skipped steps", "oscillation"),), (*WORSE, *STANDS, "skipped steps", "oscillation")),
-    "overfitting": Explains((("worse on held-out",), ("gap grows",)), ("late plateau",)),
+    "uniform plateau": Explains((("uniform plateau",),), ("unigram plateau", "late plateau", "stands still")),
+    "unigram plateau": Explains((("unigram plateau",),), ("late plateau", "stands still")),
+    "late plateau": Explains((("late plateau", "stands still"),)),
+    "divergence": Explains(
+        (("worse", "above untrained", "worse on seen"),), (*WORSE, *STANDS, "oscillation", "came back")
+    ),
+    "instability": Explains(
+        (("skipped steps", "oscillation", "came back"),), (*WORSE, *STANDS, "skipped steps", "oscillation", "came back")
+    ),
+    "overfitting": Explains((("worse on held-out",), ("gap grows",)), ("late plateau", "stands still")),
     "leak": Explains((("leak", "batch mixing"),), (*WORSE, *STANDS)),
     "averages": Explains((("averages",),), (*STANDS, "worse on held-out", "worse on seen")),
-    "held-out kind": Explains((("held-out kind",),), ("worse on held-out", "gap grows", "late plateau")),
-    "data change": Explains((("data change",),), (*WORSE, *STANDS, "oscillation", "held-out kind")),
+    "held-out kind": Explains(
+        (("held-out kind",),), ("worse on held-out", "gap grows", "late plateau", "stands still")
+    ),
+    "data change": Explains((("data change",),), (*WORSE, *STANDS, "oscillation", "came back", "held-out kind")),
 }
 """The hypotheses on runs, by their names in `sedd.diagnosis.hypotheses.HYPOTHESES`."""
 
 
-def find_symptoms(facts: RunFacts) -> dict[str, Evidence]:
-    """The evidence on every symptom that the run can show."""
-    found = {name: function(facts) for name, function in SYMPTOMS.items()}
+def find_symptoms(facts: RunFacts, *, past: bool = False) -> dict[str, Evidence]:
+    """The evidence on every symptom that the run can show; with `past` also on what is over."""
+    found = {name: function(facts) for name, function in {**SYMPTOMS, **(PAST if past else {})}.items()}
     return {name: evidence for name, evidence in found.items() if evidence is not None}
 
 

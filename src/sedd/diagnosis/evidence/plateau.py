@@ -56,6 +56,25 @@ def late_plateau(facts: RunFacts) -> Evidence | None:
     return Evidence(MOST, gain, (int(series.steps[best]), int(series.steps[best])), numbers)
 
 
+def stalled(series: Series) -> bool:
+    """Whether the best evaluation lies in the first half of the run."""
+    half = series.before(series.steps[-1] / 2)
+    return half is not None and series.best <= half
+
+
+def stands_still(facts: RunFacts) -> Evidence | None:
+    """How much better the held-out bound of a finished run is than in its middle, nats per residue; None where its best
+    is younger than that, or the run is not finished."""
+    series = held_out(facts)
+    half = series.before(series.steps[-1] / 2) if len(series) > 2 else None
+    if half is None or not stalled(series) or facts.step < facts.planned:
+        return None
+    gain, best = series.minus(half, -1), series.best
+    factor = log_near_zero(gain, scale=GAIN_SCALE, tolerance=GAIN_TOLERANCE)
+    numbers = {"best": series.bounds[best].nats, "waited": float(series.steps[-1] - series.steps[best])}
+    return Evidence(factor, gain, (int(series.steps[best]), int(series.steps[best])), numbers)
+
+
 def _model(facts: RunFacts) -> Series:
     """What the trained weights know: of training sequences where they are evaluated, else of held-out ones."""
     raw = probe(facts, raw=True)
