@@ -85,7 +85,7 @@ def test_a_train_record_sums_up_the_window():
     bins = LossProfile(100.0, *(np.arange(BINS) / BINS for _ in range(4)))
     state = TrainState(step=2, residues=500, seconds=9.0, skipped=3)
     window = Window()
-    for step, norm in ((1, 2.0), (2, 4.0)):
+    for step, norm in ((1, 4.0), (2, 2.0)):
         window = window.add(report(step=step, grad_norm=norm, bins=bins, token_counts=(30, 70)))
     window = window.add(report(skipped=True, grad_norm=np.nan))
     state = TrainState(**vars(state) | {"window": window})
