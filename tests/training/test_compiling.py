@@ -52,14 +52,14 @@ def test_packed_rows_of_many_lengths_are_compiled_once(tiny, monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: None)
-    monkeypatch.setattr(torch._dynamo.config, "optimize_ddp", False)
     monkeypatch.setattr(
         compiling, "compile_blocks", lambda network: [b.compile(backend=count, dynamic=True) for b in network.blocks]
     )
     options = ("device.layout=packed", "training.compile=on", "model.n_blocks=3", "model.dropout=0.2")
     # Not 24: torch compiles once more where two sizes are equal by chance, here the length and a number of positions.
     trainer = sedd.Trainer(tiny(*options, "model.length=30", "training.eval_every=100"))
-    seen = [(report.residues, len(graphs)) for report in trainer.steps()]
+    with torch._dynamo.config.patch(optimize_ddp=False):  # which training sets
+        seen = [(report.residues, len(graphs)) for report in trainer.steps()]
     assert trainer.compiled
     assert len({residues for residues, _ in seen}) > 4
     # One graph for the last block, which evaluates some positions only, and one for all others.
