@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.planted_faults.fault import Fault, Room
 
 STEP, OPTIMIZER, EMA, MUON = "training/step.py", "training/optimizer.py", "training/ema.py", "training/muon.py"
-EVALUATING = "training/evaluating.py"
+EVALUATING, STATE = "training/evaluating.py", "runs/state.py"
 GROUPS = ("training/test_optimizer.py", "tuning/test_fine_tuning.py", "training/test_muon.py")
+RECORDS = ("runs/test_metrics.py",)
 MUON_TESTS = ("training/test_muon.py",)
 
 FAULTS = (
@@ -76,6 +77,13 @@ FAULTS = (
         "with self.parallel.full_trained() as network:",
         "with self.parallel.full_ema() as network:",
         ("training/test_evaluating.py",),
+    ),
+    Fault(
+        "window never ends",
+        STATE,
+        "window=Window() if ends_window else self.window",
+        "window=self.window",
+        RECORDS,
     ),
 )
 
