@@ -85,6 +85,7 @@ FAULTS = (
         "window=self.window",
         RECORDS,
     ),
+    Fault("highest bound is the best", STATE, "nats >= self.best_bound", "nats <= self.best_bound", RECORDS),
 )
 
 ROOM = Room("training", ("training/test_optimizer.py", "training/test_trainer.py"), FAULTS)
