@@ -31,6 +31,13 @@ FAULTS = (
         "/ peak)",
         ("tuning/test_fine_tuning.py",),
     ),
+    Fault(
+        "gradient not clipped",
+        STEP,
+        "self.parallel.clip_grad_norm_(self.config.optim.grad_clip)",
+        "self.parallel.clip_grad_norm_(0.0)",
+        ("training/test_optimizer.py",),
+    ),
     Fault("embeddings decayed", OPTIMIZER, "isinstance(module, nn.Embedding) or getattr", "getattr", GROUPS),
     Fault(
         "decay for vectors, not for matrices",
