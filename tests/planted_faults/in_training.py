@@ -38,6 +38,13 @@ FAULTS = (
         "self.parallel.clip_grad_norm_(0.0)",
         ("training/test_optimizer.py",),
     ),
+    Fault(
+        "norm not looked at",
+        STEP,
+        "torch.isfinite(parts[0].sum() + norm)",
+        "torch.isfinite(parts[0].sum())",
+        ("training/test_in_flight.py",),
+    ),
     Fault("embeddings decayed", OPTIMIZER, "isinstance(module, nn.Embedding) or getattr", "getattr", GROUPS),
     Fault(
         "decay for vectors, not for matrices",
