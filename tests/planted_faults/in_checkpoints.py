@@ -44,6 +44,7 @@ FAULTS = (
     Fault(
         "checkpoints sorted by name", FILES, "CHECKPOINT.fullmatch(name)), key=step_of)", "CHECKPOINT.fullmatch(name)))"
     ),
+    Fault("its own checkpoint forgotten", FILES, "if step_of(path) > step:", "if step_of(path) >= step:"),
     Fault("tied tensors stored once", FILES, "plain.clone() if plain.data_ptr() in addresses else plain", "plain"),
     Fault(
         "old checkpoint removed before the new one",

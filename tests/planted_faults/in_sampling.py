@@ -6,6 +6,7 @@ from tests.planted_faults.fault import Fault, Room
 
 CATEGORICAL, TEMPERATURE = "sampling/categorical.py", "sampling/temperature.py"
 LEVELS, CACHE = "sampling/levels.py", "sampling/cached_score_model.py"
+LENGTHS = "sampling/lengths.py"
 HITTING, STEPS = "sampling/predictors/first_hitting.py", "sampling/predictors/steps.py"
 INFILL = ("sampling/test_infill.py",)
 
@@ -69,6 +70,13 @@ FAULTS = (
         "range(first // size * size, len(templates), size)",
         "range(first // size * size + size, len(templates), size)",
     ),
+    Fault(
+        "lengths not limited",
+        LENGTHS,
+        'np.minimum(lengths[np.searchsorted(ends, ranks, side="right")], longest)',
+        'lengths[np.searchsorted(ends, ranks, side="right")]',
+    ),
+    Fault("quantiles off by one", LENGTHS, 'side="right"', 'side="left"', ("data/test_store.py",)),
 )
 
 ROOM = Room("sampling", ("sampling/test_sampler.py", "sampling/test_infill.py"), FAULTS)

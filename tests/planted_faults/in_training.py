@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.planted_faults.fault import Fault, Room
 
 STEP, OPTIMIZER, EMA, MUON = "training/step.py", "training/optimizer.py", "training/ema.py", "training/muon.py"
-EVALUATING = "training/evaluating.py"
+EVALUATING, STATE = "training/evaluating.py", "runs/state.py"
 GROUPS = ("training/test_optimizer.py", "tuning/test_fine_tuning.py", "training/test_muon.py")
+RECORDS = ("runs/test_metrics.py",)
 MUON_TESTS = ("training/test_muon.py",)
 
 FAULTS = (
@@ -29,6 +30,20 @@ FAULTS = (
         "/ peak) * group.get(LR_FACTOR, 1.0)",
         "/ peak)",
         ("tuning/test_fine_tuning.py",),
+    ),
+    Fault(
+        "gradient not clipped",
+        STEP,
+        "self.parallel.clip_grad_norm_(self.config.optim.grad_clip)",
+        "self.parallel.clip_grad_norm_(0.0)",
+        ("training/test_optimizer.py",),
+    ),
+    Fault(
+        "norm not looked at",
+        STEP,
+        "torch.isfinite(parts[0].sum() + norm)",
+        "torch.isfinite(parts[0].sum())",
+        ("training/test_in_flight.py",),
     ),
     Fault("embeddings decayed", OPTIMIZER, "isinstance(module, nn.Embedding) or getattr", "getattr", GROUPS),
     Fault(
@@ -77,6 +92,14 @@ FAULTS = (
         "with self.parallel.full_ema() as network:",
         ("training/test_evaluating.py",),
     ),
+    Fault(
+        "window never ends",
+        STATE,
+        "window=Window() if ends_window else self.window",
+        "window=self.window",
+        RECORDS,
+    ),
+    Fault("highest bound is the best", STATE, "nats >= self.best_bound", "nats <= self.best_bound", RECORDS),
 )
 
 ROOM = Room("training", ("training/test_optimizer.py", "training/test_trainer.py"), FAULTS)

@@ -297,6 +297,13 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     assert [path.name for path in checkpoint.listing(tmp_path)] == ["step-00000002", "step-00000005", "step-00000006"]
 
 
+def test_forgetting_what_comes_after_a_step_keeps_its_own_checkpoint(tmp_path):
+    for step in (1, 2, 3, 10):
+        checkpoint.write(tmp_path, step, example())
+    checkpoint.forget_after(tmp_path, 2)
+    assert [path.name for path in checkpoint.listing(tmp_path)] == ["step-00000001", "step-00000002"]
+
+
 def test_a_checkpoint_of_a_newer_format_is_an_error_and_stays_as_it_is(tmp_path):
     path = checkpoint.write(tmp_path, 1, example())
     manifest = json.loads((path / "manifest.json").read_text())

@@ -103,6 +103,19 @@ def test_a_train_record_sums_up_the_window():
     np.testing.assert_allclose(later.bins.loss, 1.5 * bins.loss, rtol=1e-6)
 
 
+def test_a_train_record_is_of_the_steps_since_the_one_before(tiny, tmp_path):
+    trainer = sedd.Trainer(tiny("training.eval_every=1000"), run=tmp_path / "run")
+    with trainer.recording():
+        reports = list(trainer.steps())
+    records = [line for line in trainer.run.read_metrics() if line["kind"] == "train"]
+    assert [record["step"] for record in records] == [3, 6, 8]
+    for record, part in zip(records, (reports[:3], reports[3:6], reports[6:]), strict=True):
+        residues, norms = [of.residues for of in part], [of.grad_norm for of in part]
+        assert record["loss"] == pytest.approx(np.average([of.loss for of in part], weights=residues), rel=1e-5)
+        assert record["grad_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
+        assert record["grad_norm_max"] == pytest.approx(max(norms), rel=1e-5)
+
+
 def test_a_bound_that_is_not_finite_is_left_out_of_its_line():
     bound = sedd.Bound(np.inf, np.inf, np.inf, 4, 40, 0, (1.0, None), (0.1,), (0.1,))
     line = BoundRecord.of(report(bound=bound), TrainState()).to_dict()

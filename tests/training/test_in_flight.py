@@ -5,11 +5,12 @@ A CPU takes the same path when it is told to; fused AdamW computes there too.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sedd
@@ -81,6 +82,27 @@ def test_skipped_steps_leave_weights_moments_and_average_bit_for_bit(tiny):
     assert prompt.ema.updates == delayed.ema.updates == 8
     for key, value in prompt.optimizer.state[prompt.network.table.weight].items():
         assert torch.equal(value, delayed.optimizer.state[delayed.network.table.weight][key])
+
+
+class Steep(Brittle):
+    """A network whose output is finite on every call, and whose gradient is infinite on chosen ones."""
+
+    def forward(self, tokens: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+        output: Tensor = self.table(tokens)
+        if self.training and output.requires_grad:
+            self.calls += 1
+            if self.calls in self.bad:
+                output.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+        return output
+
+
+@pytest.mark.parametrize("make", [sedd.Trainer, late], ids=["host", "device"])
+def test_a_step_whose_gradient_alone_is_not_finite_is_skipped(tiny, make):
+    trainer = make(tiny(*RARELY), model=Steep({3, 5}))
+    reports = list(trainer.steps())
+    assert [report.step for report in reports if report.skipped] == [3, 5]
+    assert all(math.isfinite(report.loss) for report in reports)
+    assert torch.isfinite(trainer.network.table.weight).all()
 
 
 class Counting(Brittle):

@@ -157,3 +157,19 @@ def test_two_steps_are_those_of_adamw_with_its_betas():
     # m = (0.5 0.5 + 0.5 3) / (1 - 0.5^2), v = (0.9 0.1 + 0.1 9) / (1 - 0.9^2)
     second = (1.75 / 0.75) / math.sqrt(0.99 / 0.19)
     assert network.weight.item() == pytest.approx(-0.1 * (1.0 + second), rel=1e-5)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.02, 1e6], ids=["off", "shorter", "longer"])
+def test_the_gradient_of_an_update_is_at_most_as_long_as_grad_clip(tiny, clip):
+    trainer = sedd.Trainer(tiny(f"optim.grad_clip={clip}", "training.eval_every=1000"))
+    update, lengths = trainer.train_step.update, []
+
+    def measured(gradient):
+        squares = [p.grad.double().square().sum() for p in trainer.network.parameters() if p.grad is not None]
+        lengths.append(math.sqrt(sum(squares)))
+        update(gradient)
+
+    trainer.train_step.update = measured
+    norms = [report.grad_norm for report in trainer.steps()]  # before clipping
+    assert min(norms) > 0.02
+    assert lengths == pytest.approx([min(norm, clip) if clip else norm for norm in norms], rel=1e-4)
