@@ -47,6 +47,7 @@ def test_a_rank_imports_nothing_from_the_current_directory(downloads: Path) -> N
     assert not (downloads.parent / "ran").exists()
 
 
+@pytest.mark.long
 def test_a_worker_imports_nothing_from_the_current_directory(downloads: Path) -> None:
     program = (
         "import sys; from sedd.data.prepare.parallel import map_in_order\n"

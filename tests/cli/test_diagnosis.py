@@ -181,7 +181,11 @@ def test_python_gives_what_the_command_prints(run):
 
 @pytest.mark.parametrize(
     ("factor", "growth", "verdict", "exit_code"),
-    [(1.0, 0.0, "plateau", 0), (1.0, 1.5, "learning", 1), (500.0, 0.0, "unit", 3)],
+    [
+        pytest.param(1.0, 0.0, "plateau", 0, marks=pytest.mark.long),
+        (1.0, 1.5, "learning", 1),
+        (500.0, 0.0, "unit", 3),
+    ],
 )
 def test_fail_exits_with_1_when_something_is_wrong_and_with_3_when_that_cannot_be_judged(
     tmp_path, factor, growth, verdict, exit_code

@@ -163,7 +163,7 @@ def test_training_on_real_proteins_begins_at_the_forecast(proteins, graph, mode,
     assert total == pytest.approx(row.untrained, rel=0.02)
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.long)])
 def test_a_run_shows_what_its_own_profile_forecasts(tiny, tmp_path, graph):
     config = tiny(
         f"graph.type={graph}",

@@ -155,6 +155,7 @@ def test_a_non_finite_gradient_on_one_rank_makes_all_ranks_skip_the_step(tmp_pat
     assert all(bool(torch.isfinite(value).all()) for value in weights(tmp_path / "run").values())
 
 
+@pytest.mark.long
 def test_the_command_line_trains_under_torchrun_and_only_rank_0_prints(tmp_path):
     run = tmp_path / "run"
     options = ["--run-dir", str(run), "--samples", "3", "distributed.strategy=fsdp2"]

@@ -131,6 +131,7 @@ def test_a_sweep_killed_at_random_moments_has_the_same_final_table(
     assert table(tmp_path / "killed") == table(finished[0])
 
 
+@pytest.mark.long
 def test_a_planted_learning_rate_is_found_by_training(tiny: Callable[..., sedd.Config], tmp_path: Path) -> None:
     # Of these rates only one trains at all in so few steps: the others do nothing, or destroy the model.
     base = tiny("optim.lr=1e-6", "training.n_iters=24", "evaluation.sequences=40", "data.holdout=0.2", "ema.decay=0.5")

@@ -282,6 +282,7 @@ def test_folders_patterns_and_lists_are_read_as_one_file(shards: Path, tmp_path:
         find(shards / "*.nothing")
 
 
+@pytest.mark.long
 def test_the_number_of_workers_changes_no_byte_of_many_files(shards: Path, tmp_path: Path) -> None:
     (shards / "d.a3m").write_text(f"#17\t1\n>d\nmkvl--{SEQUENCES[0]}\n\0")
     found = [

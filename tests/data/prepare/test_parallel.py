@@ -61,6 +61,7 @@ def test_stopping_early_leaves_no_process_behind(crews) -> None:
     assert None not in [process.poll() for process in crew.processes]
 
 
+@pytest.mark.long
 def test_what_a_worker_prints_does_not_come_between_the_results() -> None:
     assert list(map_in_order(print, ["one", "two"], workers=2)) == [None, None]
 

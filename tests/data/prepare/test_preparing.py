@@ -327,6 +327,7 @@ def test_a_killed_worker_is_an_error_that_leaves_nothing(
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_workers_and_leaves_nothing(tmp_path: Path) -> None:
     source = write_fasta(tmp_path / "in.fasta", 2000)
     # It stays in the middle until it is interrupted, however late that comes.
