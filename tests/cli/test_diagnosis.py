@@ -157,7 +157,7 @@ def test_a_diagnosis_as_json_is_plain(run):
     assert len(found["bounds"]) == 2
 
 
-@pytest.mark.parametrize("source", ["table", "recorded"])
+@pytest.mark.parametrize("source", ["table", pytest.param("recorded", marks=pytest.mark.long)])
 def test_a_diagnosis_can_be_drawn_and_written_as_a_page(source, request, tmp_path):
     given = ("--config", "uniref50_aggressive") if source == "table" else ()
     files = tmp_path / "curve.png", tmp_path / "page.html"
@@ -183,7 +183,7 @@ def test_python_gives_what_the_command_prints(run):
     ("factor", "growth", "verdict", "exit_code"),
     [
         pytest.param(1.0, 0.0, "plateau", 0, marks=pytest.mark.long),
-        (1.0, 1.5, "learning", 1),
+        pytest.param(1.0, 1.5, "learning", 1, marks=pytest.mark.long),
         (500.0, 0.0, "unit", 3),
     ],
 )

@@ -48,6 +48,7 @@ def test_the_folder_loads_as_the_run_does(weights, which, run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [

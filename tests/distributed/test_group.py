@@ -92,6 +92,7 @@ assert not compiler
 """
 
 
+@pytest.mark.long
 def test_a_single_process_never_imports_torch_distributed_nor_sedd_the_compiler(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-c", SINGLE_PROCESS_PROGRAM],

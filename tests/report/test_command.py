@@ -50,6 +50,7 @@ class Shelf(sedd.Tracker):
         (session / "closed").touch()
 
 
+@pytest.mark.long
 def test_the_page_is_sent_to_the_trackers_that_take_files(trained, tmp_path, monkeypatch):
     shutil.copytree(trained, run := tmp_path / "run")
     (run / "checkpoints").rename(run / "elsewhere")
@@ -105,7 +106,7 @@ addEventListener("load", () => {
 """
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1200, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), pytest.param(1200, "dark", marks=pytest.mark.long)])
 def test_in_chromium_the_page_fits_and_its_figures_follow_the_colour_scheme(trained, tmp_path, width, scheme):
     browser = shutil.which("chromium")
     if browser is None:

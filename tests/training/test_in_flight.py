@@ -149,7 +149,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.long), True], ids=["before", "after"])
 @pytest.mark.parametrize("call", [2, pytest.param(6, marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(straight, tmp_path, monkeypatch, place, call, after):

@@ -91,7 +91,7 @@ def configuration() -> sedd.Config:
     return sedd.load_config("quickstart", *TINY, "model.dropout=0.1", *QUICK)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.long), True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("place", "call"),
     [

@@ -186,7 +186,9 @@ def test_a_killed_run_resumes_exactly(tmp_path):
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
     process = start(tmp_path / "run")
     wait_for_step(tmp_path / "run", 5, process)

@@ -80,6 +80,7 @@ def test_results_that_cannot_be_written_are_an_error(monkeypatch):
         StandardStream("stdout", unfailing=False).write("a result")
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_does_not_end_a_run(tmp_path):
     """As in `sedd train ... 2>&1 | head -1`."""
     reader, writer = os.pipe()

@@ -52,6 +52,7 @@ def test_the_first_failure_map_in_order_is_raised_after_the_results_before_it(wo
         assert str(caught.value) == message
 
 
+@pytest.mark.long
 def test_stopping_early_leaves_no_process_behind(crews) -> None:
     results = map_in_order(Square(), numbers(30), workers=2)
     assert next(results)[0] == 0

@@ -221,7 +221,7 @@ def run(source: Path, out: Path, extra: str = "", **options: bool) -> subprocess
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_killed_process_leaves_no_store_and_the_next_one_makes_the_same(tmp_path: Path, workers: int) -> None:
     source = write_fasta(tmp_path / "in.fasta", 400)
     undisturbed = prepare(source, tmp_path / "undisturbed", options=PrepareOptions())
@@ -300,6 +300,7 @@ def test_errors_are_the_same_with_workers_and_the_earliest_wins(
     assert messages[0] == messages[1]
 
 
+@pytest.mark.long
 def test_two_worker_processes_prepare_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_fasta(tmp_path / "in.fasta", 300)
     one = prepare(source, tmp_path / "one", options=PrepareOptions(), workers=1)
@@ -309,6 +310,7 @@ def test_two_worker_processes_prepare_the_same_as_one(tmp_path: Path, monkeypatc
     assert str(two.tally) == str(one.tally)
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_an_error_that_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crews
 ) -> None:
