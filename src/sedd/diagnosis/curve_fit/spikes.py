@@ -119,10 +119,10 @@ def _counts(height: Array, away: Array) -> NDArray[np.bool_]:
 
 def _density(height: Array, away: Array) -> Array:
     """(lines,): log of the density of a spike, per scale of the scatter."""
-    least = np.maximum(height, LEAST_HEIGHT)
-    scale = least / np.where(height > LEAST_HEIGHT, away, 1.0)
-    found = np.log(scale / least / math.log(MOST_HEIGHT / LEAST_HEIGHT))
-    return np.where((height > LEAST_HEIGHT) & (height < 1.5 * MOST_HEIGHT), found, IMPOSSIBLE)
+    possible = (height > LEAST_HEIGHT) & (height < 1.5 * MOST_HEIGHT)
+    # Log-uniform in the height, and so in scales: 1 / away.
+    density = 1.0 / np.where(possible, away, 1.0) / math.log(MOST_HEIGHT / LEAST_HEIGHT)
+    return np.where(possible, np.log(density), IMPOSSIBLE)
 
 
 def _student(away: Array, freedom: float, skew: float, width: float) -> Array:

@@ -19,6 +19,7 @@ MASS = 0.95
 CANDIDATES = 400
 """Lines that are compared at once; of more lines these are spread evenly, and then those between the likeliest."""
 ROUNDS = 2
+"""Times that the candidates are narrowed."""
 LINES = 2000
 """Lines that a growth is compared with, at most."""
 POWERS = (1.0, 2.0)
@@ -44,10 +45,12 @@ def began(steps: Array, logs: Array, usual: float, scatter: float, changed: NDAr
     for _ in range(ROUNDS):
         lines = np.unique(np.linspace(low, high, CANDIDATES).astype(np.int64))
         before = np.concatenate([[0.0], _log_density(logs - usual, scatter).cumsum()])[lines]
-        after = np.logaddexp(_jump(lines, logs, level, wide), _growth(lines, steps, logs, usual, wide))
-        weights = np.exp(before + after - (before + after).max())
+        changing = np.logaddexp(_jump(lines, logs, level, wide), _growth(lines, steps, logs, usual, wide))
+        weights = np.exp(before + changing - (before + changing).max())
         reach = weights.cumsum() / weights.sum()
         first, last = (min(int(np.searchsorted(reach, 0.5 + side * MASS / 2)), len(lines) - 1) for side in (-1, 1))
+        if len(lines) > high - low:  # every line was compared
+            break
         low, high = int(lines[max(first - 1, 0)]), int(lines[min(last + 1, len(lines) - 1)])
     return int(steps[lines[first]]), int(steps[lines[last] + 1])
 
