@@ -76,12 +76,17 @@ def test_packages_stay_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert installed_path() == ["/elsewhere", site, str(tmp_path), HOME]  # what a .pth file names comes after it
 
 
+def entries(path: str) -> list[str]:
+    """The directories of a search path. An empty one has none, as where sedd is installed; an empty entry is `.`."""
+    return path.split(os.pathsep) if path else []
+
+
 def test_children_of_the_command_line_are_safe_and_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setenv("PYTHONPATH", os.pathsep)
     with safe_children():
         assert os.environ["PYTHONSAFEPATH"] == "1"
-        assert "" not in os.environ["PYTHONPATH"].split(os.pathsep)
+        assert "" not in entries(os.environ["PYTHONPATH"])
     assert "PYTHONSAFEPATH" not in os.environ
     assert os.environ["PYTHONPATH"] == os.pathsep
 
@@ -89,5 +94,5 @@ def test_children_of_the_command_line_are_safe_and_the_environment_is_put_back(m
 def test_the_environment_names_no_current_directory() -> None:
     for given in ("", os.pathsep, os.pathsep + HOME, HOME + os.pathsep):
         made = safe_environment({"PYTHONPATH": given, "HOME": "/h"})
-        assert "" not in made["PYTHONPATH"].split(os.pathsep)
+        assert "" not in entries(made["PYTHONPATH"])
         assert (made["HOME"], made["PYTHONSAFEPATH"]) == ("/h", "1")
