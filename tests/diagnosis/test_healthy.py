@@ -11,7 +11,6 @@ from sedd.diagnosis.evidence import came_back
 from sedd.diagnosis.evidence.came_back import largest_rise
 from sedd.diagnosis.evidence.evaluations import Series
 from sedd.diagnosis.evidence.plateau import stalled
-from sedd.diagnosis.symptoms import PAST, SYMPTOMS
 from sedd.runs.bound_record import RecordedBound
 
 
@@ -51,7 +50,3 @@ def test_a_large_rise_that_was_made_up_is_an_instability_of_the_past(monkeypatch
     assert (found.log_bayes_factor > 3.0) is unstable
     assert found.since == (80, 120)
     assert came_back.came_back(SimpleNamespace(history=SimpleNamespace(rollbacks=["one"]))) is None
-
-
-def test_a_run_that_goes_on_does_not_act_on_the_past():
-    assert not PAST.keys() & SYMPTOMS.keys()

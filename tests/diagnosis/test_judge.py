@@ -11,7 +11,7 @@ import pytest
 import sedd
 from sedd.diagnosis.bayes import Measured
 from sedd.diagnosis.evidence.base import Evidence
-from sedd.diagnosis.judge import unseen
+from sedd.diagnosis.judge import judge_run, unseen
 from sedd.diagnosis.symptoms import EXPLANATIONS, PAST, SYMPTOMS, log_likelihoods
 from sedd.diffusion.loss_profile import BINS
 from tests.diagnosis.test_monitor import EVERY, FREQUENCIES, H1, learning, run, watch
@@ -160,6 +160,28 @@ def test_all_three_numbers_that_get_worse_are_a_divergence(config):
         assert verdict.since[0] <= 600 <= verdict.since[1]
         checkpoints = [str(remedy) for remedy in verdict.remedies if "checkpoint" in str(remedy)]
         assert any("500" in text or "600" in text for text in checkpoints)
+
+
+def test_a_bound_that_was_worse_for_a_while_is_named_afterwards_and_nothing_acts_on_it(config):
+    for seed in range(3):
+        held = lambda step: learning(step) + 0.4 * (400 <= step <= 500)  # noqa: E731
+        monitor = watch(config, log(config, held=held, seed=seed))
+        verdict = monitor.verdict()
+        assert verdict.kind == "instability"
+        assert verdict.since in ((300, 400), (300, 500))
+        assert judge_run(monitor.facts()).decision.kind not in ("instability", "learning", "overfitting")
+        assert not any(alarm.diverging for alarm in monitor.alarms if alarm.step > 600)
+
+
+def test_a_finished_run_whose_best_bound_is_early_may_be_a_plateau(config):
+    for seed in range(3):
+        held = lambda step: learning(min(step, 300)) + 0.002 * (step > 300)  # noqa: E731
+        monitor = watch(config, log(config, lambda step: learning(min(step, 300)), held=held, seed=seed))
+        verdict = monitor.verdict()
+        assert (verdict.kind, verdict.runner_up) == ("healthy", "plateau")
+        assert 0.2 < verdict.probabilities["plateau"] < 0.5
+        assert "300" in verdict.reason  # since when it has not improved
+        assert judge_run(monitor.facts()).decision.runner_up != "plateau"
 
 
 def test_every_hypothesis_on_runs_explains_known_symptoms():

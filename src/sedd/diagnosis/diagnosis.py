@@ -226,6 +226,7 @@ def mask_rate_lines(split: Attribution) -> Iterator[str]:
 
 
 def _curve_table(fit: ExternalCurveFit) -> Iterator[str]:
+    yield "Losses beside those of an untrained model and of the unigram model, at the same difficulty"
     header = ("step", "difficulty", "loss", "untrained", "loss/untrained", "unigram", "loss/unigram")
     yield "  " + " ".join(f"{name:>9}" for name in header)
     for i in evenly_spaced(len(fit.curve), SHOWN):

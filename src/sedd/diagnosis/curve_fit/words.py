@@ -200,8 +200,7 @@ def _divergence(context: Context) -> Words:
         low, high = (math.exp(judged.change + side * Z95 * judged.change_error) for side in (-1, 1))
         reason = (
             f"At step {last:,} the loss is {math.exp(judged.change):.2f} times (95 % interval {low:.2f} to {high:.2f}) "
-            "what it would be if training had gone on as before (the table compares with an untrained model); the "
-            "curriculum that is configured does not explain it."
+            "what it would be if training had gone on as before; the curriculum that is configured does not explain it."
         )
     else:
         reason = "Its losses move in a way that neither learning nor a curriculum explains."
